@@ -1,0 +1,17 @@
+"""Three members on the synthetic demo corpus, and a forest over their logits.
+
+  python scripts/run.py --config configs/ensemble_demo.py --jobs 2
+
+`make demo` makes the corpus first and then runs this.
+"""
+
+from jser import config as cfg
+from jser import recipes
+
+MEMBERS = ("demo_logmel_words", "demo_prosody_words", "demo_logmel_prosody_words")
+
+
+def get_config():
+    return cfg.Ensemble(
+        name="ensemble_demo", members=recipes.siblings(__file__, MEMBERS)
+    )

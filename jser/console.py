@@ -1,0 +1,30 @@
+"""What a person sees of a run: our own lines, and nobody's chatter."""
+
+import os
+import pathlib
+import warnings
+
+from absl import logging
+
+_WARNING = 30  # Of the standard library's logging.
+_HERE = str(pathlib.Path(__file__).parent)
+
+
+def quiet() -> None:
+    """Shows our own log lines from INFO up, and other libraries' from WARNING up."""
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().setFormatter(_Plain())
+    logging.get_absl_handler().addFilter(
+        lambda record: record.levelno >= _WARNING or record.pathname.startswith(_HERE)
+    )
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # XLA's notes about the CPU.
+    warnings.filterwarnings("ignore", message="n_fft=.* is too large", module="librosa")
+
+
+class _Plain(logging.PythonFormatter):
+    """The message alone, with its level where that is worth a look."""
+
+    def format(self, record) -> str:
+        warns = record.levelno >= _WARNING
+        prefix = f"{record.levelname.lower()}: " if warns else ""
+        return prefix + record.getMessage()

@@ -1,0 +1,49 @@
+"""Any corpus described by a CSV file: `file,emotion[,speaker,transcript,split,...]`."""
+
+from collections import Counter
+import os
+import pathlib
+
+from absl import logging
+
+from jser import files
+from jser.corpora import table as tables
+from jser.corpora.draft import Draft
+from jser.corpora.table import Utterance
+
+
+def read(source: pathlib.Path) -> Draft:
+    """Reads a CSV with the columns `file` and `emotion`, and any other of the table's.
+
+    Files are relative to the CSV's folder. Without a column `utt_id` the path
+    without its suffix is the id. The emotions are whatever the column says.
+
+    Raises:
+      ValueError: naming the file, and the line or utterance that is wrong.
+    """
+    cells = tables.read_csv(source, required=("file", "emotion"))
+    if unused := sorted(set(cells[0]) - set(tables.COLUMNS) if cells else ()):
+        logging.info("%s: columns not used: %s", source, ", ".join(unused))
+    rows = []
+    for row in cells:
+        file = row["file"].replace("\\", "/")
+        default = os.path.splitext(file)[0]
+        given = {"transcript_source": "corpus"} if row.get("transcript") else {}
+        row = {**given, **row, "file": file, "utt_id": row.get("utt_id") or default}
+        rows.append(tables.parse(row, str(source)))
+    return Draft(rows=rows, audio_root=source.parent)
+
+
+def reread(source: pathlib.Path) -> Draft:
+    """Reads a table of ours that was edited by hand, to check and count it anew."""
+    info = files.read_json(source / "table.json")
+    rows: list[Utterance] = tables.read_rows(source / "table.csv")
+    known = {u.emotion for u in rows if u.emotion} <= set(info["labels"])
+    return Draft(
+        rows=rows,
+        audio_root=source / info["audio_root"],
+        labels=tuple(info["labels"]) if known else (),
+        excluded=Counter(info["excluded"]),
+        source=info["source"],
+        split_policy=info["split_policy"],
+    )

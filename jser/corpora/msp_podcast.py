@@ -1,0 +1,101 @@
+"""MSP-Podcast (Lotfian and Busso, 2019), the corpus of the paper."""
+
+from collections import Counter, defaultdict
+import pathlib
+
+from jser import emotions
+from jser.corpora import table as tables
+from jser.corpora.draft import Draft
+
+_SPLITS = {
+    "Train": "train",
+    "Development": "dev",
+    "Test1": "test1",
+    "Test2": "test2",
+    "Test3": "test3",
+}
+_COLUMNS = (
+    *("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom"),
+    *("SpkrID", "Gender", "Split_Set"),
+)
+_LABELS = tuple(emotions.MSP_PODCAST.values())
+
+
+def read(source: pathlib.Path) -> Draft:
+    """Reads `Labels/labels_consensus.csv` and what lies beside it.
+
+    Rows without a majority (X) and those of another emotion (O) are counted as
+    excluded. `Labels/labels_detailed.csv`, where there is one, gives the annotators'
+    votes; `Transcripts/<name>.txt` the words. Sounds named `MSP-PODCAST_test3_*` that
+    no label file knows become the unlabelled split test3.
+
+    Raises:
+      ValueError: if the label file lacks a column, or a code or split is unknown.
+    """
+    path = source / "Labels" / "labels_consensus.csv"
+    if not path.exists():
+        raise ValueError(f"{path}: not there; --source is the corpus's top folder.")
+    votes = _votes(source / "Labels" / "labels_detailed.csv")
+    audio_root = source / "Audios"
+    texts = source / "Transcripts"
+    rows, excluded = [], Counter()
+    for cells in tables.read_csv(path, required=_COLUMNS):
+        name, code = cells["FileName"], cells["EmoClass"]
+        if reason := emotions.MSP_PODCAST_EXCLUDED.get(code):
+            excluded[reason] += 1
+            continue
+        if code not in emotions.MSP_PODCAST:
+            raise ValueError(f"{path}: {name}: unknown EmoClass {code!r}.")
+        if cells["Split_Set"] not in _SPLITS:
+            raise ValueError(f"{path}: {name}: unknown split {cells['Split_Set']!r}.")
+        u = tables.parse(
+            {
+                "utt_id": name.removesuffix(".wav"),
+                "file": name,
+                "emotion": emotions.MSP_PODCAST[code],
+                "speaker": _known(cells["SpkrID"]),
+                "gender": _known(cells["Gender"]).lower(),
+                "split": _SPLITS[cells["Split_Set"]],
+                "arousal": cells["EmoAct"],
+                "valence": cells["EmoVal"],
+                "dominance": cells["EmoDom"],
+                "votes": votes.get(name, ""),
+                **_transcript(texts, name),
+            },
+            str(path),
+        )
+        rows.append(u)
+    labelled = {u.file for u in rows}
+    for sound in sorted(audio_root.glob("MSP-PODCAST_test3_*.wav")):
+        if sound.name not in labelled:
+            cells = {"utt_id": sound.stem, "file": sound.name, "split": "test3"}
+            cells |= _transcript(texts, sound.name)
+            rows.append(tables.parse(cells, str(path)))
+    return Draft(rows=rows, audio_root=audio_root, labels=_LABELS, excluded=excluded)
+
+
+def _known(cell: str) -> str:
+    return "" if cell.lower() == "unknown" else cell
+
+
+def _transcript(folder: pathlib.Path, name: str) -> dict[str, str]:
+    path = folder / f"{name.removesuffix('.wav')}.txt"
+    if not path.exists():
+        return {}
+    text = path.read_text(encoding="utf-8-sig").strip()
+    return {"transcript": text, "transcript_source": "corpus"}
+
+
+def _votes(path: pathlib.Path) -> dict[str, str]:
+    """The votes for the eight emotions, by file name; others have no class here."""
+    if not path.exists():
+        return {}
+    count = defaultdict(Counter)
+    for cells in tables.read_csv(path, required=("FileName", "EmoClass_Major")):
+        emotion = cells["EmoClass_Major"].lower()
+        if emotion in _LABELS:
+            count[cells["FileName"]][emotion] += 1
+    return {
+        name: " ".join(f"{e}:{found[e]}" for e in _LABELS if found[e])
+        for name, found in count.items()
+    }

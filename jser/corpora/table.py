@@ -1,0 +1,319 @@
+"""The table of utterances: one row each, whatever the corpus. See docs/table.md."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+import csv
+import dataclasses
+import io
+import math
+import pathlib
+import re
+
+from jser import files
+
+SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
+CROSS_VALIDATED = "cv"  # The split of every row when the folds are the protocol.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One row. An empty string or None means: not known."""
+
+    utt_id: str
+    file: str  # Relative to the table's audio root, "/" between its parts.
+    emotion: str = ""  # Empty only in test splits whose labels are held back.
+    speaker: str = ""
+    gender: str = ""
+    split: str = ""
+    fold: int | None = None  # Cross-validation fold; rows of one speaker share it.
+    transcript: str = ""
+    transcript_source: str = ""
+    seconds: float | None = None
+    sha256: str = ""  # First 16 hex digits of the digest of the sound file's bytes.
+    arousal: float | None = None
+    valence: float | None = None
+    dominance: float | None = None
+    votes: str = ""  # Annotators' votes, "angry:3 neutral:2".
+
+
+COLUMNS = tuple(f.name for f in dataclasses.fields(Utterance))
+_FLOATS = ("seconds", "arousal", "valence", "dominance")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+    """A corpus: its utterances, its label set and where it came from."""
+
+    utterances: tuple[Utterance, ...]
+    labels: tuple[str, ...]
+    audio_root: str
+    source: str = ""  # The importer.
+    split_policy: str = "given"
+    excluded: dict[str, int] = dataclasses.field(default_factory=dict)
+    command: str = ""  # What prepared it.
+    folder: pathlib.Path = pathlib.Path()  # Where it was read from.
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of every row and of the label set."""
+        return files.digest(_to_csv(self.utterances), "\n".join(self.labels))
+
+    def audio_path(self, utterance: Utterance) -> pathlib.Path:
+        """Where the sound lies. A relative audio root starts at the table's folder."""
+        return self.folder / self.audio_root / utterance.file
+
+    def select(self, split: str) -> list[Utterance]:
+        """The utterances of a split, in the order of the table.
+
+        Raises:
+          ValueError: if there are none, with the splits that exist.
+        """
+        rows = [u for u in self.utterances if u.split == split]
+        if not rows:
+            have = ", ".join(sorted({u.split for u in self.utterances}))
+            raise ValueError(f"{self.folder}: no split {split!r}; it has {have}.")
+        return rows
+
+
+def input_digest(utterance: Utterance, kind: str) -> str:
+    """Digest of what a front end of `kind` ("speech" or "text") reads of an utterance.
+
+    Labels, splits and folds are no part of it: changing them never means extracting
+    again.
+    """
+    if kind == "speech":
+        return utterance.sha256
+    return files.digest(utterance.transcript)
+
+
+def check(table: Table, where: str) -> None:
+    """Raises ValueError for the first kind of fault, naming rows and the remedy."""
+    rows = table.utterances
+    if not rows:
+        raise ValueError(f"{where}: no utterances.")
+    if len(set(table.labels)) != len(table.labels) or "" in table.labels:
+        raise ValueError(f"{where}: the label set {table.labels} repeats itself.")
+
+    def refuse(bad: Sequence[Utterance], what: str, remedy: str) -> None:
+        if bad:
+            some = ", ".join(repr(u.utt_id or u.file) for u in bad[:3])
+            raise ValueError(f"{where}: {what}: {len(bad)}, e.g. {some}. {remedy}")
+
+    refuse(
+        [u for u in rows if not u.utt_id or u.utt_id != u.utt_id.strip()],
+        "utterances with an empty utt_id or one that begins or ends with a space",
+        "Give each its own.",
+    )
+    count = Counter(u.utt_id for u in rows)
+    refuse(
+        [u for u in rows if count[u.utt_id] > 1],
+        "rows with a duplicate utt_id",
+        "Ids join labels, features and logits; remove or rename the repeats.",
+    )
+    refuse(
+        [u for u in rows if not is_inside(u.file)],
+        "files outside the audio root",
+        "Write paths relative to the root, with '/' and without '..'.",
+    )
+    refuse(
+        [u for u in rows if u.emotion and u.emotion not in table.labels],
+        "unknown emotions",
+        f"The label set is {', '.join(table.labels)}.",
+    )
+    refuse(
+        [u for u in rows if not SPLIT_NAME.fullmatch(u.split)],
+        "rows without a proper split name",
+        "Name one (train, dev, test, ...) or let scripts/prepare.py --split make them.",
+    )
+    refuse(
+        [u for u in rows if not u.emotion and not u.split.startswith("test")],
+        "unlabelled utterances outside the test splits",
+        "Label them, or move them to a split whose name starts with 'test'.",
+    )
+    refuse([u for u in rows if not _votes_ok(u, table)], "bad votes", VOTES_FORMAT)
+    _refuse_shared_speakers(table, where)
+
+
+VOTES_FORMAT = "Votes read 'angry:3 neutral:2', with emotions of the label set."
+
+
+def is_inside(file: str) -> bool:
+    """Whether a relative path stays below its root, read as POSIX or as Windows."""
+    posix, windows = pathlib.PurePosixPath(file), pathlib.PureWindowsPath(file)
+    absolute = posix.is_absolute() or bool(windows.drive) or bool(windows.root)
+    return bool(file) and not absolute and ".." not in windows.parts
+
+
+def votes(utterance: Utterance) -> dict[str, float]:
+    """The annotators' votes by emotion; empty when there are none."""
+    pairs = (v.rpartition(":") for v in utterance.votes.split())
+    return {emotion: float(number) for emotion, _, number in pairs}
+
+
+def _votes_ok(u: Utterance, table: Table) -> bool:
+    try:
+        return all(e in table.labels and n >= 0 for e, n in votes(u).items())
+    except ValueError:
+        return False
+
+
+def _refuse_shared_speakers(table: Table, where: str) -> None:
+    """A speaker belongs to one split and one fold, unless the policy says otherwise."""
+    if table.split_policy == "utterances":
+        return
+    for field in ("split", "fold"):
+        places = defaultdict(set)
+        for u in table.utterances:
+            if u.speaker:
+                places[u.speaker].add(getattr(u, field))
+        shared = sorted(s for s, found in places.items() if len(found) > 1)
+        if shared:
+            found = sorted(map(str, places[shared[0]]))
+            raise ValueError(
+                f"{where}: {len(shared)} speakers are in more than one {field}, e.g."
+                f" {shared[0]!r} in {' and '.join(found)}: a score there would measure"
+                " how well the voice is remembered. Make disjoint splits with"
+                " scripts/prepare.py --split speakers."
+            )
+
+
+def write(table: Table, folder: pathlib.Path) -> Table:
+    """Checks the table, writes `table.csv` and `table.json`; returns it as read."""
+    where = str(folder / "table.csv")
+    rows = tuple(map(_stripped, table.utterances))
+    table = dataclasses.replace(table, utterances=rows, folder=folder)
+    check(table, where)
+    files.write_atomically(folder / "table.csv", _to_csv(table.utterances))
+    files.write_json(
+        folder / "table.json",
+        {
+            "source": table.source,
+            "audio_root": table.audio_root,
+            "labels": list(table.labels),
+            "split_policy": table.split_policy,
+            "excluded": table.excluded,
+            "command": table.command,
+            "counts": counts(table),
+            "fingerprint": table.fingerprint,
+        },
+    )
+    return table
+
+
+def _stripped(u: Utterance) -> Utterance:
+    texts = {k: v for k, v in dataclasses.asdict(u).items() if isinstance(v, str)}
+    return dataclasses.replace(u, **{k: v.strip() for k, v in texts.items()})
+
+
+def read(folder: pathlib.Path) -> Table:
+    """Reads a table that `scripts/prepare.py` wrote, and checks it again.
+
+    Raises:
+      FileNotFoundError: if there is none.
+      ValueError: if a row is at fault, or if the rows are not those that were
+        counted when `table.json` was written.
+    """
+    where = folder / "table.csv"
+    if not where.exists() or not (folder / "table.json").exists():
+        raise FileNotFoundError(
+            f"{where}: not there. Make it with scripts/prepare.py --out {folder}."
+        )
+    info = files.read_json(folder / "table.json")
+    table = Table(
+        utterances=tuple(read_rows(where)),
+        labels=tuple(info["labels"]),
+        audio_root=info["audio_root"],
+        source=info["source"],
+        split_policy=info["split_policy"],
+        excluded=info["excluded"],
+        command=info["command"],
+        folder=folder,
+    )
+    check(table, str(where))
+    if table.fingerprint != info["fingerprint"]:
+        raise ValueError(
+            f"{where}: its rows ({table.fingerprint}) are not those table.json was"
+            f" written for ({info['fingerprint']}). If you edited it on purpose, run"
+            f" scripts/prepare.py --corpus table --source {folder} --out {folder}."
+        )
+    return table
+
+
+def counts(table: Table) -> dict[str, dict[str, int]]:
+    """Utterances per split and emotion, in the order of the label set."""
+    found = Counter((u.split, u.emotion) for u in table.utterances)
+    splits = sorted({u.split for u in table.utterances})
+    names = [*table.labels, ""]
+    return {
+        s: {e or "unlabelled": found[s, e] for e in names if e or found[s, e]}
+        for s in splits
+    }
+
+
+def read_csv(path: pathlib.Path, *, required: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of any CSV file, cells stripped; byte order mark and CRLF are fine.
+
+    Raises:
+      ValueError: naming the file and line, if it is not UTF-8, lacks a required
+        column, or has a row of another length than its header.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        line = e.object[: e.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path}: line {line} is not UTF-8; save the file as UTF-8."
+        ) from e
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header = [h.strip() for h in next(reader, [])]
+    if missing := [c for c in required if c not in header]:
+        raise ValueError(
+            f"{path}: no column {', '.join(missing)}; the header is"
+            f" {', '.join(header) or 'empty'} (columns are separated by commas)."
+        )
+    rows = []
+    try:
+        for cells in reader:
+            if not any(cells):
+                continue
+            if len(cells) != len(header):
+                raise ValueError(f"{len(cells)} cells under {len(header)} columns")
+            rows.append(dict(zip(header, map(str.strip, cells), strict=True)))
+    except (csv.Error, ValueError) as e:
+        raise ValueError(f"{path}: line {reader.line_num}: {e}.") from e
+    return rows
+
+
+def read_rows(path: pathlib.Path) -> list[Utterance]:
+    """The utterances of a `table.csv`."""
+    return [parse(row, str(path)) for row in read_csv(path, required=COLUMNS)]
+
+
+def parse(row: dict[str, str], where: str) -> Utterance:
+    """An utterance from text cells; columns that are not ours are left out.
+
+    Raises:
+      ValueError: if a number is none, naming the file, utterance and column.
+    """
+    cells: dict[str, object] = {k: v for k, v in row.items() if k in COLUMNS}
+    for name in (*_FLOATS, "fold"):
+        text = row.get(name, "")
+        try:
+            value = (int if name == "fold" else float)(text) if text else None
+            if value is not None and not math.isfinite(value):
+                raise ValueError(text)
+        except ValueError as e:
+            who = row.get("utt_id") or row.get("file")
+            raise ValueError(f"{where}: {who}: {name} is {text!r}, no number.") from e
+        cells[name] = value
+    return Utterance(**cells)  # pyright: ignore[reportArgumentType]
+
+
+def _to_csv(utterances: Iterable[Utterance]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for u in utterances:
+        cells = (getattr(u, c) for c in COLUMNS)
+        writer.writerow("" if c is None else c for c in cells)
+    return out.getvalue()

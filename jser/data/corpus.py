@@ -1,0 +1,89 @@
+"""A corpus as training and prediction see it: table, features, padded lengths."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from jser import config as cfg
+from jser.corpora import table as tables
+from jser.corpora.table import Table
+from jser.corpora.table import Utterance
+from jser.data import batches
+from jser.data import features
+from jser.data.batches import Levels
+from jser.data.features import FeatureSet
+from jser.data.features import Split
+from jser.roots import HELDOUT
+from jser.roots import Roots
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """A table and the features of its streams, opened for one experiment."""
+
+    table: Table
+    streams: Mapping[str, FeatureSet]
+    levels: Levels
+    config: cfg.Data
+
+    @property
+    def specs(self) -> dict[str, Any]:
+        """The spec of each stream's front end, which a checkpoint is bound to."""
+        return {s: f.spec for s, f in self.streams.items()}
+
+    def train(self) -> Split:
+        """The utterances to train on: the train split less the folds held out."""
+        return self._join(
+            [u for u in self._train_split() if u.fold not in self.config.holdout]
+        )
+
+    def split(self, name: str) -> Split:
+        """The utterances of a split of the table, or those held out (`HELDOUT`).
+
+        Raises:
+          ValueError: if there is no such split, or nothing was held out.
+        """
+        if name != HELDOUT:
+            return self._join(self.table.select(name))
+        if not self.config.holdout:
+            raise ValueError("data.holdout is empty, so no utterances were held out.")
+        return self._join(
+            [u for u in self._train_split() if u.fold in self.config.holdout]
+        )
+
+    def _train_split(self) -> list[Utterance]:
+        rows = self.table.select(self.config.train_split)
+        folds = sorted({u.fold for u in rows if u.fold is not None})
+        for fold in self.config.holdout:
+            if fold not in folds:
+                raise ValueError(
+                    f"data.holdout: no fold {fold} in {self.table.folder}; it has"
+                    f" {folds}. scripts/prepare.py --folds makes them."
+                )
+        return rows
+
+    def _join(self, rows: Sequence[Utterance]) -> Split:
+        return features.join(self.table, rows, self.streams)
+
+
+def open_corpus(roots: Roots, c: cfg.Data, *, speed: float = 0.0) -> Corpus:
+    """Opens the table and the features that an experiment reads.
+
+    Args:
+      roots: Where they lie.
+      c: Which corpus and streams.
+      speed: Up to which share training stretches speech (`Augment.speed`).
+
+    Raises:
+      FileNotFoundError: if the table or features are not there.
+      ValueError: if they are damaged or do not fit each other.
+    """
+    table = tables.read(roots.data / c.corpus)
+    streams = features.open_streams(roots.features, c.corpus, c.streams)
+    length = {
+        s: np.ceil(f.length / (1 - speed if f.spec["kind"] == "speech" else 1))
+        for s, f in streams.items()
+    }
+    levels = batches.Levels.of(length, c.length_levels)
+    return Corpus(table, streams, levels, c)

@@ -1,0 +1,327 @@
+"""The whole road of an ensemble: extract, train, predict, stack, report.
+
+Every stage leaves what it made on disk, and does nothing where that is done already.
+"""
+
+from collections.abc import Mapping
+import concurrent.futures
+import csv
+import dataclasses
+import io
+import itertools
+import multiprocessing
+import os
+import pathlib
+
+from absl import logging
+import numpy as np
+
+from jser import config as cfg
+from jser import files, report, stack, writer
+from jser import logits as logits_files
+from jser.corpora import table as tables
+from jser.corpora.table import Table
+from jser.data import features
+from jser.extract import run as extraction
+from jser.logits import Logits
+from jser.roots import HELDOUT, Roots
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training and the splits it is to speak of."""
+
+    experiment: cfg.Experiment  # With its folds held out.
+    splits: tuple[str, ...]
+
+
+def run(ensemble: cfg.Ensemble, roots: Roots, *, jobs: int = 1) -> pathlib.Path:
+    """Does all that is not yet done; returns the path of the report.
+
+    Args:
+      ensemble: A checked config.
+      roots: Where tables, features and runs lie.
+      jobs: Trainings at a time, each on its share of the cores.
+    """
+    table = _table(ensemble, roots)
+    for front_end in _front_ends(ensemble):
+        extraction.extract(table, front_end, roots.features)
+    train_all(plan(ensemble, table), roots, jobs)
+    combine(ensemble, roots)
+    return write_report(ensemble, roots)
+
+
+def plan(ensemble: cfg.Ensemble, table: Table) -> list[Run]:
+    """The trainings an ensemble needs.
+
+    With train, dev and test: each member once on all of train, and, for the forest,
+    once for each fold of train, which it leaves out. In cross-validation: each member
+    once without each fold, and, for the forest, once without each pair of folds; one
+    pair serves the forests of both its folds.
+
+    Raises:
+      ValueError: if the table has too few folds.
+    """
+    train = ensemble.members[0].data.train_split
+    folds = _folds(ensemble, table)
+    stacked = ensemble.combine == "forest"
+    holdouts: list[tuple[int, ...]] = []
+    if train == tables.CROSS_VALIDATED:
+        holdouts += [(k,) for k in folds]
+        holdouts += itertools.combinations(folds, 2) if stacked else []
+    else:
+        holdouts += [()]
+        holdouts += [(k,) for k in folds] if stacked else []
+    if holdouts != [()] and len(folds) < 3:
+        raise ValueError(
+            f"{table.folder}: {len(folds)} folds are too few to hold some out. Make"
+            " more with scripts/prepare.py --folds."
+        )
+    others = tuple(sorted({u.split for u in table.utterances} - {train}))
+    return [
+        Run(_holding_out(member, h), (HELDOUT,) if h else others)
+        for h in holdouts
+        for member in ensemble.members
+    ]
+
+
+def train_all(runs: list[Run], roots: Roots, jobs: int) -> None:
+    """Trains and predicts each run, `jobs` at a time."""
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager:
+        free_cores = manager.Queue()
+        cores = sorted(os.sched_getaffinity(0)) if _CAN_PIN else []
+        for i in range(jobs):
+            free_cores.put(cores[i::jobs])
+        pool = concurrent.futures.ProcessPoolExecutor(
+            jobs, context, initializer=_start_worker, initargs=(free_cores,)
+        )
+        with pool:
+            futures = [pool.submit(_train_one, r, roots) for r in runs]
+            done = concurrent.futures.as_completed(futures)
+            for n, future in enumerate(done, 1):
+                logging.info("trained %d of %d: %s", n, len(runs), future.result())
+
+
+_CAN_PIN = hasattr(os, "sched_setaffinity")  # Linux.
+
+
+def _start_worker(free_cores) -> None:
+    """Gives a process its cores: XLA takes as many threads as it may have cores."""
+    cores = free_cores.get()
+    if cores:
+        os.sched_setaffinity(0, cores)
+    from jser import console
+
+    console.quiet()
+    logging.set_verbosity(logging.WARNING)
+
+
+def _train_one(run: Run, roots: Roots) -> str:
+    from jser import predict, train
+
+    workdir = roots.workdir(run.experiment)
+    train.train(run.experiment, roots)
+    for split in run.splits:
+        predict.predict(roots, workdir, split)
+    return str(workdir)
+
+
+def combine(ensemble: cfg.Ensemble, roots: Roots) -> None:
+    """Combines the members' logits and writes the ensemble's predictions.
+
+    Raises:
+      FileNotFoundError: if a member has not spoken yet.
+    """
+    table, folder = _table(ensemble, roots), roots.runs / ensemble.name
+    members = member_logits(ensemble, roots, table)
+    splits = list(next(iter(members.values())))
+    said = {
+        "average": {
+            split: stack.average(stack.join({m: x[split] for m, x in members.items()}))
+            for split in splits
+        }
+    }
+    if ensemble.combine == "forest":
+        said["forest"], forests, made_by = _stack(ensemble, roots, table, members)
+        stack.save(
+            folder,
+            forests,
+            members=list(members),
+            labels=table.labels,
+            made_by=made_by,
+            seed=ensemble.seed,
+        )
+    for system, by_split in said.items():
+        for split, found in by_split.items():
+            found.save(folder / "logits" / system / f"{split}.npz")
+    for split, found in said[ensemble.combine].items():
+        _write_predictions(found, folder / "predictions" / f"{split}.csv")
+
+
+def member_logits(
+    ensemble: cfg.Ensemble, roots: Roots, table: Table
+) -> dict[str, dict[str, Logits]]:
+    """What each member says of the splits it may be judged on, by member and split."""
+    train = ensemble.members[0].data.train_split
+    if train == tables.CROSS_VALIDATED:
+        outer = _outer(ensemble, roots, table)
+        return {
+            m: {train: logits_files.concatenate(list(x.values()))}
+            for m, x in outer.items()
+        }
+    splits = sorted({u.split for u in table.utterances} - {train})
+    return {
+        m.name: {s: _read(m, (), roots, s) for s in splits} for m in ensemble.members
+    }
+
+
+def write_report(ensemble: cfg.Ensemble, roots: Roots) -> pathlib.Path:
+    """Scores members and ensemble and writes the report; returns its path."""
+    table, folder = _table(ensemble, roots), roots.runs / ensemble.name
+    members = member_logits(ensemble, roots, table)
+    systems: dict[str, dict[str, Logits]] = dict(members)
+    kinds = ("average", "forest") if ensemble.combine == "forest" else ("average",)
+    for kind in kinds:
+        systems[kind] = {
+            split: logits_files.load(folder / "logits" / kind / f"{split}.npz")
+            for split in next(iter(members.values()))
+        }
+    cross_validated = ensemble.members[0].data.train_split == tables.CROSS_VALIDATED
+    first = _folds(ensemble, table)[:1] if cross_validated else []
+    curves = {
+        m.name: writer.read(
+            roots.workdir(_holding_out(m, tuple(first))) / "metrics.jsonl"
+        )
+        for m in ensemble.members
+    }
+    inputs = report.Inputs(
+        name=ensemble.name,
+        table=table,
+        systems=systems,
+        curves=curves,
+        commands=_commands(ensemble, table),
+        notes=_notes(ensemble, roots, table),
+    )
+    report.write(inputs, folder)
+    return folder / "report.html"
+
+
+def _stack(
+    ensemble: cfg.Ensemble,
+    roots: Roots,
+    table: Table,
+    members: Mapping[str, Mapping[str, Logits]],
+) -> tuple[dict[str, Logits], dict[int, stack.Forest], list[str]]:
+    """What the forest says by split, the forests by fold, whose logits they know."""
+    folds = _folds(ensemble, table)
+    if ensemble.members[0].data.train_split == tables.CROSS_VALIDATED:
+        inner = {
+            m.name: {p: _read(m, p, roots) for p in itertools.combinations(folds, 2)}
+            for m in ensemble.members
+        }
+        outer = _outer(ensemble, roots, table)
+        said, forests = stack.cross_validate(outer, inner, seed=ensemble.seed)
+        known = [x for pairs in inner.values() for x in pairs.values()]
+        return (
+            {tables.CROSS_VALIDATED: said},
+            forests,
+            [str(m) for x in known for m in x.made_by],
+        )
+    out_of_fold = stack.join(
+        {
+            m.name: logits_files.concatenate([_read(m, (k,), roots) for k in folds])
+            for m in ensemble.members
+        }
+    )
+    forest = stack.fit(out_of_fold, seed=ensemble.seed)
+    said = {
+        split: stack.apply(
+            forest, stack.join({m: x[split] for m, x in members.items()})
+        )
+        for split in next(iter(members.values()))
+    }
+    return said, {-1: forest}, out_of_fold.made_by
+
+
+def _outer(
+    ensemble: cfg.Ensemble, roots: Roots, table: Table
+) -> dict[str, dict[int, Logits]]:
+    """By member and fold, what it says of the fold it was trained without."""
+    folds = _folds(ensemble, table)
+    return {m.name: {k: _read(m, (k,), roots) for k in folds} for m in ensemble.members}
+
+
+def _read(
+    member: cfg.Experiment, holdout: tuple[int, ...], roots: Roots, split: str = HELDOUT
+) -> Logits:
+    workdir = roots.workdir(_holding_out(member, holdout))
+    return logits_files.load(workdir / "logits" / f"{split}.npz")
+
+
+def _holding_out(member: cfg.Experiment, holdout: tuple[int, ...]) -> cfg.Experiment:
+    return dataclasses.replace(
+        member, data=dataclasses.replace(member.data, holdout=holdout)
+    )
+
+
+def _table(ensemble: cfg.Ensemble, roots: Roots) -> Table:
+    return tables.read(roots.data / ensemble.members[0].data.corpus)
+
+
+def _folds(ensemble: cfg.Ensemble, table: Table) -> list[int]:
+    rows = table.select(ensemble.members[0].data.train_split)
+    return sorted({u.fold for u in rows if u.fold is not None})
+
+
+def _front_ends(ensemble: cfg.Ensemble) -> list[str]:
+    used = (f for m in ensemble.members for f in m.data.streams.values())
+    return list(dict.fromkeys(used))
+
+
+def _commands(ensemble: cfg.Ensemble, table: Table) -> list[str]:
+    return [table.command, f"python scripts/run.py --config configs/{ensemble.name}.py"]
+
+
+def _notes(ensemble: cfg.Ensemble, roots: Roots, table: Table) -> list[str]:
+    """What a reader must know about the numbers."""
+    notes = []
+    if table.source == "demo":
+        notes.append(
+            "The speech is synthetic, made by a small program with known rules. These"
+            " numbers show that the stages work; they say nothing about real emotion."
+        )
+    if table.split_policy == "utterances":
+        notes.append("Speakers are shared between splits, so the scores are flattered.")
+    if ensemble.members[0].data.train_split == tables.CROSS_VALIDATED:
+        notes.append(
+            "Cross-validated: every utterance is scored by models that were trained"
+            " without its fold; nothing was chosen on it. The curves are of the first"
+            " fold's models."
+        )
+    for name in _front_ends(ensemble):
+        corpus = ensemble.members[0].data.corpus
+        found = features.FeatureSet(
+            features.dataset_folder(roots.features, corpus, name)
+        )
+        if found.failures:
+            notes.append(
+                f"{len(found.failures)} utterances are left out everywhere: {name}"
+                " could not encode them (failures.csv)."
+            )
+    return notes
+
+
+def _write_predictions(found: Logits, path: pathlib.Path) -> None:
+    """`utt_id,label,predicted,p_<emotion>...`; the label is empty where held back."""
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    names = [str(name) for name in found.labels]
+    table.writerow(["utt_id", "label", "predicted", *(f"p_{n}" for n in names)])
+    for utt_id, label, log_p in zip(
+        found.utt_id, found.label, stack.log_softmax(found.logits), strict=True
+    ):
+        true = names[label] if label >= 0 else ""
+        p = [f"{x:.4f}" for x in np.exp(log_p)]
+        table.writerow([utt_id, true, names[int(log_p.argmax())], *p])
+    files.write_atomically(path, out.getvalue())

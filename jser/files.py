@@ -1,0 +1,64 @@
+"""Files that are either whole or absent, and the digests that name their content."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any
+import uuid
+
+
+def write_atomically(path: os.PathLike | str, content: bytes | str) -> None:
+    """Writes `content` so that a reader sees the old file or the new one, never half.
+
+    The temporary file lies beside `path`, is flushed to disk and then renamed.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+
+
+def write_json(path: os.PathLike | str, value: Any) -> None:
+    """Writes `value` as indented JSON with a final newline, atomically."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, text + "\n")
+
+
+def read_json(path: os.PathLike | str) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+      ValueError: if it is not JSON, naming the file.
+    """
+    try:
+        return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as e:
+        raise ValueError(f"{path}: not valid JSON ({e})") from e
+
+
+def digest(*parts: bytes | str) -> str:
+    """The first 16 hex digits of the SHA-256 of `parts`, each length-prefixed."""
+    h = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        h.update(len(data).to_bytes(8, "little"))
+        h.update(data)
+    return h.hexdigest()[:16]
+
+
+def file_digest(path: os.PathLike | str) -> str:
+    """The first 16 hex digits of the SHA-256 of the file's bytes."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()[:16]

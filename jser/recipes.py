@@ -1,0 +1,67 @@
+"""The recipes that configs share."""
+
+from collections.abc import Sequence
+import importlib.util
+import os
+import pathlib
+
+from jser import config as cfg
+
+_TEXT = ("char_ngrams", "roberta_large", "deberta_xxlarge")
+_PROSODY = ("prosody", "facodec_prosody", "facodec")
+
+
+def demo(name: str, **streams: str) -> cfg.Experiment:
+    """A small member for the demo corpus: seconds on a CPU."""
+    return cfg.Experiment(
+        name=name,
+        data=cfg.Data(
+            corpus="demo",
+            streams=streams,
+            batch_size=32,
+            length_levels=2,
+            shuffle_window=4,
+        ),
+        model=cfg.Model(hidden=32, dropout=0.3),
+        optim=cfg.Optim(lr=2e-3, final_lr=1e-5, weight_decay=1e-4, schedule="step"),
+        epochs=15,
+    )
+
+
+def tiny(experiment: cfg.Experiment) -> cfg.Experiment:
+    """Shrinks a config until it trains in seconds: `--config configs/x.py:tiny`.
+
+    It reads the demo corpus, by front ends that need no weights, whatever the config's
+    own are.
+    """
+    data = experiment.data
+    data.corpus, data.batch_size, data.length_levels = "demo", 8, 1
+    data.train_split, data.dev_split, data.holdout = "train", "dev", ()
+    data.streams = {s: _without_weights(f) for s, f in data.streams.items()}
+    experiment.model.hidden = 8
+    experiment.epochs, experiment.log_every = 1, 1
+    experiment.name += "_tiny"
+    return experiment
+
+
+def siblings(config_file: str, names: Sequence[str]) -> tuple[cfg.Experiment, ...]:
+    """The experiments of other files beside a config file, by their names."""
+    folder = pathlib.Path(config_file).parent
+    return tuple(load(folder / f"{name}.py") for name in names)
+
+
+def load(config_file: os.PathLike | str, arg: str | None = None) -> cfg.Experiment:
+    """What `get_config` of a file in configs/ returns."""
+    path = pathlib.Path(config_file)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise FileNotFoundError(f"{path}: no such config file.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(arg)
+
+
+def _without_weights(front_end: str) -> str:
+    if front_end in _TEXT:
+        return "char_ngrams"
+    return "prosody" if front_end in _PROSODY else "logmel"

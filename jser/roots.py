@@ -1,0 +1,24 @@
+"""Where things lie on disk."""
+
+import dataclasses
+import pathlib
+
+from jser import config as cfg
+
+HELDOUT = "heldout"  # In place of a split: the folds that a run did not train on.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Roots:
+    """The folders of tables, features and runs."""
+
+    data: pathlib.Path = pathlib.Path("data")
+    features: pathlib.Path = pathlib.Path("features")
+    runs: pathlib.Path = pathlib.Path("runs")
+
+    def workdir(self, experiment: cfg.Experiment) -> pathlib.Path:
+        """A run's folder unless told otherwise: its name, and the folds held out."""
+        folder = self.runs / experiment.name
+        if holdout := experiment.data.holdout:
+            folder /= "holdout_" + "_".join(map(str, holdout))
+        return folder

@@ -1,0 +1,39 @@
+"""Array types and the legend of axis letters.
+
+One letter means one thing in the whole package:
+
+  B  utterances in a batch        D  width of a stream (1280 for Whisper)
+  T  frames of a stream, padded   H  width of one GRU direction
+  S  frames of the other stream   G  3 * H, the GRU gates in the order r, z, n
+  M  ensemble members             C  emotion classes, in the order of the label set
+  N  utterances of a split        K  streams
+
+Public signatures say shapes with jaxtyping, and the tests enforce them. Inside a
+function an array carries its axes as a suffix, `speech_BTD`.
+"""
+
+from flax import struct
+import jax
+import numpy as np
+
+Array = jax.Array | np.ndarray
+
+
+@struct.dataclass
+class Stream:
+    """One stream of a batch: padded frames, and which of them are real.
+
+    Every row has at least one real frame, and real frames come first.
+    """
+
+    x: Array  # Float, B T D; float16 on the way to the device.
+    mask: Array  # Bool, B T; False on padding.
+
+
+@struct.dataclass
+class Batch:
+    """Utterances that are computed together; `weight` is 0 on rows that only fill."""
+
+    streams: dict[str, Stream]
+    label: Array  # Int, B.
+    weight: Array  # Float, B.

@@ -1,0 +1,158 @@
+"""The training step: pure, jitted once per padded shape."""
+
+from collections.abc import Callable
+import math
+from typing import Any, cast
+
+from flax import linen as nn
+from flax import struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from jser import augment, losses
+from jser import config as cfg
+from jser.models import fusion
+from jser.shapes import Array, Batch
+
+Params = Any
+Metrics = dict[str, jax.Array]
+
+
+@struct.dataclass
+class TrainState:
+    """All that a checkpoint holds. Static things (model, optimiser) stay outside."""
+
+    step: jax.Array
+    params: Params
+    opt_state: optax.OptState
+
+
+def make_model(experiment: cfg.Experiment, classes: int) -> fusion.FusionClassifier:
+    """The network of an experiment."""
+    m = experiment.model
+    return fusion.FusionClassifier(
+        streams=tuple(experiment.data.streams),
+        classes=classes,
+        hidden=m.hidden,
+        heads=tuple(m.heads.items()),
+        dropout=m.dropout,
+        mask_padding=m.mask_padding,
+    )
+
+
+def make_schedule(c: cfg.Optim, *, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    """Final + (lr - final) (1 + cos(pi t)) / 2, t the share of training that is done.
+
+    Under the schedule "epoch" t moves when an epoch ends and never reaches 1, as the
+    authors' scheduler does; under "step" it moves with every step.
+    """
+
+    def schedule(step):
+        if c.schedule == "epoch":
+            done = (step // steps_per_epoch) / epochs
+        else:
+            done = step / (epochs * steps_per_epoch)
+        return c.final_lr + (c.lr - c.final_lr) * (1 + jnp.cos(math.pi * done)) / 2
+
+    return schedule
+
+
+def make_optimizer(
+    c: cfg.Optim, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+    """AdamW as `torch.optim.AdamW`, on every parameter."""
+    return optax.adamw(schedule, weight_decay=c.weight_decay)
+
+
+def init_state(
+    model: nn.Module, tx: optax.GradientTransformation, batch: Batch, key: jax.Array
+) -> TrainState:
+    """Fresh parameters; of the batch only the shapes matter."""
+    params = jax.jit(lambda k: model.init(k, batch.streams, train=False)["params"])(key)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32), params=params, opt_state=tx.init(params)
+    )
+
+
+def make_loss_fn(
+    model: nn.Module,
+    c: cfg.Experiment,
+    class_weight: Array,
+    speech: tuple[str, ...],
+) -> Callable[[Params, Batch, jax.Array], tuple[jax.Array, Metrics]]:
+    """Builds `loss_fn(params, batch, key) -> (loss, metrics)`, augmentation included.
+
+    Args:
+      model: A network with the outputs of `FusionClassifier`.
+      c: The experiment.
+      class_weight: [C].
+      speech: The streams whose frames are augmented.
+    """
+    weight_C = jnp.asarray(class_weight)
+    classes = len(weight_C)
+
+    def loss_fn(params, batch, key):
+        keys = jax.random.split(key, 3)
+        streams = dict(batch.streams)
+        for s in speech:
+            if c.augment.noise or c.augment.time_masks or c.augment.width_masks:
+                streams[s] = augment.disturb(
+                    jax.random.fold_in(keys[0], speech.index(s)), streams[s], c.augment
+                )
+        target_BC = optax.smooth_labels(
+            jax.nn.one_hot(batch.label, classes), c.loss.label_smoothing
+        )
+        mix, target_BC = _mixup(keys[1], target_BC, c.augment.mixup)
+        rngs = {"dropout": keys[2]}
+        outputs = _apply(model, params, streams, train=True, on_joint=mix, rngs=rngs)
+        target_BC = target_BC * weight_C
+        loss_B = losses.cross_entropy(outputs["emotion"], target_BC)
+        total = jnp.sum(batch.weight * target_BC.sum(axis=-1))
+        loss = jnp.sum(batch.weight * loss_B) / total
+        return loss, {"loss": loss}
+
+    return loss_fn
+
+
+def _apply(model: nn.Module, params: Params, *args, **kwargs) -> dict[str, Array]:
+    return cast(dict[str, Array], model.apply({"params": params}, *args, **kwargs))
+
+
+def _mixup(key: jax.Array, target_BC: Array, alpha: float):
+    """Manifold mixup (Verma et al., 2019) of joint vectors and targets."""
+    if not alpha:
+        return (lambda joint: joint), target_BC
+    share_key, order_key = jax.random.split(key)
+    share = jax.random.beta(share_key, alpha, alpha)
+    order_B = jax.random.permutation(order_key, len(target_BC))
+    mix = lambda x: share * x + (1 - share) * jnp.take(x, order_B, axis=0)
+    return mix, mix(target_BC)
+
+
+def make_train_step(
+    tx: optax.GradientTransformation, loss_fn: Callable
+) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
+    """Returns the jitted step. `key` is the run's key: the step folds itself in."""
+
+    def train_step(state, batch, key):
+        key = jax.random.fold_in(key, state.step)
+        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params, batch, key)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        new = TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            opt_state=opt_state,
+        )
+        return new, metrics | {"grad_norm": optax.tree.norm(grads)}
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
+def make_predict_step(model: nn.Module) -> Callable[[Params, Batch], Array]:
+    """Returns the jitted function from a batch to logits [B, C]."""
+
+    def predict_step(params, batch):
+        return _apply(model, params, batch.streams, train=False)["emotion"]
+
+    return jax.jit(predict_step)

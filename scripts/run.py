@@ -1,0 +1,25 @@
+"""Runs a whole ensemble from its table to the report, skipping what is done.
+
+python scripts/run.py --config configs/ensemble_demo.py --jobs 2
+"""
+
+from absl import flags
+from ml_collections import config_flags
+import shared_flags
+
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="The ensemble.")
+_JOBS = flags.DEFINE_integer("jobs", 1, "Trainings at a time.", lower_bound=1)
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    from jser import ensemble
+
+    config, roots = _CONFIG.value.check(), shared_flags.roots()
+    page = ensemble.run(config, roots, jobs=_JOBS.value)
+    print(page.with_name("results.md").read_text(encoding="utf-8"))
+    print(page)
+
+
+if __name__ == "__main__":
+    shared_flags.run(main)
