@@ -51,14 +51,23 @@ def siblings(config_file: str, names: Sequence[str]) -> tuple[cfg.Experiment, ..
 
 
 def load(config_file: os.PathLike | str, arg: str | None = None) -> cfg.Experiment:
-    """What `get_config` of a file in configs/ returns."""
+    """What `get_config` of a member in configs/ returns."""
+    return _module(config_file).get_config(arg)
+
+
+def load_ensemble(config_file: os.PathLike | str) -> cfg.Ensemble:
+    """What `get_config` of an ensemble in configs/ returns."""
+    return _module(config_file).get_config()
+
+
+def _module(config_file: os.PathLike | str):
     path = pathlib.Path(config_file)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.exists():
         raise FileNotFoundError(f"{path}: no such config file.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config(arg)
+    return module
 
 
 def _without_weights(front_end: str) -> str:

@@ -15,7 +15,7 @@ _SENTENCES = {
     "a04": "Heute abend könnte ich es ihm sagen.",
     "a05": "Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.",
     "a07": "In sieben Stunden wird es soweit sein.",
-    "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
+    "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen.",
     "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
     "b03": "An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes"
     " besucht.",

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import math
+import os
 import pathlib
 import re
 
@@ -60,7 +61,8 @@ class Table:
 
     def audio_path(self, utterance: Utterance) -> pathlib.Path:
         """Where the sound lies. A relative audio root starts at the table's folder."""
-        return self.folder / self.audio_root / utterance.file
+        root = os.path.normpath(self.folder / self.audio_root)
+        return pathlib.Path(root) / utterance.file
 
     def select(self, split: str) -> list[Utterance]:
         """The utterances of a split, in the order of the table.
@@ -100,9 +102,14 @@ def check(table: Table, where: str) -> None:
             raise ValueError(f"{where}: {what}: {len(bad)}, e.g. {some}. {remedy}")
 
     refuse(
-        [u for u in rows if not u.utt_id or u.utt_id != u.utt_id.strip()],
-        "utterances with an empty utt_id or one that begins or ends with a space",
+        [u for u in rows if not u.utt_id],
+        "utterances with an empty utt_id",
         "Give each its own.",
+    )
+    refuse(
+        [u for u in rows if not (u.utt_id + u.file + u.speaker).isprintable()],
+        "ids, files or speakers with line ends or other control characters",
+        "Rename them.",
     )
     count = Counter(u.utt_id for u in rows)
     refuse(
@@ -201,8 +208,11 @@ def write(table: Table, folder: pathlib.Path) -> Table:
 
 
 def _stripped(u: Utterance) -> Utterance:
+    """Cells without outer white space, the transcript on one line."""
     texts = {k: v for k, v in dataclasses.asdict(u).items() if isinstance(v, str)}
-    return dataclasses.replace(u, **{k: v.strip() for k, v in texts.items()})
+    clean = {k: v.strip() for k, v in texts.items()}
+    clean["transcript"] = " ".join(u.transcript.split())
+    return dataclasses.replace(u, **clean)
 
 
 def read(folder: pathlib.Path) -> Table:

@@ -1,0 +1,35 @@
+# The two commands of the README, and what CI runs. Everything lives in .venv.
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+RUN = .venv/bin/python
+
+.PHONY: demo test slow lint clean
+
+demo: .venv/demo
+	$(RUN) scripts/prepare.py --corpus demo --source data/demo/audio --out data/demo --split speakers --folds 3
+	$(RUN) scripts/run.py --config configs/ensemble_demo.py --jobs 2
+
+test: .venv/test lint
+	$(RUN) -m pytest
+
+slow: .venv/test
+	$(RUN) -m pytest -m slow
+
+lint: .venv/test
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m pyright
+
+clean:
+	rm -rf .venv data/demo features/demo runs/demo_* runs/ensemble_demo
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	touch $@
+
+.venv/test: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable ".[test]"
+	touch $@ .venv/demo

@@ -1,0 +1,35 @@
+"""Fixtures shared by the tests."""
+
+from absl import flags
+import numpy as np
+import pytest
+
+from jser import config as cfg
+from jser.corpora import prepare
+from jser.extract import run as extraction
+from jser.roots import Roots
+from tests import small
+
+flags.FLAGS.mark_as_parsed()  # grain reads absl flags.
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> Roots:
+    """A small corpus of tones with its features, in train, dev and test; read-only."""
+    home = tmp_path_factory.mktemp("corpus")
+    roots = Roots(data=home / "data", features=home / "features", runs=home / "runs")
+    source = small.make(home / "source")
+    table = prepare.prepare("csv", source, roots.data / "small", policy="given")
+    for front_end in ("logmel", "char_ngrams"):
+        extraction.extract(table, front_end, roots.features, workers=1)
+    return roots
+
+
+@pytest.fixture
+def experiment() -> cfg.Experiment:
+    return small.experiment()

@@ -1,0 +1,163 @@
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from jser import augment
+from jser import config as cfg
+from jser.data import batches
+from jser.data import corpus as corpora
+from jser.data.batches import Levels
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=11),
+    st.integers(1, 4),
+)
+def test_levels_have_the_least_padding(lengths, count):
+    edges = Levels.of({"x": np.array(lengths)}, count).frames["x"]
+    assert len(edges) == count
+    distinct = np.unique(lengths)
+    padded = lambda e: sum(min(x for x in e if x >= n) for n in lengths)
+    others = itertools.combinations(distinct, min(count, len(distinct)) - 1)
+    assert padded(edges) == min(padded((*o, distinct[-1])) for o in others)
+
+
+def test_an_utterance_is_on_the_lowest_level_that_holds_all_its_streams():
+    levels = Levels({"a": np.array([2, 5, 9]), "b": np.array([10, 20, 30])})
+    length = {"a": np.array([1, 3, 2, 9]), "b": np.array([10, 10, 25, 1])}
+    np.testing.assert_array_equal(levels.level(length), [0, 1, 2, 2])
+    with pytest.raises(ValueError, match="longer than the last"):
+        levels.level({"a": np.array([10]), "b": np.array([1])})
+
+
+@given(
+    st.integers(1, 200), st.integers(1, 16), st.integers(1, 5), st.integers(0, 2**31)
+)
+def test_an_epoch_holds_each_utterance_once(count, batch_size, window, seed):
+    rng = np.random.default_rng(seed)
+    level = rng.integers(0, 3, count)
+    order = batches.epoch_order(count, sampler="shuffle", rng=rng)
+    cut = batches.epoch_batches(
+        order, level, batch_size=batch_size, window=window, rng=rng
+    )
+    assert sorted(np.concatenate(cut)) == list(range(count))
+    assert all(0 < len(b) <= batch_size for b in cut)
+    assert len(cut) == -(-count // batch_size)
+
+
+def test_a_window_of_one_keeps_the_order_of_batches_random(rng):
+    order = rng.permutation(64)
+    cut = batches.epoch_batches(
+        order, np.arange(64) % 3, batch_size=8, window=1, rng=rng
+    )
+    assert {frozenset(b) for b in cut} == {
+        frozenset(order[i : i + 8]) for i in range(0, 64, 8)
+    }
+
+
+def test_a_short_batch_is_filled_with_weightless_rows(rng):
+    frames = {"x": [rng.standard_normal((n, 2)).astype(np.float16) for n in (3, 1)]}
+    batch = batches.collate(frames, [4, 5], Levels({"x": np.array([3, 7])}), 4)
+    x = batch.streams["x"]
+    assert x.x.shape == (4, 3, 2)
+    assert x.x.dtype == np.float16
+    np.testing.assert_array_equal(x.mask.sum(1), [3, 1, 3, 3])
+    np.testing.assert_array_equal(x.x[~np.asarray(x.mask)], 0)
+    np.testing.assert_array_equal(batch.weight, [1, 1, 0, 0])
+    np.testing.assert_array_equal(batch.label, [4, 5, 4, 4])
+
+
+def open_batches(corpus, experiment, **options):
+    opened = corpora.open_corpus(corpus, experiment.data, speed=options.get("speed", 0))
+    return batches.TrainBatches(
+        opened.train(), opened.levels, experiment.data, epochs=3, **options
+    )
+
+
+def same(one, other) -> bool:
+    return all(
+        np.array_equal(one.streams[s].x, other.streams[s].x)
+        and np.array_equal(one.label, other.label)
+        for s in one.streams
+    )
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.2])
+def test_a_batch_is_a_function_of_seed_and_step(corpus, experiment, speed):
+    one = open_batches(corpus, experiment, seed=1, speed=speed)
+    other = open_batches(corpus, experiment, seed=1, speed=speed)
+    forward = [one[i] for i in range(len(one))]
+    for i in reversed(range(len(one))):
+        assert same(forward[i], other[i])
+    elsewhere = open_batches(corpus, experiment, seed=2, speed=speed)
+    assert not all(same(forward[i], elsewhere[i]) for i in range(len(one)))
+    ahead = list(batches.prefetch(one, start=4))
+    assert len(ahead) == len(one) - 4
+    assert all(same(a, b) for a, b in zip(ahead, forward[4:], strict=True))
+
+
+def test_epochs_differ(corpus, experiment):
+    source = open_batches(corpus, experiment, seed=1)
+    assert source.steps_per_epoch == 3
+    assert not same(source[0], source[3])
+
+
+def test_speed_stretches_speech_alone(corpus, experiment):
+    experiment.data.shuffle_window = 1  # Else stretched ones are sorted otherwise.
+    plain = open_batches(corpus, experiment, seed=1)[0]
+    fast = open_batches(corpus, experiment, seed=1, speed=0.3)[0]
+    length = lambda b, s: np.asarray(b.streams[s].mask).sum(1)
+    assert not np.array_equal(length(plain, "speech"), length(fast, "speech"))
+    np.testing.assert_array_equal(length(plain, "text"), length(fast, "text"))
+    ratio = length(fast, "speech") / length(plain, "speech")
+    assert (ratio > 0.7).all()
+    assert (ratio < 1.5).all()
+
+
+@pytest.mark.parametrize("length", [1, 2, 50])
+def test_resampled_at_speed_one_frames_are_the_same(length, rng):
+    frames = rng.standard_normal((length, 3)).astype(np.float32)
+    np.testing.assert_allclose(augment.resample(frames, 1.0), frames, atol=1e-6)
+    assert len(augment.resample(frames, 0.5)) == 2 * length
+    assert len(augment.resample(frames, 4.0)) == max(1, round(length / 4))
+
+
+def test_eval_batches_hold_each_utterance_once(corpus, experiment):
+    opened = corpora.open_corpus(corpus, experiment.data)
+    split = opened.split("dev")
+    rows = [r for r, _ in batches.eval_batches(split, opened.levels, 5)]
+    assert sorted(np.concatenate(rows)) == list(range(len(split)))
+
+
+def test_masks_hide_runs_of_real_frames_only(rng):
+    import jax
+
+    from jser.shapes import Stream
+
+    x = np.ones((64, 40, 10), np.float32)
+    mask = np.arange(40) < rng.integers(5, 41, 64)[:, None]
+    c = cfg.Augment(time_masks=2, time_mask_share=0.3, width_masks=1)
+    found = augment.disturb(jax.random.key(0), Stream(x, mask), c)
+    hidden = np.asarray(found.x) == 0
+    frames = hidden.all(2)
+    assert 0 < frames.mean() < 0.3
+    assert (frames & ~mask).sum() == 0
+    columns = hidden.all(1)
+    assert 0 < columns.mean() < 0.1
+    again = augment.disturb(jax.random.key(0), Stream(x, mask), c)
+    np.testing.assert_array_equal(found.x, again.x)
+
+
+def test_noise_leaves_padding_alone(rng):
+    import jax
+
+    from jser.shapes import Stream
+
+    mask = np.arange(20) < np.array([3, 20])[:, None]
+    stream = Stream(np.zeros((2, 20, 4), np.float32), mask)
+    found = augment.disturb(jax.random.key(0), stream, cfg.Augment(noise=0.5))
+    assert np.asarray(found.x)[mask].std() == pytest.approx(0.5, rel=0.2)
+    np.testing.assert_array_equal(np.asarray(found.x)[~mask], 0)

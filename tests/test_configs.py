@@ -1,0 +1,87 @@
+import dataclasses
+import pathlib
+
+import pytest
+
+from jser import config as cfg
+from jser import recipes
+from jser import train
+from jser.corpora import prepare
+from jser.extract import run as extraction
+from jser.roots import Roots
+from tests import small
+
+CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
+MEMBERS = [p for p in CONFIGS if not p.stem.startswith("ensemble_")]
+ENSEMBLES = [p for p in CONFIGS if p.stem.startswith("ensemble_")]
+stem = lambda path: path.stem
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Roots:
+    """Tones in the place of the demo corpus, with all front ends without weights."""
+    home = tmp_path_factory.mktemp("demo")
+    roots = Roots(data=home / "data", features=home / "features", runs=home / "runs")
+    table = prepare.prepare("csv", small.make(home / "source"), roots.data / "demo")
+    for front_end in ("logmel", "prosody", "char_ngrams"):
+        extraction.extract(table, front_end, roots.features, workers=1)
+    return roots
+
+
+@pytest.mark.parametrize("path", MEMBERS, ids=stem)
+def test_every_member_loads_and_is_named_as_its_file(path):
+    experiment = recipes.load(path).check()
+    assert experiment.name == path.stem
+    assert cfg.from_dict(cfg.to_dict(experiment)) == experiment
+    assert f"scripts/train.py --config configs/{path.name}" in path.read_text()
+
+
+@pytest.mark.parametrize("path", ENSEMBLES, ids=stem)
+def test_every_ensemble_loads_and_is_named_as_its_file(path):
+    found = recipes.load_ensemble(path).check()
+    assert found.name == path.stem
+    for member in found.members:
+        assert recipes.load(path.with_name(f"{member.name}.py")) == member
+    assert f"scripts/run.py --config configs/{path.name}" in path.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", MEMBERS, ids=stem)
+def test_every_tiny_member_trains(path, demo):
+    experiment = recipes.load(path, "tiny").check()
+    state = train.train(experiment, demo, stop_after=2)
+    assert int(state.step) == 2
+
+
+def experiment(**changes) -> cfg.Experiment:
+    return dataclasses.replace(small.experiment(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (experiment(epochs=0), r"epochs: 0 must be at least 1"),
+        (experiment(data=cfg.Data(streams={})), r"data\.streams: \{\} must be at least"),
+        (
+            experiment(data=cfg.Data(streams={"a": "logmel"}, sampler="x")),
+            r"data\.sampler: 'x' is not one of shuffle",
+        ),
+        (
+            experiment(optim=cfg.Optim(lr=1e-5, final_lr=1e-4)),
+            r"optim\.final_lr: 0\.0001 must be in \[0, optim\.lr\]",
+        ),
+        (experiment(optim=cfg.Optim(schedule="x")), r"optim\.schedule: 'x' is not one"),
+        (experiment(model=cfg.Model(dropout=1.0)), r"model\.dropout: 1\.0 must be in"),
+        (
+            experiment(model=cfg.Model(heads={"video": 2})),
+            r"model\.heads: 'video' is not one of speech, text",
+        ),
+        (
+            experiment(model=cfg.Model(hidden=8, heads={"speech": 3})),
+            r"model\.heads\['speech'\]: 3 must be a divisor",
+        ),
+    ],
+)
+def test_bad_configs_are_refused_by_field(bad, message):
+    with pytest.raises(ValueError, match=message):
+        bad.check()

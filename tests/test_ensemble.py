@@ -1,0 +1,135 @@
+import csv
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from jser import config as cfg
+from jser import ensemble
+from jser import logits as logits_files
+from jser import stack
+from jser.corpora import prepare
+from jser.corpora import table as tables
+from jser.extract import run as extraction
+from jser.roots import Roots
+from tests import small
+
+
+def config(combine: str = "forest", **data) -> cfg.Ensemble:
+    members = []
+    for name, streams in (
+        ("both", {"speech": "logmel", "text": "char_ngrams"}),
+        ("words", {"text": "char_ngrams"}),
+    ):
+        member = small.experiment(**streams)
+        member.name, member.epochs = name, 1
+        member.data = dataclasses.replace(member.data, **data)
+        members.append(member)
+    return cfg.Ensemble(name="small_ensemble", members=tuple(members), combine=combine)
+
+
+CV = {"train_split": "cv", "dev_split": ""}
+
+
+def test_plan_with_splits(corpus):
+    table = tables.read(corpus.data / "small")
+    runs = ensemble.plan(config(), table)
+    held_out = [(r.experiment.name, r.experiment.data.holdout, r.splits) for r in runs]
+    assert held_out[:2] == [("both", (), ("dev", "test")), ("words", (), ("dev", "test"))]
+    assert sorted(h for _, h, s in held_out if s == ("heldout",)) == sorted(
+        [(k,) for k in range(3)] * 2
+    )
+    assert len(ensemble.plan(config("average"), table)) == 2
+
+
+def test_plan_of_cross_validation(corpus, tmp_path):
+    table = prepare.prepare(
+        "csv",
+        small.make(tmp_path / "source"),
+        tmp_path / "cv",
+        policy="loso",
+    )
+    runs = ensemble.plan(config(**CV), table)
+    holdouts = [r.experiment.data.holdout for r in runs if r.experiment.name == "both"]
+    singles = [(k,) for k in range(5)]
+    assert holdouts == [*singles, *itertools.combinations(range(5), 2)]
+    assert all(r.splits == ("heldout",) for r in runs)
+    assert len(ensemble.plan(config("average", **CV), table)) == 10
+
+
+def test_members_must_agree_on_the_corpus():
+    found = config()
+    found.members[0].data.corpus = "other"
+    with pytest.raises(ValueError, match=r"members' data\.corpus.*the same in all"):
+        found.check()
+
+
+@pytest.mark.slow
+def test_the_whole_road_with_splits(corpus, tmp_path):
+    roots = small.elsewhere(corpus, tmp_path)
+    page = ensemble.run(config(), roots, jobs=2)
+    home = tmp_path / "small_ensemble"
+    assert page == home / "report.html"
+    results = json.loads((home / "results.json").read_text())
+    assert list(results["systems"]) == ["both", "words", "average", "forest"]
+    with (home / "predictions" / "test.csv").open() as f:
+        rows = list(csv.DictReader(f))
+    table = tables.read(roots.data / "small")
+    assert [r["utt_id"] for r in rows] == sorted(u.utt_id for u in table.select("test"))
+    right = np.mean([r["label"] == r["predicted"] for r in rows])
+    shown = results["systems"]["forest"]["test"]["accuracy"]
+    assert right == pytest.approx(shown)
+    for row in rows:
+        p = [float(row[f"p_{e}"]) for e in small.EMOTIONS]
+        assert sum(p) == pytest.approx(1, abs=1e-3)
+    record = json.loads((home / "stack.json").read_text())
+    assert record["members"] == ["both", "words"]
+    assert len(record["made_by"]) == 6
+    assert len(stack.load(home)) == 1
+
+    trained = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("metrics.jsonl")}
+    ensemble.run(config(), roots, jobs=1)
+    assert trained == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("metrics.jsonl")}
+    assert json.loads((home / "results.json").read_text()) == results
+
+
+@pytest.mark.slow
+def test_the_whole_road_in_cross_validation(tmp_path):
+    roots = Roots(
+        data=tmp_path / "data", features=tmp_path / "features", runs=tmp_path / "runs"
+    )
+    source = small.make(tmp_path / "source")
+    table = prepare.prepare(
+        "csv", source, roots.data / "small", policy="kfold", folds=3
+    )
+    ensemble.run(config(**CV), roots, jobs=2)
+    home = roots.runs / "small_ensemble"
+    for system in ("average", "forest"):
+        found = logits_files.load(home / "logits" / system / "cv.npz")
+        assert len(found) == len(table.utterances)
+        assert not found.in_sample.any()
+    assert sorted(stack.load(home)) == [0, 1, 2]
+    text = (home / "report.html").read_text()
+    assert "trained without its fold" in text
+    # No model whose logits the forest of fold k learned from had seen fold k.
+    for i, j in itertools.combinations(range(3), 2):
+        workdir = roots.runs / "both" / f"holdout_{i}_{j}"
+        said = logits_files.load(workdir / "logits" / "heldout.npz")
+        assert set(said.fold) == {i, j}
+        assert not said.in_sample.any()
+
+
+@pytest.mark.slow
+def test_failures_are_told_in_the_report(tmp_path):
+    roots = Roots(
+        data=tmp_path / "data", features=tmp_path / "features", runs=tmp_path / "runs"
+    )
+    source = small.make(tmp_path / "source")
+    (source.parent / "a_angry_0.wav").write_bytes(b"no sound at all")
+    table = prepare.prepare("csv", source, roots.data / "small")
+    extraction.extract(table, "logmel", roots.features, max_failures=1)
+    ensemble.run(config("average"), roots)
+    results = json.loads((roots.runs / "small_ensemble" / "results.json").read_text())
+    assert any("1 utterances are left out" in note for note in results["notes"])

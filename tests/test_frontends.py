@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+
+from jser.corpora import voice
+from jser.extract import acoustic
+from jser.extract import frontends
+from jser.extract import text
+from tests import small
+
+MANNER = voice.Manner(
+    f0_hz=160,
+    f0_range_st=2,
+    final_st=0,
+    rate=1,
+    level_db=-25,
+    tilt_hz=1500,
+    breath=0.03,
+    jitter=0.004,
+    formant_scale=1,
+)
+
+
+@pytest.mark.parametrize("samples", [400, 401, 639, 640, 16_000])
+@pytest.mark.parametrize("name", ["logmel", "prosody"])
+def test_speech_frames(name, samples, rng):
+    front_end = frontends.get(name)
+    sound = 0.1 * rng.standard_normal(samples).astype(np.float32)
+    (frames,) = front_end.load()([sound])
+    assert frames.shape == (1 + samples // 320, front_end.spec.width)
+    assert frames.dtype == np.float32
+    assert np.isfinite(frames).all()
+
+
+@pytest.mark.parametrize("name", ["logmel", "prosody"])
+def test_silence_is_finite(name):
+    (frames,) = frontends.get(name).load()([np.zeros(8000, np.float32)])
+    assert np.isfinite(frames).all()
+
+
+@pytest.mark.parametrize("encode", [acoustic.logmel, acoustic.prosody])
+def test_level_changes_nothing(encode, rng):
+    sound = voice.speak("we went home", MANNER, rng)
+    np.testing.assert_allclose(encode(sound), encode(0.5 * sound), atol=0.02)
+
+
+def test_logmel_is_normalised_over_the_utterance(rng):
+    frames = acoustic.logmel(voice.speak("we went home", MANNER, rng))
+    assert frames.mean() == pytest.approx(0, abs=1e-3)
+    assert frames.std() == pytest.approx(1, abs=1e-2)
+
+
+def test_logmel_keeps_spectral_tilt(rng):
+    dull, bright = (
+        acoustic.logmel(
+            voice.speak("we went home", MANNER.__class__(**(vars(MANNER) | t)), rng)
+        )
+        for t in ({"tilt_hz": 500}, {"tilt_hz": 4000})
+    )
+    slope = lambda frames: frames[:, 40:].mean() - frames[:, :40].mean()
+    assert slope(bright) > slope(dull)
+
+
+@pytest.mark.parametrize("f0_hz", [90, 160, 280])
+def test_prosody_finds_the_pitch_that_was_spoken(f0_hz, rng):
+    manner = MANNER.__class__(**(vars(MANNER) | {"f0_hz": f0_hz, "f0_range_st": 0}))
+    octave, _, voiced, *_ = acoustic.prosody(
+        voice.speak("mamama lolomo nana", manner, rng)
+    ).T
+    found = 100 * 2 ** octave[voiced > 0.5]
+    assert (voiced > 0.5).mean() > 0.6
+    assert np.median(found) == pytest.approx(f0_hz, rel=0.03)
+
+
+def test_prosody_tells_voice_from_noise(rng):
+    tone = small.tone(200, 1.0)
+    noise = 0.1 * rng.standard_normal(16_000).astype(np.float32)
+    harmonicity = 8
+    assert acoustic.prosody(tone)[:, harmonicity].mean() > 1
+    assert acoustic.prosody(noise)[:, harmonicity].mean() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("transcript", "words"),
+    [("", 0), ("Das will ich", 3), ("no, no!", 4), ("مرحبا يا عالم", 3), ("😀", 1)],
+)
+def test_one_frame_per_word_and_one_for_the_start(transcript, words):
+    frames = text.char_ngrams(transcript)
+    assert frames.shape == (1 + words, text.NGRAM_BUCKETS)
+    np.testing.assert_allclose(np.linalg.norm(frames, axis=1), 1, rtol=1e-6)
+
+
+def test_a_long_transcript_is_not_cut():
+    assert len(text.char_ngrams("word " * 3000)) == 3001
+
+
+def test_words_alike_have_frames_alike():
+    walk, walked, stone = text.char_ngrams("walking walked stone")[1:]
+    assert walk @ walked > walk @ stone
+    np.testing.assert_array_equal(text.char_ngrams("WALK"), text.char_ngrams("walk"))
+
+
+def test_unknown_front_end_lists_the_known():
+    with pytest.raises(ValueError, match="char_ngrams, logmel, prosody"):
+        frontends.get("mfcc")

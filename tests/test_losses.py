@@ -1,0 +1,52 @@
+import jax
+from jax.test_util import check_grads
+import numpy as np
+import optax
+import pytest
+
+from jser import config as cfg
+from jser import losses
+from jser import train_step
+
+
+def test_against_a_label_it_is_the_usual_one(rng):
+    logits, label = rng.standard_normal((6, 4)), rng.integers(0, 4, 6)
+    got = losses.cross_entropy(logits, np.eye(4)[label])
+    want = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+    assert got.shape == (6,)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_weights_scale_it(rng):
+    logits, target = rng.standard_normal((6, 4)), np.eye(4)[rng.integers(0, 4, 6)]
+    weight = np.array([1.0, 2.0, 3.0, 4.0])
+    got = losses.cross_entropy(logits, target * weight)
+    want = losses.cross_entropy(logits, target) * (target @ weight)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_gradients(rng):
+    target = rng.random((3, 4))
+    logits = rng.standard_normal((3, 4)).astype(np.float32)
+    check_grads(lambda x: losses.cross_entropy(x, target), (logits,), order=1)
+    huge = np.array([[1e4, -1e4, 0.0]], np.float32)
+    grad = jax.grad(lambda x: losses.cross_entropy(x, np.eye(3)[:1]).sum())(huge)
+    assert np.isfinite(grad).all()
+
+
+def test_epoch_schedule_is_the_authors():
+    c = cfg.Optim(lr=1e-5, final_lr=1e-6, schedule="epoch")
+    at = train_step.make_schedule(c, epochs=20, steps_per_epoch=7)
+    for step in (0, 6, 7, 69, 139):
+        e = step // 7
+        want = 1e-6 + 9e-6 * (1 + np.cos(np.pi * e / 20)) / 2
+        assert float(at(step)) == pytest.approx(want, rel=1e-6)
+
+
+def test_step_schedule_ends_at_the_floor():
+    c = cfg.Optim(lr=1e-3, final_lr=1e-5, schedule="step")
+    at = train_step.make_schedule(c, epochs=3, steps_per_epoch=5)
+    assert float(at(0)) == pytest.approx(1e-3)
+    assert float(at(15)) == pytest.approx(1e-5)
+    values = [float(at(k)) for k in range(16)]
+    assert values == sorted(values, reverse=True)

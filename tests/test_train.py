@@ -1,0 +1,249 @@
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from jser import checkpoints
+from jser import config as cfg
+from jser import metrics
+from jser import predict
+from jser import train
+from jser import train_step
+from jser import writer
+from jser.corpora import table as tables
+from jser.data import corpus as corpora
+from tests import small
+
+# The first steps of `small.experiment()`; exact numbers belong to one XLA version, so
+# the tolerance is wide enough for another and narrow enough for a mistake.
+GOLDEN = {"train/loss": 1.0, "train/grad_norm": 1.0}
+CHANGED = (
+    "the first step of training changed. If you meant to change the numbers, say why in"
+    " the commit and record the new ones here; a refactoring must not move them."
+)
+
+
+@pytest.fixture(scope="module")
+def trained(corpus, tmp_path_factory):
+    """A run that was not cut, and its last state."""
+    roots = small.elsewhere(corpus, tmp_path_factory.mktemp("runs"))
+    return roots, train.train(small.experiment(), roots)
+
+
+def lines(roots, experiment) -> list[dict]:
+    return writer.read(roots.workdir(experiment) / "metrics.jsonl")
+
+
+def equal(one, other) -> None:
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_first_step(trained, experiment):
+    first = lines(trained[0], experiment)[0]
+    assert first["step"] == 1
+    assert {k: first[k] for k in GOLDEN} == pytest.approx(GOLDEN, rel=1e-4), CHANGED
+
+
+def test_what_a_run_leaves(trained, experiment):
+    roots, state = trained
+    workdir = roots.workdir(experiment)
+    assert int(state.step) == 9
+    record = json.loads((workdir / "config.json").read_text())
+    assert record["config"]["optim"]["lr"] == 1e-3
+    assert cfg.from_dict(record["config"]) == experiment
+    found = lines(roots, experiment)
+    steps = [x["step"] for x in found if "train/loss" in x]
+    assert steps == list(range(1, 10))
+    assert [x["step"] for x in found if "dev/uar" in x] == [3, 6, 9]
+    assert list((workdir / "tensorboard").glob("events.out.tfevents.*"))
+    with checkpoints.Checkpoints(workdir) as saved:
+        scores = {x["step"]: x["dev/macro_f1"] for x in found if "dev/uar" in x}
+        best = max(scores, key=lambda step: (scores[step], -step))
+        assert (saved.latest_step(), saved.best_step()) == (9, best)
+    kept = sorted(int(p.name) for p in (workdir / "checkpoints").iterdir())
+    assert kept == sorted({9, best})
+
+
+def test_dev_scores_are_over_all_dev_utterances(trained, experiment):
+    roots, _ = trained
+    workdir = roots.workdir(experiment)
+    found = predict.predict(roots, workdir, "dev")
+    assert len(found) == 12
+    scores = metrics.scores(found.label, found.logits.argmax(1), 3)
+    with checkpoints.Checkpoints(workdir) as saved:
+        best = saved.best_step()
+    (logged,) = [
+        x
+        for x in lines(roots, experiment)
+        if x["step"] == best and "dev/macro_f1" in x
+    ]
+    for name, value in scores.items():
+        assert logged[f"dev/{name}"] == pytest.approx(value, abs=1e-12)
+
+
+@pytest.mark.parametrize("cut", [4, 6])
+def test_a_resumed_run_equals_an_uncut_one_bit_for_bit(
+    trained, corpus, tmp_path, experiment, cut
+):
+    roots = small.elsewhere(corpus, tmp_path)
+    train.train(experiment, roots, stop_after=cut)
+    state = train.train(experiment, roots)
+    equal(state, trained[1])
+    whole, resumed = (lines(r, experiment) for r in (trained[0], roots))
+    assert whole == resumed
+
+
+def test_a_finished_run_is_left_alone(trained, experiment):
+    before = lines(trained[0], experiment)
+    equal(train.train(experiment, trained[0]), trained[1])
+    assert lines(trained[0], experiment) == before
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_resumes_bit_for_bit(
+    trained, corpus, tmp_path, experiment
+):
+    roots = small.elsewhere(corpus, tmp_path)
+    config = tmp_path / "small.py"
+    config.write_text(
+        "from tests import small\ndef get_config(): return small.experiment()\n"
+    )
+    root = pathlib.Path(__file__).parents[1]
+    command = [sys.executable, str(root / "scripts" / "train.py")]
+    command += [f"--config={config}", f"--data_root={roots.data}"]
+    command += [f"--features_root={roots.features}", f"--runs_root={roots.runs}"]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    for seconds in (4.0, 7.0, 9.0, 11.0):
+        process = subprocess.Popen(
+            command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+        )
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, env=environment, check=True)
+    equal(train.train(experiment, roots), trained[1])
+    assert lines(roots, experiment) == lines(trained[0], experiment)
+
+
+def test_another_config_is_refused_with_both_values(trained, experiment):
+    experiment.optim.lr = 2e-3
+    with pytest.raises(ValueError, match=r"config\.optim\.lr was 0\.001, is 0\.002"):
+        train.train(experiment, trained[0])
+
+
+def test_harmless_changes_are_not_refused(trained, experiment):
+    experiment.log_every, experiment.checkpoint_every = 2, 5
+    equal(train.train(experiment, trained[0]), trained[1])
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step(corpus, tmp_path, experiment):
+    experiment.optim.lr = 1e30
+    with pytest.raises(FloatingPointError, match=r"step [2-9]: the loss is"):
+        train.train(experiment, small.elsewhere(corpus, tmp_path))
+
+
+def relabel(corpus, tmp_path, change):
+    """The corpus with a changed table, its features as they are."""
+    table = tables.read(corpus.data / "small")
+    rows = tuple(change(u) for u in table.utterances)
+    root = str(table.audio_path(rows[0]).parent)
+    changed = dataclasses.replace(table, utterances=rows, audio_root=root)
+    tables.write(changed, tmp_path / "data" / "small")
+    return dataclasses.replace(
+        corpus, data=tmp_path / "data", runs=tmp_path / "runs"
+    )
+
+
+def test_a_class_without_training_utterances_is_refused(corpus, tmp_path, experiment):
+    roots = relabel(
+        corpus,
+        tmp_path,
+        lambda u: dataclasses.replace(u, emotion="sad")
+        if (u.split, u.emotion) == ("train", "angry")
+        else u,
+    )
+    with pytest.raises(ValueError, match=r"no utterance to train on of angry.*--keep"):
+        train.train(experiment, roots)
+
+
+def test_a_run_of_another_table_is_refused(trained, corpus, tmp_path, experiment):
+    roots = relabel(
+        corpus, tmp_path, lambda u: dataclasses.replace(u, gender="female")
+    )
+    roots = dataclasses.replace(roots, runs=trained[0].runs)
+    with pytest.raises(ValueError, match="table was"):
+        train.train(experiment, roots)
+    with pytest.raises(ValueError, match="trained with table"):
+        predict.predict(roots, roots.workdir(experiment), "dev")
+
+
+def test_folds_held_out_are_not_trained_on(corpus, tmp_path, experiment):
+    roots = small.elsewhere(corpus, tmp_path)
+    experiment.data.holdout = (1,)
+    opened = corpora.open_corpus(roots, experiment.data)
+    trained_on = {u.utt_id for u in opened.train().utterances}
+    held_out = opened.split("heldout").utterances
+    assert {u.fold for u in held_out} == {1}
+    assert not trained_on & {u.utt_id for u in held_out}
+    assert {u.speaker for u in held_out}.isdisjoint(
+        {u.speaker for u in opened.train().utterances}
+    )
+    experiment.data.holdout = (9,)
+    with pytest.raises(ValueError, match="no fold 9"):
+        train.train(experiment, roots)
+
+
+def test_augmented_training_is_deterministic(corpus, tmp_path, experiment):
+    experiment.augment = cfg.Augment(
+        speed=0.1, noise=0.1, time_masks=1, width_masks=1, mixup=0.3
+    )
+    experiment.epochs = 1
+    states = [
+        train.train(experiment, small.elsewhere(corpus, tmp_path / name))
+        for name in ("a", "b")
+    ]
+    equal(*states)
+    plain = small.experiment()
+    plain.epochs = 1
+    other = train.train(plain, small.elsewhere(corpus, tmp_path / "plain"))
+    with pytest.raises(AssertionError):
+        equal(states[0].params, other.params)
+
+
+def test_class_weights(corpus, experiment):
+    split = corpora.open_corpus(corpus, experiment.data).train()
+    label = np.array([0, 0, 0, 1, 1, 2])
+    split = dataclasses.replace(split, utterances=split.utterances[:6], label=label)
+    got = train.class_weights(split, ("angry", "sad", "neutral"), experiment)
+    np.testing.assert_allclose(got, [6 / 9, 6 / 6, 6 / 3])
+    experiment.loss.class_weights = False
+    got = train.class_weights(split, ("angry", "sad", "neutral"), experiment)
+    np.testing.assert_allclose(got, 1)
+
+
+def test_a_filled_batch_has_the_loss_of_the_short_one(corpus, experiment):
+    from jser.data import batches
+    from jser.data.batches import Levels
+
+    opened = corpora.open_corpus(corpus, experiment.data)
+    split = opened.train()
+    rows = np.arange(5)
+    experiment.model.dropout = 0.0
+    model = train_step.make_model(experiment, 3)
+    weight = np.array([1.0, 2.0, 3.0], np.float32)
+    loss_fn = train_step.make_loss_fn(model, experiment, weight, ("speech",))
+    frames, label = split.read(rows), split.label[rows]
+    levels = Levels.of({s: f.length for s, f in opened.streams.items()}, 1)
+    short, filled = (batches.collate(frames, label, levels, n) for n in (5, 8))
+    tx = train_step.make_optimizer(experiment.optim, lambda step: 0.0)
+    state = train_step.init_state(model, tx, short, jax.random.key(0))
+    loss = lambda b: loss_fn(state.params, b, jax.random.key(1))[0]
+    assert float(loss(filled)) == pytest.approx(float(loss(short)), rel=1e-5)
