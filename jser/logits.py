@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import dataclasses
 import io
 import pathlib
+import zipfile
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def load(path: pathlib.Path) -> Logits:
     try:
         with np.load(path, allow_pickle=False) as data:
             return Logits(**{name: data[name] for name in _FIELDS})
-    except (OSError, KeyError, ValueError, EOFError) as e:
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as e:
         raise ValueError(
             f"{path}: damaged or not a logits file ({e}). Remove it and run"
             " scripts/predict.py again."
@@ -75,7 +76,7 @@ def concatenate(parts: Sequence[Logits]) -> Logits:
     ids, count = np.unique(whole["utt_id"], return_counts=True)
     if (count > 1).any():
         raise ValueError(
-            f"{(count > 1).sum()} utterances twice, e.g. {ids[count > 1][0]!r}."
+            f"{(count > 1).sum()} utterances twice, e.g. {str(ids[count > 1][0])!r}."
         )
     made_by = np.concatenate([p.made_by for p in parts])
     merged = Logits(**whole, labels=labels, made_by=made_by)

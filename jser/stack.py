@@ -70,7 +70,7 @@ def join(members: Mapping[str, Logits]) -> Joined:
             if differs.any():
                 raise ValueError(
                     f"{other} and {name} differ in the {column} of"
-                    f" {first.utt_id[differs][0]!r}. Train both on one table."
+                    f" {str(first.utt_id[differs][0])!r}. Train both on one table."
                 )
     everyone = list(ordered.values())
     seen = np.any([x.in_sample for x in everyone], axis=0)
@@ -91,7 +91,7 @@ def fit(out_of_fold: Joined, *, seed: int) -> Forest:
     leaked = out_of_fold.first.utt_id[out_of_fold.first.in_sample]
     if len(leaked):
         raise ValueError(
-            f"{len(leaked)} utterances, e.g. {leaked[0]!r}, were in their member's"
+            f"{len(leaked)} utterances, e.g. {str(leaked[0])!r}, were in their member's"
             " training: stacking needs out-of-fold logits (train with data.holdout)."
         )
     if (out_of_fold.first.label < 0).any():
@@ -188,12 +188,34 @@ def load(folder: pathlib.Path) -> dict[int, Forest]:
     """Reads the forests that `save` wrote. Only scikit-learn's own types are trusted.
 
     Raises:
-      ValueError: if the file is not the one that stack.json names.
+      ValueError: if the file is not the one that stack.json names, or a tree in it is
+        not one.
     """
     path = folder / "stacker.skops"
     if files.file_digest(path) != files.read_json(folder / "stack.json")["sha256"]:
         raise ValueError(f"{path}: not the file stack.json names; stack again.")
-    return {int(k): f for k, f in skops.io.load(path, trusted=[]).items()}
+    forests = skops.io.load(path, trusted=[_TREE])
+    for forest in forests.values():
+        _refuse_broken_trees(path, forest)
+    return {int(k): f for k, f in forests.items()}
+
+
+_TREE = "sklearn.tree._tree.Tree"  # Safe once its indices are checked.
+
+
+def _refuse_broken_trees(path: pathlib.Path, forest: Forest) -> None:
+    """scikit-learn follows a tree's indices without looking where they lead."""
+    for estimator in forest.estimators_:
+        tree = estimator.tree_
+        nodes = np.arange(tree.node_count)
+        leaf = tree.children_left == -1
+        for children in (tree.children_left, tree.children_right):
+            # A child comes after its parent, so that a walk down must end.
+            ok = leaf | ((children > nodes) & (children < tree.node_count))
+            if not ok.all():
+                raise ValueError(f"{path}: a tree leads nowhere; stack again.")
+        if not (leaf | ((tree.feature >= 0) & (tree.feature < tree.n_features))).all():
+            raise ValueError(f"{path}: a tree reads an unknown column; stack again.")
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

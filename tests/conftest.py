@@ -1,5 +1,10 @@
 """Fixtures shared by the tests."""
 
+import os
+
+# A third of the suite's time is XLA's optimising of programs that run for milliseconds.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 from absl import flags
 import numpy as np
 import pytest

@@ -106,7 +106,7 @@ def test_epochs_differ(corpus, experiment):
 
 
 def test_speed_stretches_speech_alone(corpus, experiment):
-    experiment.data.shuffle_window = 1  # Else stretched ones are sorted otherwise.
+    experiment.data.length_levels = 1  # Else the longer levels sort otherwise.
     plain = open_batches(corpus, experiment, seed=1)[0]
     fast = open_batches(corpus, experiment, seed=1, speed=0.3)[0]
     length = lambda b, s: np.asarray(b.streams[s].mask).sum(1)

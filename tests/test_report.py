@@ -103,7 +103,7 @@ def test_the_page_is_whole_and_asks_the_network_for_nothing(inputs, tmp_path):
             assert value.startswith("data:"), f"{name}={value}"
     assert "@import" not in text
     assert "url(" not in text
-    shown = " ".join(page.texts)
+    shown = " ".join(" ".join(page.texts).split())
     for needed in (
         "Beware of & the dog.",
         "<b>odd</b>",

@@ -33,6 +33,12 @@ def accuracy(found: Logits) -> float:
     return float((found.logits.argmax(1) == found.label).mean())
 
 
+@pytest.fixture(autouse=True)
+def fewer_trees(monkeypatch):
+    """500 trees take seconds."""
+    monkeypatch.setitem(stack._FOREST, "n_estimators", 60)
+
+
 def test_two_members_beat_each_alone(rng):
     members = {"a": said(rng, skill=1.0), "b": said(rng, skill=1.0)}
     alone = max(accuracy(m) for m in members.values())
@@ -98,6 +104,16 @@ def test_saved_forests_say_the_same(rng, tmp_path):
     np.testing.assert_array_equal(again.logits, want.logits)
     (tmp_path / "stacker.skops").write_bytes(b"another")
     with pytest.raises(ValueError, match=r"not the file stack\.json names"):
+        stack.load(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["children_left", "children_right", "feature"])
+def test_a_tree_that_leads_elsewhere_is_refused(rng, tmp_path, field):
+    """Followed, such an index reads memory that is not the tree's."""
+    forest = stack.fit(stack.join({"a": said(rng)}), seed=3)
+    getattr(forest.estimators_[-1].tree_, field)[0] = 10**6
+    stack.save(tmp_path, {-1: forest}, members=[], labels=[], made_by=[], seed=3)
+    with pytest.raises(ValueError, match="a tree"):
         stack.load(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Speech front ends that need no weights: log-mel and prosody, by librosa."""
+"""Speech front ends that need no weights: log-mel, MFCC and prosody, by librosa."""
 
 import functools
 
@@ -9,6 +9,7 @@ from jser.extract import audio
 HOP = 320  # 20 ms, the step of the large speech encoders.
 FRAMES_PER_S = audio.SAMPLE_RATE_HZ / HOP
 MELS = 80
+CEPSTRA = 20
 _FFT = 1024
 _WINDOW = 640
 _F0_RANGE_HZ = (60.0, 500.0)
@@ -33,6 +34,28 @@ def logmel(samples: np.ndarray) -> np.ndarray:
     power = librosa.feature.melspectrogram(S=_power(samples), n_mels=MELS, sr=_SR)
     db = librosa.power_to_db(power, ref=np.max, top_db=_FLOOR_DB)
     return ((db - db.mean()) / (db.std() + 1e-3)).T.astype(np.float32)
+
+
+def mfcc(samples: np.ndarray) -> np.ndarray:
+    """Mel-frequency cepstral coefficients and their deltas.
+
+    20 coefficients of 40 mel bands in dB relative to the utterance's loudest bin,
+    floored at -80, divided by 10; then three times their deltas over 100 ms. What a
+    small corpus learns from better than `logmel`: the columns are nearly uncorrelated,
+    and the first ones are loudness and tilt. Frames are those of `logmel`.
+
+    Args:
+      samples: [n] float32 at 16 kHz.
+
+    Returns:
+      [1 + n // 320, 40] float32.
+    """
+    import librosa
+
+    power = librosa.feature.melspectrogram(S=_power(samples), n_mels=40, sr=_SR)
+    db = librosa.power_to_db(power, ref=np.max, top_db=_FLOOR_DB)
+    static = librosa.feature.mfcc(S=db, n_mfcc=CEPSTRA, norm="ortho") / 10
+    return _with_deltas(static)
 
 
 def prosody(samples: np.ndarray) -> np.ndarray:
@@ -75,13 +98,21 @@ def prosody(samples: np.ndarray) -> np.ndarray:
         *_shape(power_FT),
         _harmonicity_db(samples, np.where(voiced_T, f0_T, 0.0)) / 10,
     )
-    static = np.stack(columns).astype(np.float32)
-    delta = librosa.feature.delta(static, width=5, mode="nearest")
-    return np.concatenate([static, 3 * delta]).T.astype(np.float32)
+    return _with_deltas(np.stack(columns))
 
 
 _SR = audio.SAMPLE_RATE_HZ
 PROSODY_WIDTH = 18
+
+
+def _with_deltas(static_FT: np.ndarray) -> np.ndarray:
+    """[T, 2 F]: the columns and three times their slopes over 5 frames."""
+    import librosa
+
+    delta = librosa.feature.delta(
+        static_FT.astype(np.float32), width=5, mode="nearest"
+    )
+    return np.concatenate([static_FT, 3 * delta]).T.astype(np.float32)
 
 
 def _power(samples: np.ndarray) -> np.ndarray:

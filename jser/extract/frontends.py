@@ -58,6 +58,15 @@ _ALL = (
     ),
     FrontEnd(
         Spec(
+            name="mfcc",
+            kind="speech",
+            width=2 * acoustic.CEPSTRA,
+            frames_per_s=acoustic.FRAMES_PER_S,
+        ),
+        _each(acoustic.mfcc),
+    ),
+    FrontEnd(
+        Spec(
             name="prosody",
             kind="speech",
             width=acoustic.PROSODY_WIDTH,
