@@ -21,6 +21,7 @@ class Data:
     train_split: str = "train"
     dev_split: str = "dev"  # Chooses the epoch. Empty: the last epoch is the result.
     holdout: tuple[int, ...] = ()  # Folds of the train split that are not trained on.
+    standardize: tuple[str, ...] = ()  # Streams scaled by the frames trained on.
     batch_size: int = 64
     sampler: str = "shuffle"
     length_levels: int = 4  # Number of padded lengths, hence of compilations.
@@ -123,6 +124,8 @@ class Experiment:
             _need(field, value, value >= 0, "0 or more")
         _need("optim.lr", o.lr, o.lr > 0, "above 0")
         _need("optim.final_lr", o.final_lr, 0 <= o.final_lr <= o.lr, "in [0, optim.lr]")
+        for stream in d.standardize:
+            _one_of("data.standardize", stream, tuple(d.streams))
         for stream, heads in self.model.heads.items():
             fits = heads >= 1 and (2 * self.model.hidden) % heads == 0
             _need(
@@ -158,7 +161,8 @@ class Ensemble:
 def to_dict(experiment: Experiment) -> dict[str, Any]:
     """The config as plain values, as `config.json` holds it."""
     value = dataclasses.asdict(experiment)
-    value["data"]["holdout"] = list(experiment.data.holdout)
+    for field in ("holdout", "standardize"):
+        value["data"][field] = list(value["data"][field])
     return value
 
 
@@ -178,6 +182,7 @@ def from_dict(value: dict[str, Any]) -> Experiment:
     ):
         value[name] = section(**value[name])
     value["data"].holdout = tuple(value["data"].holdout)
+    value["data"].standardize = tuple(value["data"].standardize)
     return Experiment(**value)
 
 

@@ -49,14 +49,14 @@ def predict(
         path = workdir / "logits" / f"{split}.npz"
         if path.exists() and logits_files.load(path).made_by.tolist() == [made_by]:
             return logits_files.load(path)
-        params = _load_params(saved, step, experiment, corpus)
+        variables = _load(saved, step, experiment, corpus)
     rows = corpus.split(split)
     model = train_step.make_model(experiment, len(corpus.table.labels))
     trained_on = {u.utt_id for u in corpus.train().utterances}
     found = Logits(
         utt_id=np.array([u.utt_id for u in rows.utterances]),
         logits=train.logits_of(
-            train_step.make_predict_step(model), params, rows, corpus, batch_size
+            train_step.make_predict_step(model), variables, rows, corpus, batch_size
         ),
         label=rows.label,
         fold=np.array([-1 if u.fold is None else u.fold for u in rows.utterances]),
@@ -69,13 +69,13 @@ def predict(
     return logits_files.load(path)
 
 
-def _load_params(
+def _load(
     saved: checkpoints.Checkpoints,
     step: int,
     experiment: cfg.Experiment,
     corpus: Corpus,
-) -> Any:
-    """The parameters of a checkpoint, laid out as a fresh state's."""
+) -> train_step.Variables:
+    """What a checkpoint's network computes with, laid out as a fresh state's."""
     split = corpus.train()
     source = batches.TrainBatches(
         split, corpus.levels, experiment.data, seed=experiment.seed, epochs=1
@@ -83,7 +83,7 @@ def _load_params(
     model = train_step.make_model(experiment, len(corpus.table.labels))
     tx = train_step.make_optimizer(experiment.optim, lambda step: 0.0)
     like = train_step.init_state(model, tx, source[0], jax.random.key(0))
-    return saved.load(step, like).params
+    return saved.load(step, like).variables
 
 
 def _refuse_others(

@@ -8,6 +8,7 @@ from typing import Any
 
 from absl import logging
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -20,7 +21,7 @@ from jser.data.batches import TrainBatches
 from jser.data.corpus import Corpus
 from jser.data.features import Split
 from jser.roots import Roots
-from jser.train_step import TrainState
+from jser.train_step import TrainState, Variables
 
 _HARMLESS = ("log_every", "checkpoint_every")  # They change no number of a run.
 
@@ -36,7 +37,7 @@ class Task:
     fresh: TrainState
     step: Callable
     run_key: jax.Array
-    evaluate: Callable[[Any], dict[str, float]]  # Parameters to dev scores, or {}.
+    evaluate: Callable[[Variables], dict[str, float]]  # Dev scores, or {}.
 
 
 def train(
@@ -100,7 +101,8 @@ def prepare(experiment: cfg.Experiment, corpus: Corpus) -> Task:
     speech = tuple(s for s, spec in corpus.specs.items() if spec["kind"] == "speech")
     loss_fn = train_step.make_loss_fn(model, experiment, weight_C, speech)
     init_key, run_key = jax.random.split(jax.random.key(experiment.seed))
-    evaluate = lambda params: {}
+    fresh = train_step.init_state(model, tx, source[0], init_key)
+    evaluate = lambda variables: {}
     if experiment.data.dev_split:
         evaluate = functools.partial(
             score,
@@ -114,7 +116,7 @@ def prepare(experiment: cfg.Experiment, corpus: Corpus) -> Task:
         corpus=corpus,
         source=source,
         schedule=schedule,
-        fresh=train_step.init_state(model, tx, source[0], init_key),
+        fresh=fresh.replace(standard=_standard(corpus, split)),
         step=train_step.make_train_step(tx, loss_fn),
         run_key=run_key,
         evaluate=evaluate,
@@ -152,7 +154,7 @@ def _loop(
                 done, found | {"train/lr": np.asarray(task.schedule(done - 1)).item()}
             )
         if within == 0:
-            scores = task.evaluate(state.params)
+            scores = task.evaluate(state.variables)
             if scores:
                 out.write(done, {f"dev/{k}": v for k, v in scores.items()})
             best = scores.get("macro_f1", -1.0) > saved.best_macro_f1()
@@ -164,7 +166,7 @@ def _loop(
 
 
 def score(
-    params: Any,
+    variables: Variables,
     *,
     split: Split,
     corpus: Corpus,
@@ -172,7 +174,7 @@ def score(
     class_weight: np.ndarray,
 ) -> dict[str, float]:
     """Macro-F1, UAR, accuracy and weighted loss over all utterances of a split."""
-    logits = logits_of(predict_step, params, split, corpus)
+    logits = logits_of(predict_step, variables, split, corpus)
     classes = len(corpus.table.labels)
     target = np.eye(classes, dtype=np.float32)[split.label] * class_weight
     loss = np.asarray(losses.cross_entropy(logits, target)).sum() / target.sum()
@@ -182,7 +184,7 @@ def score(
 
 def logits_of(
     predict_step: Callable,
-    params: Any,
+    variables: Variables,
     split: Split,
     corpus: Corpus,
     batch_size: int = 0,
@@ -191,8 +193,26 @@ def logits_of(
     logits = np.zeros((len(split), len(corpus.table.labels)), np.float32)
     size = batch_size or corpus.config.batch_size
     for rows, batch in batches.eval_batches(split, corpus.levels, size):
-        logits[rows] = np.asarray(predict_step(params, batch))[: len(rows)]
+        logits[rows] = np.asarray(predict_step(variables, batch))[: len(rows)]
     return logits
+
+
+def _standard(corpus: Corpus, split: Split) -> dict[str, dict[str, np.ndarray]]:
+    """The "standard" variables: by stream, the columns' mean and deviation on `split`.
+
+    At most 1,024 utterances are read, evenly spaced.
+    """
+    rows = np.unique(np.linspace(0, len(split) - 1, 1024).astype(int))
+    standard = {}
+    for s in corpus.config.standardize:
+        frames = np.concatenate(split.read(rows)[s]).astype(np.float32)
+        # A column that never changes carries nothing: 1 keeps it finite.
+        deviation = frames.std(axis=0)
+        standard[f"{s}_encoder"] = {
+            "mean": jnp.asarray(frames.mean(axis=0)),
+            "deviation": jnp.where(deviation > 1e-6, deviation, 1.0),
+        }
+    return standard
 
 
 def class_weights(

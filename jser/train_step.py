@@ -16,6 +16,7 @@ from jser.models import fusion
 from jser.shapes import Array, Batch
 
 Params = Any
+Variables = dict[str, Any]
 Metrics = dict[str, jax.Array]
 
 
@@ -26,6 +27,12 @@ class TrainState:
     step: jax.Array
     params: Params
     opt_state: optax.OptState
+    standard: Any  # Mean and deviation of columns by stream; {} if none is scaled.
+
+    @property
+    def variables(self) -> Variables:
+        """What the network computes with."""
+        return {"params": self.params, "standard": self.standard}
 
 
 def make_model(experiment: cfg.Experiment, classes: int) -> fusion.FusionClassifier:
@@ -37,6 +44,7 @@ def make_model(experiment: cfg.Experiment, classes: int) -> fusion.FusionClassif
         hidden=m.hidden,
         heads=tuple(m.heads.items()),
         dropout=m.dropout,
+        standardize=experiment.data.standardize,
         mask_padding=m.mask_padding,
     )
 
@@ -69,9 +77,13 @@ def init_state(
     model: nn.Module, tx: optax.GradientTransformation, batch: Batch, key: jax.Array
 ) -> TrainState:
     """Fresh parameters; of the batch only the shapes matter."""
-    params = jax.jit(lambda k: model.init(k, batch.streams, train=False)["params"])(key)
+    init = jax.jit(lambda k: model.init(k, batch.streams, train=False))
+    variables = cast(Variables, init(key))
     return TrainState(
-        step=jnp.zeros((), jnp.int32), params=params, opt_state=tx.init(params)
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        opt_state=tx.init(variables["params"]),
+        standard=variables.get("standard", {}),
     )
 
 
@@ -80,8 +92,8 @@ def make_loss_fn(
     c: cfg.Experiment,
     class_weight: Array,
     speech: tuple[str, ...],
-) -> Callable[[Params, Batch, jax.Array], tuple[jax.Array, Metrics]]:
-    """Builds `loss_fn(params, batch, key) -> (loss, metrics)`, augmentation included.
+) -> Callable[[Variables, Batch, jax.Array], tuple[jax.Array, Metrics]]:
+    """Builds `loss_fn(variables, batch, key) -> (loss, metrics)`, augmentation too.
 
     Args:
       model: A network with the outputs of `FusionClassifier`.
@@ -92,7 +104,7 @@ def make_loss_fn(
     weight_C = jnp.asarray(class_weight)
     classes = len(weight_C)
 
-    def loss_fn(params, batch, key):
+    def loss_fn(variables, batch, key):
         keys = jax.random.split(key, 3)
         streams = dict(batch.streams)
         for s in speech:
@@ -105,7 +117,7 @@ def make_loss_fn(
         )
         mix, target_BC = _mixup(keys[1], target_BC, c.augment.mixup)
         rngs = {"dropout": keys[2]}
-        outputs = _apply(model, params, streams, train=True, on_joint=mix, rngs=rngs)
+        outputs = _apply(model, variables, streams, train=True, on_joint=mix, rngs=rngs)
         target_BC = target_BC * weight_C
         loss_B = losses.cross_entropy(outputs["emotion"], target_BC)
         total = jnp.sum(batch.weight * target_BC.sum(axis=-1))
@@ -115,8 +127,8 @@ def make_loss_fn(
     return loss_fn
 
 
-def _apply(model: nn.Module, params: Params, *args, **kwargs) -> dict[str, Array]:
-    return cast(dict[str, Array], model.apply({"params": params}, *args, **kwargs))
+def _apply(model: nn.Module, variables: Variables, *args, **kwargs) -> dict[str, Array]:
+    return cast(dict[str, Array], model.apply(variables, *args, **kwargs))
 
 
 def _mixup(key: jax.Array, target_BC: Array, alpha: float):
@@ -137,9 +149,12 @@ def make_train_step(
 
     def train_step(state, batch, key):
         key = jax.random.fold_in(key, state.step)
-        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params, batch, key)
+        loss_of = lambda params: loss_fn(
+            state.variables | {"params": params}, batch, key
+        )
+        grads, metrics = jax.grad(loss_of, has_aux=True)(state.params)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        new = TrainState(
+        new = state.replace(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,
@@ -149,10 +164,10 @@ def make_train_step(
     return jax.jit(train_step, donate_argnums=0)
 
 
-def make_predict_step(model: nn.Module) -> Callable[[Params, Batch], Array]:
+def make_predict_step(model: nn.Module) -> Callable[[Variables, Batch], Array]:
     """Returns the jitted function from a batch to logits [B, C]."""
 
-    def predict_step(params, batch):
-        return _apply(model, params, batch.streams, train=False)["emotion"]
+    def predict_step(variables, batch):
+        return _apply(model, variables, batch.streams, train=False)["emotion"]
 
     return jax.jit(predict_step)

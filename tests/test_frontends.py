@@ -21,7 +21,7 @@ MANNER = voice.Manner(
 
 
 @pytest.mark.parametrize("samples", [400, 401, 639, 640, 16_000])
-@pytest.mark.parametrize("name", ["logmel", "prosody"])
+@pytest.mark.parametrize("name", ["logmel", "mfcc", "prosody"])
 def test_speech_frames(name, samples, rng):
     front_end = frontends.get(name)
     sound = 0.1 * rng.standard_normal(samples).astype(np.float32)
@@ -31,14 +31,33 @@ def test_speech_frames(name, samples, rng):
     assert np.isfinite(frames).all()
 
 
-@pytest.mark.parametrize("name", ["logmel", "prosody"])
+def test_functionals_are_one_row(rng):
+    front_end = frontends.get("functionals")
+    sound = voice.speak("we went home", MANNER, rng)
+    (row,) = front_end.load()([sound])
+    assert row.shape == (1, front_end.spec.width)
+    frames = np.hstack([acoustic.mfcc(sound), acoustic.prosody(sound)])
+    width = frames.shape[1]
+    np.testing.assert_allclose(row[0, :width], frames.mean(0), atol=1e-5)
+    median = row[0, 4 * width : 5 * width]
+    np.testing.assert_allclose(median, np.median(frames, axis=0), atol=1e-5)
+    slope = row[0, 9 * width :]
+    want = np.polyfit(np.linspace(-1, 1, len(frames)), frames, 1)[0]
+    np.testing.assert_allclose(slope, want, atol=1e-4)
+
+
+SPEECH = ["functionals", "logmel", "mfcc", "prosody"]
+
+
+@pytest.mark.parametrize("name", SPEECH)
 def test_silence_is_finite(name):
     (frames,) = frontends.get(name).load()([np.zeros(8000, np.float32)])
     assert np.isfinite(frames).all()
 
 
-@pytest.mark.parametrize("encode", [acoustic.logmel, acoustic.prosody])
-def test_level_changes_nothing(encode, rng):
+@pytest.mark.parametrize("name", SPEECH)
+def test_level_changes_nothing(name, rng):
+    encode = getattr(acoustic, name)
     sound = voice.speak("we went home", MANNER, rng)
     np.testing.assert_allclose(encode(sound), encode(0.5 * sound), atol=0.02)
 
@@ -100,5 +119,5 @@ def test_words_alike_have_frames_alike():
 
 
 def test_unknown_front_end_lists_the_known():
-    with pytest.raises(ValueError, match="char_ngrams, logmel, prosody"):
+    with pytest.raises(ValueError, match="char_ngrams, functionals, logmel, mfcc, prosody"):
         frontends.get("mfcc")

@@ -150,6 +150,23 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(corpus, tmp_path, experim
         train.train(experiment, small.elsewhere(corpus, tmp_path))
 
 
+def test_standardized_streams_are_scaled_by_the_frames_trained_on(
+    corpus, tmp_path, experiment
+):
+    roots = small.elsewhere(corpus, tmp_path)
+    experiment.data.standardize, experiment.data.holdout = ("speech",), (1,)
+    experiment.epochs = 1
+    state = train.train(experiment, roots)
+    split = corpora.open_corpus(roots, experiment.data).train()
+    frames = np.concatenate(split.read(np.arange(len(split)))["speech"])
+    frames = frames.astype(np.float32)
+    found = state.standard["speech_encoder"]
+    np.testing.assert_allclose(found["mean"], frames.mean(0), atol=1e-5)
+    np.testing.assert_allclose(found["deviation"], frames.std(0), rtol=1e-4)
+    assert set(state.standard) == {"speech_encoder"}
+    assert len(predict.predict(roots, roots.workdir(experiment), "heldout")) == 12
+
+
 def relabel(corpus, tmp_path, change):
     """The corpus with a changed table, its features as they are."""
     table = tables.read(corpus.data / "small")
@@ -245,5 +262,5 @@ def test_a_filled_batch_has_the_loss_of_the_short_one(corpus, experiment):
     short, filled = (batches.collate(frames, label, levels, n) for n in (5, 8))
     tx = train_step.make_optimizer(experiment.optim, lambda step: 0.0)
     state = train_step.init_state(model, tx, short, jax.random.key(0))
-    loss = jax.jit(lambda b: loss_fn(state.params, b, jax.random.key(1))[0])
+    loss = jax.jit(lambda b: loss_fn(state.variables, b, jax.random.key(1))[0])
     assert float(loss(filled)) == pytest.approx(float(loss(short)), rel=1e-5)

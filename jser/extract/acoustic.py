@@ -103,6 +103,37 @@ def prosody(samples: np.ndarray) -> np.ndarray:
 
 _SR = audio.SAMPLE_RATE_HZ
 PROSODY_WIDTH = 18
+FUNCTIONALS_WIDTH = 10 * (2 * CEPSTRA + PROSODY_WIDTH)
+
+
+def functionals(samples: np.ndarray) -> np.ndarray:
+    """One row of statistics over the frames of `mfcc` and `prosody` (58 columns).
+
+    Of each column: mean, deviation, percentiles 5, 25, 50, 75 and 95 over all frames;
+    mean and deviation over the voiced ones (over all where fewer than four are voiced);
+    slope over time. On a few hundred utterances this is more than a network learns from
+    frames; its columns differ in size, so a model should standardise them.
+
+    Args:
+      samples: [n] float32 at 16 kHz.
+
+    Returns:
+      [1, 580] float32.
+    """
+    prosody_TF = prosody(samples)
+    frames_TF = np.concatenate([mfcc(samples), prosody_TF], axis=1)
+    voiced_T = prosody_TF[:, 2] > 0
+    spoken_TF = frames_TF[voiced_T] if voiced_T.sum() > 3 else frames_TF
+    time_T1 = np.linspace(-1, 1, len(frames_TF))[:, None]
+    rows = (
+        frames_TF.mean(0),
+        frames_TF.std(0),
+        *np.percentile(frames_TF, (5, 25, 50, 75, 95), axis=0),
+        spoken_TF.mean(0),
+        spoken_TF.std(0),
+        (frames_TF * time_T1).mean(0) / np.mean(time_T1**2),
+    )
+    return np.concatenate(rows)[None].astype(np.float32)
 
 
 def _with_deltas(static_FT: np.ndarray) -> np.ndarray:

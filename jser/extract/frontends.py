@@ -28,7 +28,7 @@ class Spec:
     name: str
     kind: str  # What it reads: "speech" (sound) or "text" (transcript).
     width: int  # D.
-    frames_per_s: float = 0.0  # 0 for text.
+    frames_per_s: float = 0.0  # 0 where frames are no steps in time.
     version: int = 1  # Raised when the numbers change.
     model: str = ""  # Checkpoint, where there is one.
     layer: str = ""
@@ -73,6 +73,10 @@ _ALL = (
             frames_per_s=acoustic.FRAMES_PER_S,
         ),
         _each(acoustic.prosody),
+    ),
+    FrontEnd(
+        Spec(name="functionals", kind="speech", width=acoustic.FUNCTIONALS_WIDTH),
+        _each(acoustic.functionals),
     ),
     FrontEnd(
         Spec(name="char_ngrams", kind="text", width=text.NGRAM_BUCKETS),

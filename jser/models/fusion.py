@@ -12,15 +12,27 @@ from jser.shapes import Array, Stream
 
 
 class StreamEncoder(nn.Module):
-    """Projection to H, LayerNorm, bi-GRU."""
+    """Projection to H, LayerNorm, bi-GRU.
+
+    Attributes:
+      hidden: H.
+      standardize: Bring columns to mean 0 and deviation 1 first, cut at 5 deviations,
+        by the "standard" variables, which the trainer sets and nothing learns.
+    """
 
     hidden: int
+    standardize: bool = False
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
     ) -> Float[Array, "B T H2"]:
         """The stream's states, both directions side by side."""
+        if self.standardize:
+            width = x.shape[-1:]
+            mean_D = self.variable("standard", "mean", jnp.zeros, width).value
+            deviation_D = self.variable("standard", "deviation", jnp.ones, width).value
+            x = jnp.clip((x - mean_D) / deviation_D, -5.0, 5.0)
         h = layers.linear(self.hidden, x.shape[-1], "projection")(x)
         h = nn.LayerNorm(epsilon=layers.LAYER_NORM_EPSILON, name="norm")(h)
         return layers.BiGru(self.hidden, name="gru")(h, mask)
@@ -58,6 +70,7 @@ class FusionClassifier(nn.Module):
       hidden: Width of the projections and of one GRU direction, H.
       heads: Attention heads by stream that asks; 1 where not named.
       dropout: Rate, on attention probabilities and in the head.
+      standardize: Streams whose columns are scaled first.
       mask_padding: False reads padding like real frames, as the authors' code does.
     """
 
@@ -66,6 +79,7 @@ class FusionClassifier(nn.Module):
     hidden: int = 512
     heads: tuple[tuple[str, int], ...] = ()
     dropout: float = 0.5
+    standardize: tuple[str, ...] = ()
     mask_padding: bool = True
 
     @nn.compact
@@ -95,7 +109,10 @@ class FusionClassifier(nn.Module):
             real = streams[s].mask
             mask[s] = real if self.mask_padding else jnp.ones_like(real)
             x = streams[s].x.astype(jnp.float32)
-            encoded[s] = StreamEncoder(self.hidden, name=f"{s}_encoder")(x, mask[s])
+            encode = StreamEncoder(
+                self.hidden, s in self.standardize, name=f"{s}_encoder"
+            )
+            encoded[s] = encode(x, mask[s])
 
         pooled = []
         for s in self.streams:
