@@ -116,7 +116,7 @@ def prepare(experiment: cfg.Experiment, corpus: Corpus) -> Task:
         corpus=corpus,
         source=source,
         schedule=schedule,
-        fresh=fresh.replace(standard=_standard(corpus, split)),
+        fresh=dataclasses.replace(fresh, standard=_standard(corpus, split)),
         step=train_step.make_train_step(tx, loss_fn),
         run_key=run_key,
         evaluate=evaluate,

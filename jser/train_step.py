@@ -1,6 +1,7 @@
 """The training step: pure, jitted once per padded shape."""
 
 from collections.abc import Callable
+import dataclasses
 import math
 from typing import Any, cast
 
@@ -154,7 +155,8 @@ def make_train_step(
         )
         grads, metrics = jax.grad(loss_of, has_aux=True)(state.params)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        new = state.replace(
+        new = dataclasses.replace(
+            state,
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,

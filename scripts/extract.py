@@ -12,7 +12,10 @@ import shared_flags
 
 _TABLE = flags.DEFINE_string("table", None, "Folder of the table.", required=True)
 _FRONTEND = flags.DEFINE_list(
-    "frontend", None, "One or more of logmel, mfcc, prosody, functionals, char_ngrams.", required=True
+    "frontend",
+    None,
+    "One or more of logmel, mfcc, prosody, functionals, char_ngrams.",
+    required=True,
 )
 _WORKERS = flags.DEFINE_integer("workers", None, "Processes; all cores by default.")
 _MAX_FAILURES = flags.DEFINE_integer("max_failures", 0, "Utterances that may fail.")

@@ -4,8 +4,7 @@ import pathlib
 import pytest
 
 from jser import config as cfg
-from jser import recipes
-from jser import train
+from jser import recipes, train
 from jser.corpora import prepare
 from jser.extract import run as extraction
 from jser.roots import Roots
@@ -61,7 +60,10 @@ def experiment(**changes) -> cfg.Experiment:
     ("bad", "message"),
     [
         (experiment(epochs=0), r"epochs: 0 must be at least 1"),
-        (experiment(data=cfg.Data(streams={})), r"data\.streams: \{\} must be at least"),
+        (
+            experiment(data=cfg.Data(streams={})),
+            r"data\.streams: \{\} must be at least",
+        ),
         (
             experiment(data=cfg.Data(streams={"a": "logmel"}, sampler="x")),
             r"data\.sampler: 'x' is not one of shuffle",

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from jser import config as cfg
-from jser import ensemble
+from jser import ensemble, stack
 from jser import logits as logits_files
-from jser import stack
 from jser.corpora import prepare
 from jser.corpora import table as tables
 from jser.extract import run as extraction
@@ -37,7 +36,10 @@ def test_plan_with_splits(corpus):
     table = tables.read(corpus.data / "small")
     runs = ensemble.plan(config(), table)
     held_out = [(r.experiment.name, r.experiment.data.holdout, r.splits) for r in runs]
-    assert held_out[:2] == [("both", (), ("dev", "test")), ("words", (), ("dev", "test"))]
+    assert held_out[:2] == [
+        ("both", (), ("dev", "test")),
+        ("words", (), ("dev", "test")),
+    ]
     assert sorted(h for _, h, s in held_out if s == ("heldout",)) == sorted(
         [(k,) for k in range(3)] * 2
     )

@@ -13,11 +13,8 @@ import soundfile
 from jser.corpora import prepare
 from jser.corpora import table as tables
 from jser.data import features
-from jser.extract import acoustic
-from jser.extract import audio
-from jser.extract import frontends
+from jser.extract import acoustic, audio, frontends, text
 from jser.extract import run as extraction
-from jser.extract import text
 from tests import small
 
 
@@ -65,7 +62,9 @@ def test_another_sound_is_refused_with_both_digests(table, tmp_path):
     extract(table, "logmel", tmp_path)
     changed = dataclasses.replace(table.utterances[0], sha256="0123456789abcdef")
     other = dataclasses.replace(table, utterances=(changed, *table.utterances[1:]))
-    with pytest.raises(ValueError, match=r"'a_angry_0' were made from another sound.*01"):
+    with pytest.raises(
+        ValueError, match=r"'a_angry_0' were made from another sound.*01"
+    ):
         extract(other, "logmel", tmp_path)
 
 
@@ -102,7 +101,9 @@ def test_a_damaged_shard_is_refused_when_opened(table, tmp_path):
 
 
 def test_missing_features_name_the_command(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"scripts/extract\.py --frontend logmel"):
+    with pytest.raises(
+        FileNotFoundError, match=r"scripts/extract\.py --frontend logmel"
+    ):
         features.open_streams(tmp_path, "small", {"speech": "logmel"})
 
 

@@ -2,9 +2,7 @@ import numpy as np
 import pytest
 
 from jser.corpora import voice
-from jser.extract import acoustic
-from jser.extract import frontends
-from jser.extract import text
+from jser.extract import acoustic, frontends, text
 from tests import small
 
 MANNER = voice.Manner(
@@ -119,5 +117,7 @@ def test_words_alike_have_frames_alike():
 
 
 def test_unknown_front_end_lists_the_known():
-    with pytest.raises(ValueError, match="char_ngrams, functionals, logmel, mfcc, prosody"):
+    with pytest.raises(
+        ValueError, match="char_ngrams, functionals, logmel, mfcc, prosody"
+    ):
         frontends.get("mfcc")

@@ -39,9 +39,7 @@ def network(names: tuple[str, ...], **options) -> FusionClassifier:
 def test_padding_mates_and_order_change_no_logit(count, rng):
     names = tuple(WIDTH)[:count]
     net = network(names, heads=(("speech", 2),))
-    params = net.init(
-        jax.random.key(0), batch(draw(4, names, rng), T), train=False
-    )
+    params = net.init(jax.random.key(0), batch(draw(4, names, rng), T), train=False)
     say = jax.jit(lambda b: net.apply(params, b, train=False)["emotion"])
     for _ in range(10):
         utterances = draw(4, names, rng)

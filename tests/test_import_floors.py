@@ -61,7 +61,7 @@ def test_imports_go_down(path):
         if room not in ("extract", "corpora", "console"):
             assert top != "librosa", f"{where} must not import librosa"
         assert name != "absl.flags", f"{where}: flags belong to scripts/"
-        assert top != "pickle" and top != "joblib", f"{where}: no pickles"
+        assert top not in ("pickle", "joblib"), f"{where}: no pickles"
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_JAX))

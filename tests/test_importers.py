@@ -201,7 +201,11 @@ def test_iemocap(tmp_path):
     table = run("iemocap", tmp_path, tmp_path)
     found = by_id(table)
     first = found["Ses01F_impro01_F000"]
-    assert (first.emotion, first.speaker, first.gender) == ("neutral", "Ses01F", "female")
+    assert (first.emotion, first.speaker, first.gender) == (
+        "neutral",
+        "Ses01F",
+        "female",
+    )
     assert (first.valence, first.arousal, first.dominance) == (2.5, 3.5, 1.5)
     assert first.transcript == "Excuse me."
     assert (first.split, first.fold) == ("cv", 0)
@@ -331,5 +335,8 @@ def test_demo_corpus_is_made_by_seed(tmp_path, monkeypatch):
     assert len(table.labels) == 8
     assert all(1 <= (u.seconds or 0) <= 4 for u in table.utterances)
     assert all(u.transcript for u in table.utterances)
-    levels = [np.abs(soundfile.read(tmp_path / "a" / u.file)[0]).max() for u in table.utterances]
+    levels = [
+        np.abs(soundfile.read(tmp_path / "a" / u.file)[0]).max()
+        for u in table.utterances
+    ]
     assert max(levels) < 0.999

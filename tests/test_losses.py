@@ -5,8 +5,7 @@ import optax
 import pytest
 
 from jser import config as cfg
-from jser import losses
-from jser import train_step
+from jser import losses, train_step
 
 
 def test_against_a_label_it_is_the_usual_one(rng):

@@ -27,7 +27,11 @@ def test_scores_are_those_of_scikit_learn(rng, classes):
         np.testing.assert_allclose(
             metrics.precision(counts),
             sk.precision_score(
-                label, predicted, average=None, zero_division=np.nan, labels=range(classes)
+                label,
+                predicted,
+                average=None,
+                zero_division=np.nan,
+                labels=range(classes),
             ),
         )
 

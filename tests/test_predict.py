@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from jser import logits as logits_files
-from jser import predict
-from jser import train
+from jser import predict, train
 from tests import small
 
 

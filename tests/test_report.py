@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jser import charts
-from jser import report
+from jser import charts, report
 from jser.corpora import table as tables
 from jser.corpora.table import Utterance
 from jser.logits import Logits
@@ -69,7 +68,7 @@ def inputs(tmp_path, rng) -> report.Inputs:
 class Page(html.parser.HTMLParser):
     """Collects tags, attributes and text, and checks that tags close in order."""
 
-    VOID = {"meta", "link", "path"}
+    VOID = frozenset(("meta", "link", "path"))
 
     def __init__(self, text: str):
         super().__init__()
@@ -162,7 +161,9 @@ def test_charts_span_their_points():
     assert "No points" in charts.lines({}, title="", x_label="", y_label="")
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (3, 3), (0, 0), (-2.5, 17), (1e-6, 3e-6)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (3, 3), (0, 0), (-2.5, 17), (1e-6, 3e-6)]
+)
 def test_ticks_hold_the_range(low, high):
     ticks = charts._ticks(low, high)
     assert ticks[0] <= low

@@ -9,9 +9,7 @@ import pytest
 from tests import small
 
 ROOT = pathlib.Path(__file__).parents[1]
-SCRIPTS = sorted(
-    p for p in (ROOT / "scripts").glob("*.py") if p.stem != "shared_flags"
-)
+SCRIPTS = sorted(p for p in (ROOT / "scripts").glob("*.py") if p.stem != "shared_flags")
 
 
 def run(script: str, *arguments: str, cwd=ROOT) -> subprocess.CompletedProcess:
@@ -36,12 +34,16 @@ def test_scripts_are_short(path):
 
 def test_prepare_extract_train_predict(tmp_path):
     source = small.make(tmp_path / "source")
-    found = run("prepare", "--corpus=csv", f"--source={source}", "--out=data/small", cwd=tmp_path)
+    found = run(
+        "prepare",
+        "--corpus=csv",
+        f"--source={source}",
+        "--out=data/small",
+        cwd=tmp_path,
+    )
     assert found.returncode == 0, found.stderr
     assert "60 utterances, 0.01 hours, 5 speakers" in found.stdout
-    found = run(
-        "extract", "--table=data/small", "--frontend=char_ngrams", cwd=tmp_path
-    )
+    found = run("extract", "--table=data/small", "--frontend=char_ngrams", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert "60 utterances" in found.stdout
     (tmp_path / "words.py").write_text(

@@ -53,7 +53,10 @@ def test_two_members_beat_each_alone(rng):
 
 def test_probabilities_sum_to_one(rng):
     joined = stack.join({"a": said(rng), "b": said(rng)})
-    for found in (stack.average(joined), stack.apply(stack.fit(joined, seed=0), joined)):
+    for found in (
+        stack.average(joined),
+        stack.apply(stack.fit(joined, seed=0), joined),
+    ):
         np.testing.assert_allclose(np.exp(found.logits).sum(1), 1, atol=1e-5)
 
 
@@ -81,13 +84,15 @@ def test_logits_of_rows_a_member_was_trained_on_are_refused(rng):
 
 def test_members_must_hold_the_same(rng):
     one, other = said(rng), said(rng)
-    with pytest.raises(ValueError, match="b and a do not hold the same.*1 are.*'u0000'"):
+    with pytest.raises(
+        ValueError, match=r"b and a do not hold the same.*1 are.*'u0000'"
+    ):
         stack.join({"a": one, "b": other.take(np.arange(1, len(other)))})
+    relabelled = dataclasses.replace(other, label=(other.label + 1) % 3)
     with pytest.raises(ValueError, match="differ in the label of 'u0000'"):
-        relabelled = dataclasses.replace(other, label=(other.label + 1) % 3)
         stack.join({"a": one, "b": relabelled})
+    renamed = dataclasses.replace(other, labels=np.array(["x", "y", "z"]))
     with pytest.raises(ValueError, match="different label sets"):
-        renamed = dataclasses.replace(other, labels=np.array(["x", "y", "z"]))
         stack.join({"a": one, "b": renamed})
 
 
@@ -122,9 +127,7 @@ def nested(rng):
     outer, inner = {}, {}
     for member in ("a", "b"):
         whole = said(rng, skill=1.5)
-        outer[member] = {
-            k: whole.take(whole.fold == k) for k in range(SPEAKERS)
-        }
+        outer[member] = {k: whole.take(whole.fold == k) for k in range(SPEAKERS)}
         inner[member] = {
             pair: whole.take(np.isin(whole.fold, pair))
             for pair in itertools.combinations(range(SPEAKERS), 2)
@@ -163,9 +166,7 @@ def test_the_fold_under_test_cannot_reach_its_forest(rng):
 def test_noise_that_fits_its_training_rows_stays_at_chance(rng):
     """Out-of-fold logits without signal must not look better than chance."""
     noise = said(rng, skill=0.0)
-    folds = {
-        "a": {k: noise.take(noise.fold == k) for k in range(SPEAKERS)}
-    }
+    folds = {"a": {k: noise.take(noise.fold == k) for k in range(SPEAKERS)}}
     pairs = {
         "a": {
             p: noise.take(np.isin(noise.fold, p))

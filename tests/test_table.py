@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 import pytest
 
 from jser.corpora import table as tables
-from jser.corpora.table import Table
-from jser.corpora.table import Utterance
+from jser.corpora.table import Table, Utterance
 
 LABELS = ("angry", "sad")
 

@@ -11,13 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from jser import checkpoints
+from jser import checkpoints, metrics, predict, train, train_step, writer
 from jser import config as cfg
-from jser import metrics
-from jser import predict
-from jser import train
-from jser import train_step
-from jser import writer
 from jser.corpora import table as tables
 from jser.data import corpus as corpora
 from tests import small
@@ -81,9 +76,7 @@ def test_dev_scores_are_over_all_dev_utterances(trained, experiment):
     with checkpoints.Checkpoints(workdir) as saved:
         best = saved.best_step()
     (logged,) = [
-        x
-        for x in lines(roots, experiment)
-        if x["step"] == best and "dev/macro_f1" in x
+        x for x in lines(roots, experiment) if x["step"] == best and "dev/macro_f1" in x
     ]
     for name, value in scores.items():
         assert logged[f"dev/{name}"] == pytest.approx(value, abs=1e-12)
@@ -174,27 +167,25 @@ def relabel(corpus, tmp_path, change):
     root = str(table.audio_path(rows[0]).parent)
     changed = dataclasses.replace(table, utterances=rows, audio_root=root)
     tables.write(changed, tmp_path / "data" / "small")
-    return dataclasses.replace(
-        corpus, data=tmp_path / "data", runs=tmp_path / "runs"
-    )
+    return dataclasses.replace(corpus, data=tmp_path / "data", runs=tmp_path / "runs")
 
 
 def test_a_class_without_training_utterances_is_refused(corpus, tmp_path, experiment):
     roots = relabel(
         corpus,
         tmp_path,
-        lambda u: dataclasses.replace(u, emotion="sad")
-        if (u.split, u.emotion) == ("train", "angry")
-        else u,
+        lambda u: (
+            dataclasses.replace(u, emotion="sad")
+            if (u.split, u.emotion) == ("train", "angry")
+            else u
+        ),
     )
     with pytest.raises(ValueError, match=r"no utterance to train on of angry.*--keep"):
         train.train(experiment, roots)
 
 
 def test_a_run_of_another_table_is_refused(trained, corpus, tmp_path, experiment):
-    roots = relabel(
-        corpus, tmp_path, lambda u: dataclasses.replace(u, gender="female")
-    )
+    roots = relabel(corpus, tmp_path, lambda u: dataclasses.replace(u, gender="female"))
     roots = dataclasses.replace(roots, runs=trained[0].runs)
     with pytest.raises(ValueError, match="table was"):
         train.train(experiment, roots)

@@ -140,9 +140,7 @@ def _with_deltas(static_FT: np.ndarray) -> np.ndarray:
     """[T, 2 F]: the columns and three times their slopes over 5 frames."""
     import librosa
 
-    delta = librosa.feature.delta(
-        static_FT.astype(np.float32), width=5, mode="nearest"
-    )
+    delta = librosa.feature.delta(static_FT.astype(np.float32), width=5, mode="nearest")
     return np.concatenate([static_FT, 3 * delta]).T.astype(np.float32)
 
 
