@@ -1,0 +1,11 @@
+"""Prosody frames and a bi-GRU, leave-one-speaker-out on EMO-DB.
+
+python scripts/train.py --config configs/emodb_prosody.py --config.data.holdout="(0,)"
+"""
+
+from jser import recipes
+
+
+def get_config(arg: str | None = None):
+    exp = recipes.emodb("emodb_prosody", speech="prosody")
+    return recipes.tiny(exp) if arg == "tiny" else exp

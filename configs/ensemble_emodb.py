@@ -1,0 +1,19 @@
+"""Two members and a forest on EMO-DB, leave-one-speaker-out, nothing pretrained.
+
+  python scripts/prepare.py --corpus emodb --source <its folder> --out data/emodb \\
+    --split loso
+  python scripts/run.py --config configs/ensemble_emodb.py --jobs 2
+
+For the forest each member is trained without every pair of speakers too: 110 trainings.
+"""
+
+from jser import config as cfg
+from jser import recipes
+
+MEMBERS = ("emodb_functionals", "emodb_prosody")
+
+
+def get_config():
+    return cfg.Ensemble(
+        name="ensemble_emodb", members=recipes.siblings(__file__, MEMBERS)
+    )
