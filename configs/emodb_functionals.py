@@ -1,6 +1,8 @@
 """Statistics of MFCC and prosody over the utterance, leave-one-speaker-out on EMO-DB.
 
-python scripts/train.py --config configs/emodb_functionals.py --config.data.holdout="(0,)"
+python scripts/train.py --config configs/emodb_functionals.py
+
+Add --config.data.holdout="(0,)" to leave out the first speaker.
 """
 
 from jser import recipes

@@ -1,6 +1,8 @@
 """Prosody frames and a bi-GRU, leave-one-speaker-out on EMO-DB.
 
-python scripts/train.py --config configs/emodb_prosody.py --config.data.holdout="(0,)"
+python scripts/train.py --config configs/emodb_prosody.py
+
+Add --config.data.holdout="(0,)" to leave out the first speaker.
 """
 
 from jser import recipes

@@ -1,8 +1,9 @@
 """A negative control: words alone, where every sentence is said in every emotion.
 
-python scripts/train.py --config configs/emodb_words.py --config.data.holdout="(0,)"
+python scripts/train.py --config configs/emodb_words.py
 
-Anything above chance, 1/7, would be a leak.
+Add --config.data.holdout="(0,)" to leave out the first speaker. Anything it says
+above chance, 1/7, would be a leak.
 """
 
 from jser import recipes

@@ -1,7 +1,6 @@
 """Two members and a forest on EMO-DB, leave-one-speaker-out, nothing pretrained.
 
-  python scripts/prepare.py --corpus emodb --source <its folder> --out data/emodb \\
-    --split loso
+  python scripts/prepare.py --corpus emodb --source DIR --out data/emodb --split loso
   python scripts/run.py --config configs/ensemble_emodb.py --jobs 2
 
 For the forest each member is trained without every pair of speakers too: 110 trainings.

@@ -72,10 +72,11 @@ def plan(ensemble: cfg.Ensemble, table: Table) -> list[Run]:
     else:
         holdouts += [()]
         holdouts += [(k,) for k in folds] if stacked else []
-    if holdouts != [()] and len(folds) < 3:
+    needed = 3 if stacked else 2 if train == tables.CROSS_VALIDATED else 0
+    if len(folds) < needed:
         raise ValueError(
-            f"{table.folder}: {len(folds)} folds are too few to hold some out. Make"
-            " more with scripts/prepare.py --folds."
+            f"{table.folder}: {len(folds)} folds, and {ensemble.name} needs {needed}"
+            " to hold some out. Make more with scripts/prepare.py --folds."
         )
     others = tuple(sorted({u.split for u in table.utterances} - {train}))
     return [
