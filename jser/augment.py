@@ -10,31 +10,36 @@ from jser.shapes import Array, Stream
 
 
 def resample(frames: np.ndarray, factor: float) -> np.ndarray:
-    """The frames [T, D] at another speed: round(T / factor) of them, interpolated."""
+    """The frames [T, ...] at another speed: round(T / factor) of them, interpolated."""
     T = len(frames)
     length = max(1, round(T / factor))
     position = np.linspace(0, T - 1, length)
     before = np.floor(position).astype(int)
-    share = (position - before)[:, None].astype(np.float32)
+    share = (position - before).astype(np.float32)
+    share = share.reshape(-1, *[1] * (frames.ndim - 1))
     after = np.minimum(before + 1, T - 1)
     mixed = frames[before] * (1 - share) + frames[after] * share
     return mixed.astype(frames.dtype)
 
 
 def disturb(key: jax.Array, stream: Stream, c: cfg.Augment) -> Stream:
-    """Adds noise and zeroes random runs of frames and of columns, row by row."""
+    """Adds noise and zeroes random runs of frames and of columns, row by row.
+
+    Where frames carry several layers, a run is zeroed in all of them.
+    """
     noise_key, time_key, width_key = jax.random.split(key, 3)
-    x_BTD = stream.x.astype(jnp.float32)
-    B, T, D = x_BTD.shape
+    x = stream.x.astype(jnp.float32)
+    (B, T), layers, D = x.shape[:2], (1,) * (x.ndim - 3), x.shape[-1]
+    mask = stream.mask.reshape(B, T, *layers, 1)
     if c.noise:
-        noise = c.noise * draws.shaped(jax.random.normal, noise_key, x_BTD.shape)
-        x_BTD += jnp.where(stream.mask[..., None], noise, 0.0)
+        noise = c.noise * draws.shaped(jax.random.normal, noise_key, x.shape)
+        x += jnp.where(mask, noise, 0.0)
     length_B = stream.mask.sum(axis=1)
     hidden_BT = _runs(time_key, c.time_masks, c.time_mask_share, length_B, T)
     width_B = jnp.full((B,), D)
     hidden_BD = _runs(width_key, c.width_masks, c.width_mask_share, width_B, D)
-    x_BTD = jnp.where(hidden_BT[:, :, None] | hidden_BD[:, None, :], 0.0, x_BTD)
-    return Stream(x=x_BTD, mask=stream.mask)
+    hidden = hidden_BT.reshape(mask.shape) | hidden_BD.reshape(B, 1, *layers, D)
+    return Stream(x=jnp.where(hidden, 0.0, x), mask=stream.mask)
 
 
 def _runs(

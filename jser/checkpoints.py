@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from jser.train_step import TrainState
+from jser.train_step import TrainState, Variables
 
 _keep = ocp.training.preservation_policies
 
@@ -62,6 +62,16 @@ class Checkpoints:
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
         )
         return self._orbax.load(step, abstract)
+
+    def load_variables(self, step: int) -> Variables:
+        """What the network of the state saved at `step` computes with."""
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        tree: Any = self._orbax.metadata(step).metadata
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
+        )
+        saved: Any = self._orbax.load(step, abstract)
+        return {"params": saved["params"], "standard": saved["standard"]}
 
 
 def _rank(metrics: dict[str, float]) -> tuple[float, float]:

@@ -6,9 +6,12 @@ type of the field. It cannot read `Literal`, hence `str` and `check`.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
-SAMPLERS = ("shuffle",)
+SAMPLERS = ("shuffle", "neutral_drawn", "neutral_halves", "class_drawn")
+MODELS = ("fusion", "pooling")
+LOSSES = ("cross_entropy", "focal", "kl")
 SCHEDULES = ("epoch", "step")
 
 
@@ -43,8 +46,9 @@ class Augment:
 
 @dataclasses.dataclass(kw_only=True)
 class Model:
-    """Width and regularisation of the fusion classifier."""
+    """The network, its width and its regularisation."""
 
+    kind: str = "fusion"  # Or "pooling", the challenge's baseline.
     hidden: int = 512
     heads: dict[str, int] = dataclasses.field(default_factory=dict)  # 1 if not named.
     dropout: float = 0.5
@@ -55,6 +59,10 @@ class Model:
 class Loss:
     """Terms of the training loss."""
 
+    kind: str = "cross_entropy"  # Or "focal", or "kl".
+    focal_gamma: float = 2.0
+    soft_labels: bool = False  # Targets are the annotators' votes, where there are any.
+    neutral_weight: float = 0.0  # Of the soft-margin loss; above 0 there is a head.
     class_weights: bool = True  # N / (C n_c), from the utterances trained on.
     label_smoothing: float = 0.0
 
@@ -66,9 +74,8 @@ class Optim:
     lr: float = 1e-5
     final_lr: float = 1e-6
     weight_decay: float = 1e-6
-    schedule: str = (
-        "epoch"  # The cosine moves per "epoch", as published, or per "step".
-    )
+    schedule: str = "epoch"  # When the cosine moves: as published, or per "step".
+    warmup_steps: int = 0  # The rate grows from 0 over these.
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -92,47 +99,69 @@ class Experiment:
         Raises:
           ValueError: naming the field, its value and what is allowed.
         """
-        d, o, a = self.data, self.optim, self.augment
-        _one_of("data.sampler", d.sampler, SAMPLERS)
-        _one_of("optim.schedule", o.schedule, SCHEDULES)
-        _need("data.streams", d.streams, len(d.streams) >= 1, "at least one stream")
-        for field, value in (
-            ("data.batch_size", d.batch_size),
-            ("data.length_levels", d.length_levels),
-            ("data.shuffle_window", d.shuffle_window),
-            ("model.hidden", self.model.hidden),
-            ("epochs", self.epochs),
-            ("log_every", self.log_every),
-            ("checkpoint_every", self.checkpoint_every),
-        ):
-            _need(field, value, value >= 1, "at least 1")
-        for field, value in (
-            ("model.dropout", self.model.dropout),
-            ("loss.label_smoothing", self.loss.label_smoothing),
-            ("augment.speed", a.speed),
-            ("augment.time_mask_share", a.time_mask_share),
-            ("augment.width_mask_share", a.width_mask_share),
-        ):
-            _need(field, value, 0 <= value < 1, "in [0, 1)")
-        for field, value in (
-            ("augment.noise", a.noise),
-            ("augment.mixup", a.mixup),
-            ("augment.time_masks", a.time_masks),
-            ("augment.width_masks", a.width_masks),
-            ("optim.weight_decay", o.weight_decay),
-        ):
-            _need(field, value, value >= 0, "0 or more")
+        for field, allowed in _CHOICES.items():
+            _one_of(field, _value(self, field), allowed)
+        for field in _AT_LEAST_ONE:
+            _need(field, _value(self, field), _value(self, field) >= 1, "at least 1")
+        for field in _SHARES:
+            _need(field, _value(self, field), 0 <= _value(self, field) < 1, "in [0, 1)")
+        for field in _NOT_NEGATIVE:
+            _need(field, _value(self, field), _value(self, field) >= 0, "0 or more")
+        o = self.optim
         _need("optim.lr", o.lr, o.lr > 0, "above 0")
         _need("optim.final_lr", o.final_lr, 0 <= o.final_lr <= o.lr, "in [0, optim.lr]")
+        self._check_streams()
+        if self.model.kind == "pooling":
+            self._check_pooling()
+        return self
+
+    def _check_streams(self) -> None:
+        d, m = self.data, self.model
+        _need("data.streams", d.streams, len(d.streams) >= 1, "at least one stream")
+        if d.sampler == "neutral_halves":
+            _need("data.batch_size", d.batch_size, d.batch_size % 2 == 0, "even")
         for stream in d.standardize:
             _one_of("data.standardize", stream, tuple(d.streams))
-        for stream, heads in self.model.heads.items():
-            fits = heads >= 1 and (2 * self.model.hidden) % heads == 0
+        for stream, heads in m.heads.items():
+            fits = heads >= 1 and (2 * m.hidden) % heads == 0
             _need(
                 f"model.heads[{stream!r}]", heads, fits, "a divisor of 2 model.hidden"
             )
             _one_of("model.heads", stream, tuple(d.streams))
-        return self
+
+    def _check_pooling(self) -> None:
+        """Options of the fusion network must not be set where they would do nothing."""
+        m, weight = self.model, self.loss.neutral_weight
+        where = "with model.kind 'pooling'"
+        _need("model.heads", m.heads, not m.heads, f"empty {where}")
+        _need("model.mask_padding", m.mask_padding, m.mask_padding, f"True {where}")
+        _need("loss.neutral_weight", weight, weight == 0, f"0 {where}")
+
+
+_CHOICES = {
+    "data.sampler": SAMPLERS,
+    "model.kind": MODELS,
+    "loss.kind": LOSSES,
+    "optim.schedule": SCHEDULES,
+}
+_AT_LEAST_ONE = (
+    *("data.batch_size", "data.length_levels", "data.shuffle_window"),
+    *("model.hidden", "epochs", "log_every", "checkpoint_every"),
+)
+_SHARES = (
+    *("model.dropout", "loss.label_smoothing", "augment.speed"),
+    *("augment.time_mask_share", "augment.width_mask_share"),
+)
+_NOT_NEGATIVE = (
+    *("augment.noise", "augment.mixup", "augment.time_masks", "augment.width_masks"),
+    *("optim.weight_decay", "optim.warmup_steps"),
+    *("loss.focal_gamma", "loss.neutral_weight"),
+)
+
+
+def _value(experiment: Experiment, field: str) -> Any:
+    """`experiment.optim.lr` of "optim.lr"."""
+    return functools.reduce(getattr, field.split("."), experiment)
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -3,13 +3,10 @@
 import pathlib
 from typing import Any
 
-import jax
 import numpy as np
 
-from jser import checkpoints, compilation, files, train, train_step
-from jser import config as cfg
+from jser import checkpoints, compilation, files, record, train, train_step
 from jser import logits as logits_files
-from jser.data import batches
 from jser.data import corpus as corpora
 from jser.data.corpus import Corpus
 from jser.logits import Logits
@@ -36,20 +33,16 @@ def predict(
       ValueError: if table or features are not those the run was trained on.
     """
     compilation.enable_cache()
-    experiment, record = train.read_record(workdir)
+    experiment, made_of = record.read(workdir)
     corpus = corpora.open_corpus(roots, experiment.data)
-    _refuse_others(workdir, record, corpus)
+    _refuse_others(workdir, made_of, corpus)
     with checkpoints.Checkpoints(workdir) as saved:
-        step = saved.best_step()
-        if step is None:
-            raise FileNotFoundError(
-                f"{saved.folder}: no checkpoint; run scripts/train.py to its end."
-            )
-        made_by = f"{files.digest(repr(record))}@{step}"
+        step = best_step(saved)
+        made_by = f"{files.digest(repr(made_of))}@{step}"
         path = workdir / "logits" / f"{split}.npz"
         if path.exists() and logits_files.load(path).made_by.tolist() == [made_by]:
             return logits_files.load(path)
-        variables = _load(saved, step, experiment, corpus)
+        variables = saved.load_variables(step)
     rows = corpus.split(split)
     model = train_step.make_model(experiment, len(corpus.table.labels))
     trained_on = {u.utt_id for u in corpus.train().utterances}
@@ -69,30 +62,27 @@ def predict(
     return logits_files.load(path)
 
 
-def _load(
-    saved: checkpoints.Checkpoints,
-    step: int,
-    experiment: cfg.Experiment,
-    corpus: Corpus,
-) -> train_step.Variables:
-    """What a checkpoint's network computes with, laid out as a fresh state's."""
-    split = corpus.train()
-    source = batches.TrainBatches(
-        split, corpus.levels, experiment.data, seed=experiment.seed, epochs=1
-    )
-    model = train_step.make_model(experiment, len(corpus.table.labels))
-    tx = train_step.make_optimizer(experiment.optim, lambda step: 0.0)
-    like = train_step.init_state(model, tx, source[0], jax.random.key(0))
-    return saved.load(step, like).variables
+def best_step(saved: checkpoints.Checkpoints) -> int:
+    """The step of the checkpoint that speaks for a run.
+
+    Raises:
+      FileNotFoundError: if there is none.
+    """
+    step = saved.best_step()
+    if step is None:
+        raise FileNotFoundError(
+            f"{saved.folder}: no checkpoint; run scripts/train.py to its end."
+        )
+    return step
 
 
 def _refuse_others(
-    workdir: pathlib.Path, record: dict[str, Any], corpus: Corpus
+    workdir: pathlib.Path, made_of: dict[str, Any], corpus: Corpus
 ) -> None:
     for what, then, now in (
-        ("label set", record["labels"], list(corpus.table.labels)),
-        ("front ends", record["front_ends"], corpus.specs),
-        ("table", record["table"], corpus.table.fingerprint),
+        ("label set", made_of["labels"], list(corpus.table.labels)),
+        ("front ends", made_of["front_ends"], corpus.specs),
+        ("table", made_of["table"], corpus.table.fingerprint),
     ):
         if then != now:
             raise ValueError(

@@ -7,6 +7,7 @@ One letter means one thing in the whole package:
   S  frames of the other stream   G  3 * H, the GRU gates in the order r, z, n
   M  ensemble members             C  emotion classes, in the order of the label set
   N  utterances of a split        K  streams
+  L  layers of an encoder
 
 Public signatures say shapes with jaxtyping, and the tests enforce them. Inside a
 function an array carries its axes as a suffix, `speech_BTD`.
@@ -26,7 +27,7 @@ class Stream:
     Every row has at least one real frame, and real frames come first.
     """
 
-    x: Array  # Float, B T D; float16 on the way to the device.
+    x: Array  # Float, B T D, or B T L D; float16 on the way to the device.
     mask: Array  # Bool, B T; False on padding.
 
 
@@ -35,5 +36,5 @@ class Batch:
     """Utterances that are computed together; `weight` is 0 on rows that only fill."""
 
     streams: dict[str, Stream]
-    label: Array  # Int, B.
+    target: Array  # Float, B C; a distribution, or zeros where nothing is known.
     weight: Array  # Float, B.

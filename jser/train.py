@@ -4,7 +4,6 @@ from collections.abc import Callable
 import dataclasses
 import functools
 import pathlib
-from typing import Any
 
 from absl import logging
 import jax
@@ -12,18 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-import jser
-from jser import checkpoints, compilation, files, losses, metrics, train_step, writer
+from jser import (
+    checkpoints,
+    compilation,
+    losses,
+    metrics,
+    record,
+    train_step,
+    writer,
+)
 from jser import config as cfg
 from jser.data import batches
 from jser.data import corpus as corpora
 from jser.data.batches import TrainBatches
 from jser.data.corpus import Corpus
 from jser.data.features import Split
+from jser.emotions import NEUTRAL
 from jser.roots import Roots
 from jser.train_step import TrainState, Variables
-
-_HARMLESS = ("log_every", "checkpoint_every")  # They change no number of a run.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +72,7 @@ def train(
     workdir = workdir or roots.workdir(experiment)
     corpus = corpora.open_corpus(roots, experiment.data, speed=experiment.augment.speed)
     task = prepare(experiment, corpus)
-    _record(workdir, experiment, corpus)
+    record.write(workdir, experiment, corpus)
     with checkpoints.Checkpoints(workdir) as saved:
         state, latest = task.fresh, saved.latest_step()
         if latest is not None:
@@ -85,6 +90,7 @@ def prepare(experiment: cfg.Experiment, corpus: Corpus) -> Task:
     weight_C = class_weights(split, corpus.table.labels, experiment)
     source = TrainBatches(
         split,
+        split.target(corpus.table.labels, soft=experiment.loss.soft_labels),
         corpus.levels,
         experiment.data,
         speed=experiment.augment.speed,
@@ -99,7 +105,8 @@ def prepare(experiment: cfg.Experiment, corpus: Corpus) -> Task:
     )
     tx = train_step.make_optimizer(experiment.optim, schedule)
     speech = tuple(s for s, spec in corpus.specs.items() if spec["kind"] == "speech")
-    loss_fn = train_step.make_loss_fn(model, experiment, weight_C, speech)
+    neutral = _neutral(corpus.table.labels, experiment)
+    loss_fn = train_step.make_loss_fn(model, experiment, weight_C, speech, neutral)
     init_key, run_key = jax.random.split(jax.random.key(experiment.seed))
     fresh = train_step.init_state(model, tx, source[0], init_key)
     evaluate = lambda variables: {}
@@ -176,7 +183,7 @@ def score(
     """Macro-F1, UAR, accuracy and weighted loss over all utterances of a split."""
     logits = logits_of(predict_step, variables, split, corpus)
     classes = len(corpus.table.labels)
-    target = np.eye(classes, dtype=np.float32)[split.label] * class_weight
+    target = split.target(corpus.table.labels) * class_weight
     loss = np.asarray(losses.cross_entropy(logits, target)).sum() / target.sum()
     found = metrics.scores(split.label, logits.argmax(axis=1), classes)
     return found | {"loss": float(loss)}
@@ -208,11 +215,23 @@ def _standard(corpus: Corpus, split: Split) -> dict[str, dict[str, np.ndarray]]:
         frames = np.concatenate(split.read(rows)[s]).astype(np.float32)
         # A column that never changes carries nothing: 1 keeps it finite.
         deviation = frames.std(axis=0)
-        standard[f"{s}_encoder"] = {
+        standard[f"{s}_input"] = {
             "mean": jnp.asarray(frames.mean(axis=0)),
             "deviation": jnp.where(deviation > 1e-6, deviation, 1.0),
         }
     return standard
+
+
+def _neutral(labels: tuple[str, ...], experiment: cfg.Experiment) -> int | None:
+    """The number of the neutral class, if the loss asks for it."""
+    if not experiment.loss.neutral_weight:
+        return None
+    if NEUTRAL not in labels:
+        raise ValueError(
+            f"loss.neutral_weight: needs {NEUTRAL!r} among the emotions, which are"
+            f" {', '.join(labels)}. Set it to 0."
+        )
+    return labels.index(NEUTRAL)
 
 
 def class_weights(
@@ -245,53 +264,3 @@ def _refuse_non_finite(
                 f"step {step}: the loss is {float(loss)}. The last good checkpoint is"
                 f" of step {saved.latest_step()}. A lower --config.optim.lr may help."
             )
-
-
-def _record(workdir: pathlib.Path, experiment: cfg.Experiment, corpus: Corpus) -> None:
-    """Writes `config.json`, or refuses to go on with a run that was another one."""
-    path = workdir / "config.json"
-    now = {
-        "jser": jser.__version__,
-        "table": corpus.table.fingerprint,
-        "labels": list(corpus.table.labels),
-        "front_ends": corpus.specs,
-        "config": cfg.to_dict(experiment),
-    }
-    if path.exists():
-        was, is_ = _flat(files.read_json(path)), _flat(now)
-        differ = [
-            f"{field} was {was.get(field)!r}, is {is_.get(field)!r}"
-            for field in sorted(was | is_)
-            if was.get(field) != is_.get(field)
-            and field != "jser"
-            and field.rpartition(".")[2] not in _HARMLESS
-        ]
-        if differ:
-            raise ValueError(
-                f"{path}: this run was another one: {'; '.join(differ)}. Give it"
-                f" another --workdir, or remove {workdir}."
-            )
-    files.write_json(path, now)
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """{"optim": {"lr": 1}} as {"optim.lr": 1}."""
-    if not isinstance(value, dict) or not value:
-        return {prefix: value}
-    found = {}
-    for k, v in value.items():
-        found |= _flat(v, f"{prefix}.{k}" if prefix else k)
-    return found
-
-
-def read_record(workdir: pathlib.Path) -> tuple[cfg.Experiment, dict[str, Any]]:
-    """The experiment of a run, and all of its `config.json`.
-
-    Raises:
-      FileNotFoundError: if there is no run.
-    """
-    path = workdir / "config.json"
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no run there; scripts/train.py makes one.")
-    record = files.read_json(path)
-    return cfg.from_dict(record["config"]), record

@@ -13,7 +13,7 @@ import optax
 
 from jser import augment, losses
 from jser import config as cfg
-from jser.models import fusion
+from jser.models import baseline, fusion
 from jser.shapes import Array, Batch
 
 Params = Any
@@ -36,16 +36,24 @@ class TrainState:
         return {"params": self.params, "standard": self.standard}
 
 
-def make_model(experiment: cfg.Experiment, classes: int) -> fusion.FusionClassifier:
-    """The network of an experiment."""
-    m = experiment.model
+def make_model(experiment: cfg.Experiment, classes: int) -> nn.Module:
+    """The network of an experiment: a `FusionClassifier` or a `PoolingClassifier`."""
+    m, common = (
+        experiment.model,
+        {
+            "streams": tuple(experiment.data.streams),
+            "classes": classes,
+            "hidden": experiment.model.hidden,
+            "dropout": experiment.model.dropout,
+            "standardize": experiment.data.standardize,
+        },
+    )
+    if m.kind == "pooling":
+        return baseline.PoolingClassifier(**common)
     return fusion.FusionClassifier(
-        streams=tuple(experiment.data.streams),
-        classes=classes,
-        hidden=m.hidden,
+        **common,
         heads=tuple(m.heads.items()),
-        dropout=m.dropout,
-        standardize=experiment.data.standardize,
+        neutral_head=experiment.loss.neutral_weight > 0,
         mask_padding=m.mask_padding,
     )
 
@@ -54,7 +62,8 @@ def make_schedule(c: cfg.Optim, *, epochs: int, steps_per_epoch: int) -> optax.S
     """Final + (lr - final) (1 + cos(pi t)) / 2, t the share of training that is done.
 
     Under the schedule "epoch" t moves when an epoch ends and never reaches 1, as the
-    authors' scheduler does; under "step" it moves with every step.
+    authors' scheduler does; under "step" it moves with every step. Over the first
+    `warmup_steps` the rate is also scaled up from 0.
     """
 
     def schedule(step):
@@ -62,7 +71,8 @@ def make_schedule(c: cfg.Optim, *, epochs: int, steps_per_epoch: int) -> optax.S
             done = (step // steps_per_epoch) / epochs
         else:
             done = step / (epochs * steps_per_epoch)
-        return c.final_lr + (c.lr - c.final_lr) * (1 + jnp.cos(math.pi * done)) / 2
+        rate = c.final_lr + (c.lr - c.final_lr) * (1 + jnp.cos(math.pi * done)) / 2
+        return rate * jnp.minimum(1.0, (step + 1) / max(1, c.warmup_steps))
 
     return schedule
 
@@ -93,6 +103,7 @@ def make_loss_fn(
     c: cfg.Experiment,
     class_weight: Array,
     speech: tuple[str, ...],
+    neutral: int | None = None,
 ) -> Callable[[Variables, Batch, jax.Array], tuple[jax.Array, Metrics]]:
     """Builds `loss_fn(variables, batch, key) -> (loss, metrics)`, augmentation too.
 
@@ -101,9 +112,9 @@ def make_loss_fn(
       c: The experiment.
       class_weight: [C].
       speech: The streams whose frames are augmented.
+      neutral: Number of the neutral class, where the model has a neutral head.
     """
     weight_C = jnp.asarray(class_weight)
-    classes = len(weight_C)
 
     def loss_fn(variables, batch, key):
         keys = jax.random.split(key, 3)
@@ -113,19 +124,35 @@ def make_loss_fn(
                 streams[s] = augment.disturb(
                     jax.random.fold_in(keys[0], speech.index(s)), streams[s], c.augment
                 )
-        target_BC = optax.smooth_labels(
-            jax.nn.one_hot(batch.label, classes), c.loss.label_smoothing
-        )
-        mix, target_BC = _mixup(keys[1], target_BC, c.augment.mixup)
+        mix, target_BC = _mixup(keys[1], jnp.asarray(batch.target), c.augment.mixup)
         rngs = {"dropout": keys[2]}
         outputs = _apply(model, variables, streams, train=True, on_joint=mix, rngs=rngs)
-        target_BC = target_BC * weight_C
-        loss_B = losses.cross_entropy(outputs["emotion"], target_BC)
-        total = jnp.sum(batch.weight * target_BC.sum(axis=-1))
-        loss = jnp.sum(batch.weight * loss_B) / total
-        return loss, {"loss": loss}
+        smooth_BC = optax.smooth_labels(target_BC, c.loss.label_smoothing)
+        loss_B = _emotion_loss(c.loss, outputs["emotion"], smooth_BC, weight_C)
+        total_B = (smooth_BC * weight_C).sum(axis=-1)
+        loss = (batch.weight * loss_B).sum() / (batch.weight * total_B).sum()
+        metrics = {"loss": loss}
+        if neutral is not None:
+            margin_B = losses.soft_margin(
+                outputs["neutral"][:, 0], target_BC[:, neutral]
+            )
+            margin = (batch.weight * margin_B).sum() / batch.weight.sum()
+            loss += c.loss.neutral_weight * margin
+            metrics = {"loss": loss, "neutral_loss": margin}
+        return loss, metrics
 
     return loss_fn
+
+
+def _emotion_loss(
+    c: cfg.Loss, logits: Array, target_BC: Array, weight_C: Array
+) -> Array:
+    """The loss of the emotion head by utterance, [B]."""
+    if c.kind == "focal":
+        return losses.focal(logits, target_BC * weight_C, c.focal_gamma)
+    if c.kind == "kl":
+        return losses.kl_divergence(logits, target_BC, weight_C)
+    return losses.cross_entropy(logits, target_BC * weight_C)
 
 
 def _apply(model: nn.Module, variables: Variables, *args, **kwargs) -> dict[str, Array]:

@@ -66,7 +66,7 @@ def experiment(**changes) -> cfg.Experiment:
         ),
         (
             experiment(data=cfg.Data(streams={"a": "logmel"}, sampler="x")),
-            r"data\.sampler: 'x' is not one of shuffle",
+            r"data\.sampler: 'x' is not one of shuffle, neutral_drawn",
         ),
         (
             experiment(optim=cfg.Optim(lr=1e-5, final_lr=1e-4)),

@@ -13,13 +13,14 @@ FLOORS = (
     {"config", "recipes", "roots", "draws", "console"},
     {"augment", "corpora", "data", "extract"},
     {"charts", "logits", "losses", "metrics", "models"},
-    {"checkpoints", "compilation", "train_step", "writer"},
-    {"predict", "report", "stack", "train"},
-    {"ensemble"},
+    {"checkpoints", "compilation", "record", "train_step", "writer"},
+    {"report", "stack", "train"},
+    {"predict"},
+    {"convert", "ensemble"},
 )
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS_OF = {
-    "torch": {"extract"},
+    "torch": {"extract", "convert"},
     "transformers": {"extract"},
     "sklearn": {"stack"},
     "tensorflow": set(),

@@ -49,3 +49,43 @@ def test_step_schedule_ends_at_the_floor():
     assert float(at(15)) == pytest.approx(1e-5)
     values = [float(at(k)) for k in range(16)]
     assert values == sorted(values, reverse=True)
+
+
+def test_focal_without_gamma_is_cross_entropy(rng):
+    logits, target = rng.standard_normal((5, 4)), rng.dirichlet(np.ones(4), 5)
+    np.testing.assert_allclose(
+        losses.focal(logits, target, 0.0),
+        losses.cross_entropy(logits, target),
+        rtol=1e-6,
+    )
+    sure = np.array([[20.0, 0, 0, 0]])
+    assert np.asarray(losses.focal(sure, np.eye(4)[:1], 2.0))[0] < 1e-12
+
+
+def test_divergence_is_zero_at_the_target(rng):
+    target = np.vstack([rng.dirichlet(np.ones(4), 5), np.eye(4)[:1]])
+    weight = rng.random(4).astype(np.float32)
+    at = np.log(np.maximum(target, 1e-12))
+    got = losses.kl_divergence(at, target, np.ones(4, np.float32))
+    np.testing.assert_allclose(got, 0, atol=1e-6)
+    logits = rng.standard_normal((6, 4)).astype(np.float32)
+    divergence = lambda x: losses.kl_divergence(x, target, weight).sum()
+    entropy = lambda x: losses.cross_entropy(x, weight * target).sum()
+    got, want = jax.grad(divergence)(logits), jax.grad(entropy)(logits)
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_soft_margin(rng):
+    z, y = rng.standard_normal(6), np.array([1, 0, 1, 0, 0, 1.0])
+    want = np.log1p(np.exp(-(2 * y - 1) * z))
+    np.testing.assert_allclose(losses.soft_margin(z, y), want, rtol=1e-6)
+
+
+def test_warm_up_grows_to_the_schedule():
+    c = cfg.Optim(lr=1e-3, final_lr=1e-3, schedule="step", warmup_steps=4)
+    at = train_step.make_schedule(c, epochs=1, steps_per_epoch=10)
+    np.testing.assert_allclose(
+        [float(at(k)) for k in range(6)],
+        [0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 1e-3],
+        rtol=1e-6,
+    )

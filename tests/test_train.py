@@ -153,10 +153,10 @@ def test_standardized_streams_are_scaled_by_the_frames_trained_on(
     split = corpora.open_corpus(roots, experiment.data).train()
     frames = np.concatenate(split.read(np.arange(len(split)))["speech"])
     frames = frames.astype(np.float32)
-    found = state.standard["speech_encoder"]
+    found = state.standard["speech_input"]
     np.testing.assert_allclose(found["mean"], frames.mean(0), atol=1e-5)
     np.testing.assert_allclose(found["deviation"], frames.std(0), rtol=1e-4)
-    assert set(state.standard) == {"speech_encoder"}
+    assert set(state.standard) == {"speech_input"}
     assert len(predict.predict(roots, roots.workdir(experiment), "heldout")) == 12
 
 
@@ -248,9 +248,10 @@ def test_a_filled_batch_has_the_loss_of_the_short_one(corpus, experiment):
     model = train_step.make_model(experiment, 3)
     weight = np.array([1.0, 2.0, 3.0], np.float32)
     loss_fn = train_step.make_loss_fn(model, experiment, weight, ("speech",))
-    frames, label = split.read(rows), split.label[rows]
+    frames = split.read(rows)
+    target = split.target(opened.table.labels)[rows]
     levels = Levels.of({s: f.length for s, f in opened.streams.items()}, 1)
-    short, filled = (batches.collate(frames, label, levels, n) for n in (5, 8))
+    short, filled = (batches.collate(frames, target, levels, n) for n in (5, 8))
     tx = train_step.make_optimizer(experiment.optim, lambda step: 0.0)
     state = train_step.init_state(model, tx, short, jax.random.key(0))
     loss = jax.jit(lambda b: loss_fn(state.variables, b, jax.random.key(1))[0])

@@ -10,6 +10,7 @@ import numpy as np
 from jser import augment
 from jser import config as cfg
 from jser.data.features import Split
+from jser.emotions import NEUTRAL
 from jser.shapes import Batch
 from jser.shapes import Stream
 
@@ -67,19 +68,42 @@ def _least_padding(length: np.ndarray, count: int) -> np.ndarray:
 
 
 def epoch_order(
-    count: int, *, sampler: str, rng: np.random.Generator
-) -> np.ndarray:
+    label: np.ndarray, neutral: np.ndarray, *, sampler: str, rng: np.random.Generator
+) -> list[np.ndarray]:
     """The utterances of one epoch, in the order they are drawn.
 
-    "shuffle" visits each of `count` utterances once.
+    Args:
+      label: Int [N].
+      neutral: Bool [N].
+      sampler: "shuffle" visits every utterance once. "neutral_drawn" draws N with
+        replacement, neutral and expressive ones alike often in expectation, as the
+        authors' code does; "class_drawn" the same for all classes. "neutral_halves"
+        gives every batch as many neutral as expressive ones, each visited about
+        equally often within its half.
+      rng: Source of randomness.
+
+    Returns:
+      Parts of equal length; a batch takes as many from each.
     """
+    N = len(label)
     if sampler == "shuffle":
-        return rng.permutation(count)
-    raise ValueError(f"data.sampler: {sampler!r} is not one of shuffle.")
+        return [rng.permutation(N)]
+    if sampler == "neutral_halves":
+        groups = (np.flatnonzero(neutral), np.flatnonzero(~neutral))
+        return [_cycled(group, N // 2, rng) for group in groups]
+    group = neutral.astype(int) if sampler == "neutral_drawn" else label
+    weight = 1.0 / np.bincount(group)[group]
+    return [rng.choice(N, N, p=weight / weight.sum())]
+
+
+def _cycled(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` of the rows: whole permutations, one after the other."""
+    rounds = -(-count // len(rows))
+    return np.concatenate([rng.permutation(rows) for _ in range(rounds)])[:count]
 
 
 def epoch_batches(
-    order: np.ndarray,
+    order: Sequence[np.ndarray],
     level: np.ndarray,
     *,
     batch_size: int,
@@ -88,16 +112,18 @@ def epoch_batches(
 ) -> list[np.ndarray]:
     """Cuts an order into batches of like length.
 
-    The order is cut into windows of `window` batches; within one, utterances are sorted
-    by level and the batches made of them shuffled. A window of 1 leaves batches as
-    random as the order.
+    Each part of the order is cut into windows of `window` batches; within one,
+    utterances are sorted by level and the batches made of them shuffled. A window of 1
+    leaves batches as random as the order. A batch holds as many of each part.
     """
+    each, count = batch_size // len(order), len(order[0])
     batches = []
-    for start in range(0, len(order), window * batch_size):
-        drawn = order[start : start + window * batch_size]
-        by_level = drawn[np.argsort(level[drawn], kind="stable")]
+    for start in range(0, count, window * each):
+        drawn = [part[start : start + window * each] for part in order]
+        sorted_ = [d[np.argsort(level[d], kind="stable")] for d in drawn]
         cut = [
-            by_level[i : i + batch_size] for i in range(0, len(by_level), batch_size)
+            np.concatenate([s[i : i + each] for s in sorted_])
+            for i in range(0, len(drawn[0]), each)
         ]
         batches += [cut[i] for i in rng.permutation(len(cut))]
     return batches
@@ -105,7 +131,7 @@ def epoch_batches(
 
 def collate(
     frames: Mapping[str, Sequence[np.ndarray]],
-    label: Sequence[int] | np.ndarray,
+    target: np.ndarray,
     levels: Levels,
     batch_size: int,
 ) -> Batch:
@@ -113,22 +139,21 @@ def collate(
 
     A batch that is short is filled with copies of its first utterance, of weight 0.
     """
-    real = len(label)
-    fill = [0] * (batch_size - real)
+    real = len(target)
+    rows = [*range(real), *[0] * (batch_size - real)]
     length = {s: np.array([len(f) for f in x]) for s, x in frames.items()}
     level = levels.level(length).max()
     streams = {}
     for s, x in frames.items():
         T = int(levels.frames[s][level])
-        x_BTD = np.zeros((batch_size, T, x[0].shape[-1]), x[0].dtype)
-        for row, i in zip(x_BTD, [*range(real), *fill], strict=True):
+        padded = np.zeros((batch_size, T, *x[0].shape[1:]), x[0].dtype)
+        for row, i in zip(padded, rows, strict=True):
             row[: len(x[i])] = x[i]
-        length_B = length[s][[*range(real), *fill]]
-        streams[s] = Stream(x=x_BTD, mask=np.arange(T) < length_B[:, None])
+        streams[s] = Stream(x=padded, mask=np.arange(T) < length[s][rows][:, None])
     return Batch(
         streams=streams,
-        label=np.array([*label, *[label[0]] * len(fill)], np.int32),
-        weight=np.array([1.0] * real + [0.0] * len(fill), np.float32),
+        target=target[rows],
+        weight=(np.arange(batch_size) < real).astype(np.float32),
     )
 
 
@@ -141,6 +166,7 @@ class TrainBatches:
     def __init__(
         self,
         split: Split,
+        target: np.ndarray,
         levels: Levels,
         data: cfg.Data,
         *,
@@ -152,13 +178,24 @@ class TrainBatches:
 
         Args:
           split: The utterances to train on.
+          target: Float [N, C], what they are.
           levels: Padded lengths; with `speed` they must hold stretched utterances too.
           data: Batch size, sampler and shuffle window.
           speed: Speech is stretched by a factor drawn within 1 - speed to 1 + speed.
           seed: Of order and stretching.
           epochs: How many.
+
+        Raises:
+          ValueError: if the sampler tells neutral from expressive, and one is absent.
         """
         self._split, self._levels, self._data = split, levels, data
+        self._target = target
+        self._neutral = np.array([u.emotion == NEUTRAL for u in split.utterances])
+        if data.sampler.startswith("neutral") and len(set(self._neutral)) < 2:
+            raise ValueError(
+                f"data.sampler: {data.sampler!r} needs utterances that are"
+                f" {NEUTRAL!r} and others; {data.train_split!r} has only one kind."
+            )
         self._speed, self._seed, self._epochs = speed, seed, epochs
         self._level = levels.level(split.length)
         self._epoch = functools.lru_cache(maxsize=2)(self._cut_epoch)
@@ -166,7 +203,9 @@ class TrainBatches:
     @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch; the last may be short."""
-        return -(-len(self._split) // self._data.batch_size)
+        halves = self._data.sampler == "neutral_halves"
+        drawn = len(self._split) // 2 * 2 if halves else len(self._split)
+        return -(-drawn // self._data.batch_size)
 
     def __len__(self) -> int:
         return self._epochs * self.steps_per_epoch
@@ -182,14 +221,15 @@ class TrainBatches:
                 if found.spec["kind"] == "speech":
                     pairs = zip(frames[s], factors, strict=True)
                     frames[s] = [augment.resample(x, f) for x, f in pairs]
-        label = self._split.label[rows]
-        return collate(frames, label, self._levels, self._data.batch_size)
+        target = self._target[rows]
+        return collate(frames, target, self._levels, self._data.batch_size)
 
     def _cut_epoch(self, epoch: int) -> list[np.ndarray]:
         data = self._data
         rng = np.random.default_rng((self._seed, _ORDER, epoch))
+        label, neutral = self._split.label, self._neutral
         return epoch_batches(
-            epoch_order(len(self._split), sampler=data.sampler, rng=rng),
+            epoch_order(label, neutral, sampler=data.sampler, rng=rng),
             self._level,
             batch_size=data.batch_size,
             window=data.shuffle_window,
@@ -208,8 +248,8 @@ def eval_batches(
     cut = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
     def batch(i: int) -> tuple[np.ndarray, Batch]:
-        frames = split.read(cut[i])
-        return cut[i], collate(frames, split.label[cut[i]], levels, batch_size)
+        nothing = np.zeros((len(cut[i]), 0), np.float32)  # No target is needed.
+        return cut[i], collate(split.read(cut[i]), nothing, levels, batch_size)
 
     return _prefetched(grain.MapDataset.range(len(cut)).map(batch))
 

@@ -104,7 +104,7 @@ class FeatureSet:
         return self.spec["width"]
 
     def read(self, records: np.ndarray) -> list[np.ndarray]:
-        """The frames [T_i, D] float16 of these records, in this order."""
+        """The frames [T_i, D] or [T_i, L, D] float16 of these records, in order."""
         found = self._source.__getitems__([int(r) for r in records])
         for record, example in zip(records, found, strict=True):
             if example["utt_id"].decode() != self.utt_id[record]:
@@ -127,6 +127,19 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.utterances)
+
+    def target(self, labels: Sequence[str], *, soft: bool = False) -> np.ndarray:
+        """Float32 [N, C]: one-hot labels, zeros where they are held back.
+
+        With `soft`, the shares of the annotators' votes, where there are any.
+        """
+        target_NC = (self.label[:, None] == np.arange(len(labels))).astype(np.float32)
+        if soft:
+            for row, utterance in zip(target_NC, self.utterances, strict=True):
+                votes = tables.votes(utterance)
+                if total := sum(votes.values()):
+                    row[:] = [votes.get(name, 0.0) / total for name in labels]
+        return target_NC
 
     def read(self, rows: np.ndarray) -> dict[str, list[np.ndarray]]:
         """The frames of these utterances, per stream."""
@@ -267,8 +280,9 @@ def _builder_class(dataset_name: str):
             super().__init__(**kwargs)
 
         def _info(self):
+            layers = (self._spec.layers,) if self._spec.layers > 1 else ()
             frames = tfds.features.Tensor(
-                shape=(None, self._spec.width),
+                shape=(None, *layers, self._spec.width),
                 dtype=np.float16,
                 encoding=tfds.features.Encoding.BYTES,
             )

@@ -28,6 +28,7 @@ class Spec:
     name: str
     kind: str  # What it reads: "speech" (sound) or "text" (transcript).
     width: int  # D.
+    layers: int = 1  # L; frames are [T, L, D] where it is more than one.
     frames_per_s: float = 0.0  # 0 where frames are no steps in time.
     version: int = 1  # Raised when the numbers change.
     model: str = ""  # Checkpoint, where there is one.

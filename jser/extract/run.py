@@ -114,9 +114,7 @@ class _Job:
             utt_id=np.array([u.utt_id for u in done], str),
             digest=np.array([_digest(u, self.spec) for u in done], str),
             length=np.array(lengths, np.int32),
-            frames=np.concatenate(
-                [np.zeros((0, self.spec.width), np.float16), *frames]
-            ),
+            frames=np.concatenate(frames) if frames else np.zeros((0, 0), np.float16),
             failures=failures,
         ).save(self.path)
         return len(self.rows)

@@ -11,31 +11,57 @@ from jser.models import layers
 from jser.shapes import Array, Stream
 
 
+class StreamInput(nn.Module):
+    """Frames as the network reads them: float32, one vector a frame.
+
+    Where a stream carries several layers of its encoder, [B, T, L, D], it takes their
+    weighted sum; the weights are a softmax and learned, equal at first.
+
+    Attributes:
+      standardize: Bring columns to mean 0 and deviation 1 first, cut at 5 deviations,
+        by the "standard" variables, which the trainer sets and nothing learns.
+    """
+
+    standardize: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T *LD"]) -> Float[Array, "B T D"]:
+        """The frames; padding stays padding only to those who mask it."""
+        x = x.astype(jnp.float32)
+        if self.standardize:
+            shape = x.shape[2:]
+            mean = self.variable("standard", "mean", jnp.zeros, shape).value
+            deviation = self.variable("standard", "deviation", jnp.ones, shape).value
+            x = jnp.clip((x - mean) / deviation, -5.0, 5.0)
+        if x.ndim == 3:
+            return x
+        score_L = self.param("layers", nn.initializers.zeros, x.shape[2:3])
+        return jnp.einsum("btld,l->btd", x, nn.softmax(score_L))
+
+
 class StreamEncoder(nn.Module):
     """Projection to H, LayerNorm, bi-GRU.
 
     Attributes:
       hidden: H.
-      standardize: Bring columns to mean 0 and deviation 1 first, cut at 5 deviations,
-        by the "standard" variables, which the trainer sets and nothing learns.
     """
 
     hidden: int
-    standardize: bool = False
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
     ) -> Float[Array, "B T H2"]:
         """The stream's states, both directions side by side."""
-        if self.standardize:
-            width = x.shape[-1:]
-            mean_D = self.variable("standard", "mean", jnp.zeros, width).value
-            deviation_D = self.variable("standard", "deviation", jnp.ones, width).value
-            x = jnp.clip((x - mean_D) / deviation_D, -5.0, 5.0)
         h = layers.linear(self.hidden, x.shape[-1], "projection")(x)
         h = nn.LayerNorm(epsilon=layers.LAYER_NORM_EPSILON, name="norm")(h)
         return layers.BiGru(self.hidden, name="gru")(h, mask)
+
+
+def refuse_other_streams(expected: tuple[str, ...], found: dict[str, Stream]) -> None:
+    """Raises ValueError unless the batch holds the streams that the model reads."""
+    if set(found) != set(expected):
+        raise ValueError(f"the model reads {sorted(expected)}, got {sorted(found)}")
 
 
 class Head(nn.Module):
@@ -54,7 +80,7 @@ class Head(nn.Module):
 
 
 class FusionClassifier(nn.Module):
-    """Streams attend to each other, are pooled, joined and classified.
+    """Streams attend to each other, are pooled, joined and classified (section 3).
 
     Each stream is encoded; as query it attends to every other stream by one attention
     module of its own, and what it gathers is added to it; it is pooled over time; the
@@ -71,6 +97,7 @@ class FusionClassifier(nn.Module):
       heads: Attention heads by stream that asks; 1 where not named.
       dropout: Rate, on attention probabilities and in the head.
       standardize: Streams whose columns are scaled first.
+      neutral_head: Add a second head that tells neutral from expressive.
       mask_padding: False reads padding like real frames, as the authors' code does.
     """
 
@@ -80,6 +107,7 @@ class FusionClassifier(nn.Module):
     heads: tuple[tuple[str, int], ...] = ()
     dropout: float = 0.5
     standardize: tuple[str, ...] = ()
+    neutral_head: bool = False
     mask_padding: bool = True
 
     @nn.compact
@@ -98,21 +126,16 @@ class FusionClassifier(nn.Module):
           on_joint: Applied to the normalised joint vector [B, 2 K H] before the head.
 
         Returns:
-          {"emotion": logits [B, C]}.
+          {"emotion": logits [B, C]}, and with the neutral head {"neutral": [B, 1]}.
         """
-        if set(streams) != set(self.streams):
-            raise ValueError(
-                f"the model reads {sorted(self.streams)}, got {sorted(streams)}"
-            )
+        refuse_other_streams(self.streams, streams)
         mask, encoded = {}, {}
         for s in self.streams:
             real = streams[s].mask
             mask[s] = real if self.mask_padding else jnp.ones_like(real)
-            x = streams[s].x.astype(jnp.float32)
-            encode = StreamEncoder(
-                self.hidden, s in self.standardize, name=f"{s}_encoder"
-            )
-            encoded[s] = encode(x, mask[s])
+            read = StreamInput(s in self.standardize, name=f"{s}_input")
+            encode = StreamEncoder(self.hidden, name=f"{s}_encoder")
+            encoded[s] = encode(read(streams[s].x), mask[s])
 
         pooled = []
         for s in self.streams:
@@ -128,5 +151,10 @@ class FusionClassifier(nn.Module):
 
         norm = nn.LayerNorm(epsilon=layers.LAYER_NORM_EPSILON, name="norm")
         joint = on_joint(norm(jnp.concatenate(pooled, axis=-1)))
-        head = Head(self.hidden, self.classes, self.dropout, name="emotion")
-        return {"emotion": head(joint, train=train)}
+        outputs = {"emotion": self.classes}
+        if self.neutral_head:
+            outputs["neutral"] = 1
+        return {
+            name: Head(self.hidden, n, self.dropout, name=name)(joint, train=train)
+            for name, n in outputs.items()
+        }

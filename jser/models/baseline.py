@@ -1,0 +1,80 @@
+"""The challenge's baseline: attentive statistics pooling and a small classifier.
+
+The MSP-Podcast challenges of 2024 and 2025 fine-tune WavLM beneath it; here it reads
+stored frames, so that WavLM stays frozen.
+"""
+
+from collections.abc import Callable
+
+from flax import linen as nn
+import jax.numpy as jnp
+from jaxtyping import Bool, Float
+
+from jser import draws
+from jser.models import fusion, layers
+from jser.shapes import Array, Stream
+
+
+class AttentiveStatistics(nn.Module):
+    """Weighted mean and deviation over the real frames (Okabe et al., 2018).
+
+    The weights are a softmax over time of v' tanh(W x + b).
+    """
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
+    ) -> Float[Array, "B D2"]:
+        """Mean and deviation side by side."""
+        D = x.shape[-1]
+        h = jnp.tanh(layers.linear(D, D, "hidden")(x))
+        xavier = nn.initializers.xavier_normal()
+        score = nn.Dense(1, use_bias=False, kernel_init=xavier, name="score")(h)
+        weight_BT = nn.softmax(score[..., 0], where=mask)
+        mean_BD = jnp.einsum("bt,btd->bd", weight_BT, x)
+        square_BD = jnp.einsum("bt,btd->bd", weight_BT, x**2)
+        deviation_BD = jnp.sqrt(jnp.maximum(square_BD - mean_BD**2, 1e-5))
+        return jnp.concatenate([mean_BD, deviation_BD], axis=-1)
+
+
+class PoolingClassifier(nn.Module):
+    """Streams are pooled, joined and classified; none attends to another.
+
+    Dropout, linear, LayerNorm, ReLU, dropout, linear. Padding changes no logit.
+
+    Attributes:
+      streams: Names of the streams, in order.
+      classes: Number of emotions, C.
+      hidden: Width of the hidden layer.
+      dropout: Rate, before and after the hidden layer.
+      standardize: Streams whose columns are scaled first.
+    """
+
+    streams: tuple[str, ...]
+    classes: int
+    hidden: int = 1024
+    dropout: float = 0.5
+    standardize: tuple[str, ...] = ()
+
+    @nn.compact
+    def __call__(
+        self,
+        streams: dict[str, Stream],
+        *,
+        train: bool,
+        on_joint: Callable[[Array], Array] = lambda joint: joint,
+    ) -> dict[str, Float[Array, "B _"]]:
+        """Classifies a batch; arguments and result are `FusionClassifier`'s."""
+        fusion.refuse_other_streams(self.streams, streams)
+        pooled = []
+        for s in self.streams:
+            x = fusion.StreamInput(s in self.standardize, name=f"{s}_input")(
+                streams[s].x
+            )
+            pooled.append(AttentiveStatistics(name=f"{s}_pool")(x, streams[s].mask))
+        joint = on_joint(jnp.concatenate(pooled, axis=-1))
+        h = draws.Dropout(self.dropout)(joint, train=train)
+        h = layers.linear(self.hidden, h.shape[-1], "hidden")(h)
+        h = nn.relu(nn.LayerNorm(epsilon=layers.LAYER_NORM_EPSILON, name="norm")(h))
+        h = draws.Dropout(self.dropout)(h, train=train)
+        return {"emotion": layers.linear(self.classes, self.hidden, "logits")(h)}
