@@ -252,7 +252,12 @@ def class_weights(
         )
     if not experiment.loss.class_weights:
         return np.ones(len(labels), np.float32)
-    return (len(split) / (len(labels) * count)).astype(np.float32)
+    return weights_of(count)
+
+
+def weights_of(count: np.ndarray) -> np.ndarray:
+    """N / (C n_c) of the utterances per class [C]."""
+    return (count.sum() / (len(count) * count)).astype(np.float32)
 
 
 def _refuse_non_finite(

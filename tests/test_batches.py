@@ -215,7 +215,7 @@ def test_classes_are_drawn_alike(rng):
     label = np.repeat(np.arange(8), MSP_TRAIN)
     (order,) = batches.epoch_order(label, label == 7, sampler="class_drawn", rng=rng)
     share = np.bincount(label[order]) / len(order)
-    np.testing.assert_allclose(share, 1 / 8, atol=0.006)  # 4 deviations.
+    np.testing.assert_allclose(share, 1 / 8, atol=0.006)  # Over 4 deviations.
 
 
 @pytest.mark.parametrize("sampler", cfg.SAMPLERS)

@@ -1,11 +1,15 @@
 """What an utterance is said to be must not depend on its company."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jser import config as cfg
+from jser import train_step
+from jser.models import baseline, fusion
 from jser.models.fusion import FusionClassifier
-from jser.shapes import Stream
+from jser.shapes import Batch, Stream
 
 WIDTH = {"speech": 5, "text": 4, "prosody": 3, "video": 2}
 T = 9
@@ -35,10 +39,12 @@ def network(names: tuple[str, ...], **options) -> FusionClassifier:
     return FusionClassifier(streams=names, classes=3, hidden=4, **options)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, "baseline"])
 def test_padding_mates_and_order_change_no_logit(count, rng):
-    names = tuple(WIDTH)[:count]
+    names = tuple(WIDTH)[: 2 if count == "baseline" else count]
     net = network(names, heads=(("speech", 2),))
+    if count == "baseline":
+        net = baseline.PoolingClassifier(streams=names, classes=3, hidden=4)
     params = net.init(jax.random.key(0), batch(draw(4, names, rng), T), train=False)
     say = jax.jit(lambda b: net.apply(params, b, train=False)["emotion"])
     for _ in range(10):
@@ -80,3 +86,46 @@ def test_wrong_streams_are_refused(rng):
     streams = batch(draw(1, ("speech",), rng), T)
     with pytest.raises(ValueError, match=r"reads \['speech', 'text'\], got"):
         network(("speech", "text")).init(jax.random.key(0), streams, train=False)
+
+
+def test_layers_of_an_encoder_are_summed_by_learned_weights(rng):
+    """At first their mean; then whatever is learned."""
+    one = fusion.StreamInput()
+    x = rng.standard_normal((2, 5, 3, 4)).astype(np.float16)
+    variables = one.init(jax.random.key(0), x)
+    np.testing.assert_allclose(
+        one.apply(variables, x), x.astype(np.float32).mean(2), atol=1e-3
+    )
+    variables = {"params": {"layers": jnp.array([0.0, 50.0, 0.0])}}
+    np.testing.assert_allclose(one.apply(variables, x), x[:, :, 1], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_four_streams_train_without_new_code(rng):
+    """One of them carries three layers, standardised."""
+    streams = {
+        f"s{k}": Stream(
+            x=rng.standard_normal((4, T, *shape)).astype(np.float16),
+            mask=np.arange(T) < rng.integers(1, T + 1, (4, 1)),
+        )
+        for k, (T, shape) in enumerate(((5, (3, 4)), (4, (2,)), (3, (6,)), (6, (2,))))
+    }
+    experiment = cfg.Experiment(
+        name="toy",
+        data=cfg.Data(streams=dict.fromkeys(streams, "any"), standardize=("s0",)),
+        model=cfg.Model(hidden=4),
+        loss=cfg.Loss(neutral_weight=1.0),
+        optim=cfg.Optim(lr=1e-2),
+    ).check()
+    target = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
+    batch = Batch(streams=streams, target=target, weight=np.ones(4, np.float32))
+    model = train_step.make_model(experiment, 3)
+    tx = train_step.make_optimizer(experiment.optim, lambda step: 1e-2)
+    state = train_step.init_state(model, tx, batch, jax.random.key(0))
+    loss_fn = train_step.make_loss_fn(model, experiment, np.ones(3), (), neutral=2)
+    step = train_step.make_train_step(tx, loss_fn)
+    found = []
+    for _ in range(12):
+        state, scalars = step(state, batch, jax.random.key(1))
+        found.append(float(scalars["loss"]))
+    assert np.mean(found[-3:]) < np.mean(found[:3])

@@ -1,0 +1,32 @@
+"""The paper's twelve members, in the order of its stacker's columns, and a forest.
+
+  python scripts/run.py --config configs/ensemble_paper.py
+
+Published: BS-F1 0.430 on dev, macro-F1 0.409 and accuracy 0.413 on the challenge's test
+set. Its forest had learned from logits of its members' own training utterances; ours
+learns from out-of-fold logits, for which each member is trained once more per fold.
+"""
+
+from jser import config as cfg
+from jser import recipes
+
+MEMBERS = (
+    "hubert_roberta",
+    "whisper_roberta",
+    "wavlm_roberta",
+    "whisper_deberta",
+    "hubert_whisper",
+    "whisper_roberta_facodec",
+    "hubert_roberta_sml",
+    "whisper_deberta_sml",
+    "whisper_roberta_sml",
+    "wavlm_roberta_sml",
+    "hubert_whisper_sml",
+    "whisper_roberta_facodec_sml",
+)
+
+
+def get_config():
+    return cfg.Ensemble(
+        name="ensemble_paper", members=recipes.siblings(__file__, MEMBERS)
+    )
