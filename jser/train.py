@@ -164,6 +164,8 @@ def _loop(
             scores = task.evaluate(state.variables)
             if scores:
                 out.write(done, {f"dev/{k}": v for k, v in scores.items()})
+            shown = ", ".join(f"dev {k} {v:.3f}" for k, v in scores.items())
+            logging.info("epoch %d of %d: %s", epoch, c.epochs, shown or "done")
             best = scores.get("macro_f1", -1.0) > saved.best_macro_f1()
             if best or epoch % c.checkpoint_every == 0 or epoch == c.epochs:
                 saved.save(state, scores)
