@@ -14,10 +14,13 @@ from typing import Any
 from flax import traverse_util
 import jax
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from jser import checkpoints, predict, record, train
 from jser import config as cfg
 from jser.data import corpus as corpora
+from jser.extract import torch_file
 from jser.roots import Roots
 
 State = Mapping[str, np.ndarray]  # By PyTorch's names.
@@ -27,51 +30,31 @@ _AUTHORS = ("speech", "text", "prosody")  # Their streams, by position.
 def read_state(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Reads a state dict: `.safetensors`, or what `torch.save` wrote.
 
-    The latter needs PyTorch, which reads tensors alone (`weights_only`): a file that
-    holds code is refused, and none of it runs.
+    Neither needs PyTorch; a file that holds code is refused, and none of it runs.
 
     Raises:
       FileNotFoundError: if it is not there.
-      ValueError: if it is not a state dict of tensors.
+      ValueError: if it is damaged, or not a state dict of tensors.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such checkpoint.")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as e:
-            raise ValueError(f"{path}: not a safetensors file ({e}).") from e
-    torch = _torch(path)
+    if path.suffix != ".safetensors":
+        return dict(torch_file.read(path))
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: x.float().numpy() for name, x in state.items()}
-    except Exception as e:  # PyTorch raises many kinds.
-        raise ValueError(f"{path}: not a state dict of tensors alone ({e}).") from e
+        return load_file(path)
+    except SafetensorError as e:
+        raise ValueError(f"{path}: not a safetensors file ({e}).") from e
 
 
 def write_state(path: pathlib.Path, state: State) -> None:
-    """Writes a state dict as `.safetensors`, or as PyTorch's under any other name."""
-    contiguous = {name: np.ascontiguousarray(x) for name, x in state.items()}
-    if path.suffix == ".safetensors":
-        from safetensors.numpy import save_file
+    """Writes a state dict as safetensors, which PyTorch's users load, too.
 
-        save_file(contiguous, path)
-        return
-    torch = _torch(path)
-    torch.save({name: torch.from_numpy(x) for name, x in contiguous.items()}, path)
-
-
-def _torch(path: pathlib.Path):
-    try:
-        import torch
-    except ImportError as e:
-        raise ValueError(
-            f"{path}: a PyTorch file; pip install torch, or use .safetensors."
-        ) from e
-    return torch
+    Raises:
+      ValueError: if the name does not end in `.safetensors`.
+    """
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: the name must end in .safetensors.")
+    save_file({name: np.ascontiguousarray(x) for name, x in state.items()}, path)
 
 
 def to_params(state: State, streams: Sequence[str]) -> dict[str, Any]:

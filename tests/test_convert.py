@@ -35,7 +35,10 @@ def state() -> dict[str, np.ndarray]:
 def test_there_and_back(corpus, tmp_path, member, state, suffix):
     roots = small.elsewhere(corpus, tmp_path)
     theirs = tmp_path / f"ser{suffix}"
-    convert.write_state(theirs, state)
+    if suffix == ".pt":
+        torch.save({k: torch.from_numpy(x) for k, x in state.items()}, theirs)
+    else:
+        convert.write_state(theirs, state)
     workdir = tmp_path / "converted"
     scores = convert.to_run(member, roots, convert.read_state(theirs), workdir)
     back = convert.from_run(workdir)
@@ -99,11 +102,13 @@ class Code:
 def test_a_file_that_holds_code_is_refused_and_none_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"speech_attn.bias": Code()}, "ser.pt")
-    with pytest.raises(ValueError, match="not a state dict of tensors alone"):
+    with pytest.raises(ValueError, match="where only tensors may be"):
         convert.read_state(pathlib.Path("ser.pt"))
     assert not pathlib.Path("jser_was_here").exists()
     pathlib.Path("ser.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="not a safetensors file"):
         convert.read_state(pathlib.Path("ser.safetensors"))
+    with pytest.raises(ValueError, match=r"must end in \.safetensors"):
+        convert.write_state(pathlib.Path("ser.pt"), {})
     with pytest.raises(FileNotFoundError, match="no such checkpoint"):
         convert.read_state(pathlib.Path("none.pt"))

@@ -20,7 +20,7 @@ FLOORS = (
 )
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS_OF = {
-    "torch": {"extract", "convert"},
+    "torch": {"extract"},
     "transformers": {"extract"},
     "sklearn": {"stack"},
     "tensorflow": set(),

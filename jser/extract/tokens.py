@@ -1,0 +1,107 @@
+"""Transcripts to token ids and back: windows no longer than an encoder's positions."""
+
+from collections.abc import Sequence
+import pathlib
+from typing import Any
+
+from jaxtyping import Bool, Int
+import numpy as np
+
+_SPECIALS = 2  # One before a window's tokens and one after them.
+_VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spm.model",))
+
+
+def load(folder: pathlib.Path) -> Any:
+    """The tokenizer of a checkpoint's folder; needs transformers, and no PyTorch.
+
+    A folder with `spm.model` (DeBERTa) needs sentencepiece and protobuf, too.
+
+    Raises:
+      ValueError: if the folder has no vocabulary.
+    """
+    from transformers import AutoTokenizer
+
+    if not any(all((folder / f).exists() for f in files) for files in _VOCABULARIES):
+        # transformers would make a tokenizer that knows no word, and say nothing.
+        needed = ", or ".join(" and ".join(files) for files in _VOCABULARIES)
+        raise ValueError(f"{folder} has no vocabulary: {needed}.")
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if (folder / "spm.model").exists():
+        _restore_normalizer(tokenizer, folder / "spm.model")
+    return tokenizer
+
+
+def _restore_normalizer(tokenizer: Any, path: pathlib.Path) -> None:
+    """Normalises text as the SentencePiece model was trained to.
+
+    transformers 5 leaves the model's own table of characters out, so that no-break and
+    zero-width spaces, full-width letters and the like become unknown tokens.
+    """
+    from sentencepiece import sentencepiece_model_pb2
+    from tokenizers import Regex, normalizers
+
+    model = sentencepiece_model_pb2.ModelProto()  # pyright: ignore
+    model.ParseFromString(path.read_bytes())
+    if table := model.normalizer_spec.precompiled_charsmap:
+        steps = [normalizers.Precompiled(table), normalizers.Strip()]
+        steps.append(normalizers.Replace(Regex(" {2,}"), " "))
+        if getattr(tokenizer, "do_lower_case", False):
+            steps.insert(0, normalizers.Lowercase())
+        tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(steps)
+
+
+def tokenize(
+    tokenizer: Any, text: str, max_tokens: int = 512
+) -> list[Int[np.ndarray, " _"]]:
+    """The windows of a transcript: ids, each window between its own two specials.
+
+    A transcript that fits is one window and has the ids that the tokenizer gives it; an
+    empty one is just the specials. A longer one is cut between tokens into as few
+    windows as it takes, of almost equal length so that none lacks context.
+
+    Args:
+      tokenizer: From `load`.
+      text: The transcript.
+      max_tokens: The longest window, specials included.
+    """
+    encoded = tokenizer(text, add_special_tokens=False, verbose=False)
+    ids = np.array(encoded["input_ids"], np.int32)
+    count = max(1, -(-len(ids) // (max_tokens - _SPECIALS)))
+    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+    return [
+        np.concatenate([[first], window, [last]], dtype=np.int32)
+        for window in np.array_split(ids, count)
+    ]
+
+
+def pad(
+    windows: Sequence[Int[np.ndarray, " _"]], pad_id: int, length: int
+) -> tuple[Int[np.ndarray, "B S"], Bool[np.ndarray, "B S"]]:
+    """The windows as rows of `length` ids, and which of them are real.
+
+    Raises:
+      ValueError: if a window is longer.
+    """
+    ids = np.full((len(windows), length), pad_id, np.int32)
+    mask = np.zeros(ids.shape, bool)
+    for row, window in enumerate(windows):
+        if len(window) > length:
+            raise ValueError(f"a window of {len(window)} tokens, in {length}.")
+        ids[row, : len(window)] = window
+        mask[row, : len(window)] = True
+    return ids, mask
+
+
+def join(windows: Sequence[np.ndarray]) -> np.ndarray:
+    """One transcript's frames [S, ...] from those of its windows, padding left out.
+
+    The first window's first special and the last one's last are kept; the specials at
+    the seams between them are not.
+    """
+    last = len(windows) - 1
+    return np.concatenate(
+        [
+            frames[int(k > 0) : len(frames) - int(k < last)]
+            for k, frames in enumerate(windows)
+        ]
+    )
