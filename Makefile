@@ -18,7 +18,7 @@ slow: .venv/test
 lint: .venv/test
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
-	$(RUN) -m pyright
+	$(RUN) -m pyright --pythonpath .venv/bin/python
 
 clean:
 	rm -rf .venv data/demo features/demo runs/demo_* runs/ensemble_demo
