@@ -31,7 +31,9 @@ def state() -> dict[str, np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize(
+    "suffix", [".pt", pytest.param(".safetensors", marks=pytest.mark.slow)]
+)
 def test_there_and_back(corpus, tmp_path, member, state, suffix):
     roots = small.elsewhere(corpus, tmp_path)
     theirs = tmp_path / f"ser{suffix}"

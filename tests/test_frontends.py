@@ -120,4 +120,4 @@ def test_unknown_front_end_lists_the_known():
     with pytest.raises(
         ValueError, match="char_ngrams, functionals, logmel, mfcc, prosody"
     ):
-        frontends.get("mfcc")
+        frontends.get("plp")

@@ -13,6 +13,7 @@ from jser.shapes import Batch, Stream
 
 WIDTH = {"speech": 5, "text": 4, "prosody": 3, "video": 2}
 T = 9
+SLOW = pytest.mark.slow
 
 
 def draw(count: int, names: tuple[str, ...], rng) -> list[dict[str, np.ndarray]]:
@@ -39,7 +40,10 @@ def network(names: tuple[str, ...], **options) -> FusionClassifier:
     return FusionClassifier(streams=names, classes=3, hidden=4, **options)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, "baseline"])
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(1, marks=SLOW), 2, pytest.param(3, marks=SLOW), 4, "baseline"],
+)
 def test_padding_mates_and_order_change_no_logit(count, rng):
     names = tuple(WIDTH)[: 2 if count == "baseline" else count]
     net = network(names, heads=(("speech", 2),))

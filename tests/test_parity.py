@@ -171,6 +171,7 @@ def seeded_state(data, seeded, prefix: str = "") -> dict[str, np.ndarray]:
     return state
 
 
+@pytest.mark.slow
 def test_full_size(seeded):
     data = load("seeded_bimodal_full")
     params = convert.to_params(seeded_state(data, seeded), STREAMS[:2])

@@ -82,7 +82,7 @@ def test_dev_scores_are_over_all_dev_utterances(trained, experiment):
         assert logged[f"dev/{name}"] == pytest.approx(value, abs=1e-12)
 
 
-@pytest.mark.parametrize("cut", [4, 6])
+@pytest.mark.parametrize("cut", [4, pytest.param(6, marks=pytest.mark.slow)])
 def test_a_resumed_run_equals_an_uncut_one_bit_for_bit(
     trained, corpus, tmp_path, experiment, cut
 ):
@@ -209,6 +209,7 @@ def test_folds_held_out_are_not_trained_on(corpus, tmp_path, experiment):
         train.train(experiment, roots)
 
 
+@pytest.mark.slow
 def test_augmented_training_is_deterministic(corpus, tmp_path, experiment):
     experiment.augment = cfg.Augment(
         speed=0.1, noise=0.1, time_masks=1, width_masks=1, mixup=0.3
