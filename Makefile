@@ -2,6 +2,8 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RUN = .venv/bin/python
+# A file is one worker's, so that its fixtures are made once.
+EACH_CORE = -n auto --dist loadfile
 
 .PHONY: demo test slow lint clean
 
@@ -10,10 +12,10 @@ demo: .venv/demo
 	$(RUN) scripts/run.py --config configs/ensemble_demo.py --jobs 2
 
 test: .venv/test lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(EACH_CORE)
 
 slow: .venv/test
-	$(RUN) -m pytest -m slow
+	$(RUN) -m pytest $(EACH_CORE) -m slow
 
 lint: .venv/test
 	$(RUN) -m ruff format --check .
