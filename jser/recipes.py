@@ -49,8 +49,8 @@ def demo(name: str, **streams: str) -> cfg.Experiment:
             shuffle_window=4,
         ),
         model=cfg.Model(hidden=32, dropout=0.3),
-        optim=cfg.Optim(lr=3e-3, final_lr=1e-5, weight_decay=1e-4, schedule="step"),
-        epochs=10,
+        optim=cfg.Optim(lr=2e-3, final_lr=1e-5, weight_decay=1e-4, schedule="step"),
+        epochs=15,
     )
 
 
