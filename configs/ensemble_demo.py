@@ -8,7 +8,11 @@
 from jser import config as cfg
 from jser import recipes
 
-MEMBERS = ("demo_logmel_words", "demo_prosody_words", "demo_logmel_prosody_words")
+MEMBERS = (
+    "demo_logmel_words",
+    "demo_functionals_words",
+    "demo_logmel_prosody_words",
+)
 
 
 def get_config():

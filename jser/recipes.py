@@ -1,6 +1,6 @@
 """The recipes that configs share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import importlib.util
 import os
 import pathlib
@@ -44,6 +44,7 @@ def demo(name: str, **streams: str) -> cfg.Experiment:
         data=cfg.Data(
             corpus="demo",
             streams=streams,
+            standardize=_functionals(streams),
             batch_size=32,
             length_levels=2,
             shuffle_window=4,
@@ -57,10 +58,8 @@ def demo(name: str, **streams: str) -> cfg.Experiment:
 def emodb(name: str, **streams: str) -> cfg.Experiment:
     """A small member for EMO-DB, leave-one-speaker-out; a minute a fold on a CPU.
 
-    No speaker is left to choose an epoch by, so the last one is the result. Streams of
-    functionals are standardised: their columns differ in size.
+    No speaker is left to choose an epoch by, so the last one is the result.
     """
-    scaled = tuple(s for s, f in streams.items() if f == "functionals")
     return cfg.Experiment(
         name=name,
         data=cfg.Data(
@@ -68,7 +67,7 @@ def emodb(name: str, **streams: str) -> cfg.Experiment:
             streams=streams,
             train_split="cv",
             dev_split="",
-            standardize=scaled,
+            standardize=_functionals(streams),
             batch_size=32,
             shuffle_window=4,
         ),
@@ -121,6 +120,11 @@ def _module(config_file: os.PathLike | str):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _functionals(streams: Mapping[str, str]) -> tuple[str, ...]:
+    """The streams to standardise: the columns of functionals differ in size."""
+    return tuple(s for s, f in streams.items() if f == "functionals")
 
 
 def _without_weights(front_end: str) -> str:

@@ -20,7 +20,7 @@ def test_two_streams_beat_each_alone(tmp_path):
     table = prepare.prepare(
         "demo", tmp_path / "audio", roots.data / "demo", policy="speakers", folds=3
     )
-    front_ends = {"speech": "logmel", "text": "char_ngrams"}
+    front_ends = {"speech": "functionals", "text": "char_ngrams"}
     for front_end in front_ends.values():
         extraction.extract(table, front_end, roots.features)
 
