@@ -50,7 +50,9 @@ def loss_of(model, train: bool):
 def compare(frames: dict[str, int], tolerance: float, rng, **options) -> None:
     fast, slow = pair(frames, **options)
     streams = streams_of(frames, rng)
-    init = lambda model: model.init(jax.random.key(0), streams, train=False)["params"]
+    init = lambda model: jax.jit(lambda key: model.init(key, streams, train=False))(
+        jax.random.key(0)
+    )["params"]
     params = init(fast)
     jax.tree.map(np.testing.assert_array_equal, params, init(slow))
     params = jax.tree.map(
