@@ -50,7 +50,9 @@ class Network(nn.Module):
         joint = wide * len(self.names)
         self.layer_norm = nn.LayerNorm(joint)
         self.classifier = _head(joint, hidden, classes, dropout)
-        self.neutral = "classifier_neutral" if len(widths) == 3 else "neutral_classifier"
+        self.neutral = (
+            "classifier_neutral" if len(widths) == 3 else "neutral_classifier"
+        )
         if neutral:
             self.add_module(self.neutral, _head(joint, hidden, 1, dropout))
 

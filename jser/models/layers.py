@@ -46,8 +46,9 @@ class LinearParams(nn.Module):
     @nn.compact
     def __call__(self, width: int) -> tuple[Float[Array, "D F"], Float[Array, " F"]]:
         """Kernel and bias for inputs of `width`."""
-        kernel = self.param("kernel", self.kernel_init, (width, self.features))
-        return kernel, self.param("bias", self.bias_init, (self.features,))
+        F, f32 = self.features, jnp.float32
+        kernel = self.param("kernel", self.kernel_init, (width, F), f32)
+        return kernel, self.param("bias", self.bias_init, (F,), f32)
 
 
 class Linear(nn.Module):
