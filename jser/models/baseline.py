@@ -19,15 +19,19 @@ class AttentiveStatistics(nn.Module):
     """Weighted mean and deviation over the real frames (Okabe et al., 2018).
 
     The weights are a softmax over time of v' tanh(W x + b).
+
+    Attributes:
+      dtype: Precision of W x.
     """
+
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
     ) -> Float[Array, "B D2"]:
         """Mean and deviation side by side."""
-        D = x.shape[-1]
-        h = jnp.tanh(layers.linear(D, D, "hidden")(x))
+        h = jnp.tanh(layers.Linear(x.shape[-1], self.dtype, name="hidden")(x))
         xavier = nn.initializers.xavier_normal()
         score = nn.Dense(1, use_bias=False, kernel_init=xavier, name="score")(h)
         weight_BT = nn.softmax(score[..., 0], where=mask)
@@ -48,6 +52,7 @@ class PoolingClassifier(nn.Module):
       hidden: Width of the hidden layer.
       dropout: Rate, before and after the hidden layer.
       standardize: Streams whose columns are scaled first.
+      dtype: Precision of the products, "float32" or "bfloat16"; all else is float32.
     """
 
     streams: tuple[str, ...]
@@ -55,6 +60,7 @@ class PoolingClassifier(nn.Module):
     hidden: int = 1024
     dropout: float = 0.5
     standardize: tuple[str, ...] = ()
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -71,10 +77,11 @@ class PoolingClassifier(nn.Module):
             x = fusion.StreamInput(s in self.standardize, name=f"{s}_input")(
                 streams[s].x
             )
-            pooled.append(AttentiveStatistics(name=f"{s}_pool")(x, streams[s].mask))
+            pool = AttentiveStatistics(self.dtype, name=f"{s}_pool")
+            pooled.append(pool(x, streams[s].mask))
         joint = on_joint(jnp.concatenate(pooled, axis=-1))
         h = draws.Dropout(self.dropout)(joint, train=train)
-        h = layers.linear(self.hidden, h.shape[-1], "hidden")(h)
-        h = nn.relu(nn.LayerNorm(epsilon=layers.LAYER_NORM_EPSILON, name="norm")(h))
+        h = layers.Linear(self.hidden, self.dtype, name="hidden")(h)
+        h = nn.relu(layers.norm(name="norm")(h))
         h = draws.Dropout(self.dropout)(h, train=train)
-        return {"emotion": layers.linear(self.classes, self.hidden, "logits")(h)}
+        return {"emotion": layers.Linear(self.classes, name="logits")(h)}

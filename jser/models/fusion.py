@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from jser import draws
-from jser.models import layers
+from jser.models import attention, layers, recurrence
 from jser.shapes import Array, Stream
 
 
@@ -44,18 +44,20 @@ class StreamEncoder(nn.Module):
 
     Attributes:
       hidden: H.
+      dtype: Precision of the products.
     """
 
     hidden: int
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
     ) -> Float[Array, "B T H2"]:
         """The stream's states, both directions side by side."""
-        h = layers.linear(self.hidden, x.shape[-1], "projection")(x)
-        h = nn.LayerNorm(epsilon=layers.LAYER_NORM_EPSILON, name="norm")(h)
-        return layers.BiGru(self.hidden, name="gru")(h, mask)
+        h = layers.Linear(self.hidden, self.dtype, name="projection")(x)
+        h = layers.norm(name="norm")(h)
+        return recurrence.BiGru(self.hidden, self.dtype, name="gru")(h, mask)
 
 
 def refuse_other_streams(expected: tuple[str, ...], found: dict[str, Stream]) -> None:
@@ -70,13 +72,14 @@ class Head(nn.Module):
     hidden: int
     outputs: int
     dropout: float
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Float[Array, "B F"], *, train: bool) -> Float[Array, "B _"]:
         """The logits."""
-        h = nn.relu(layers.linear(self.hidden, x.shape[-1], "hidden")(x))
+        h = nn.relu(layers.Linear(self.hidden, self.dtype, name="hidden")(x))
         h = draws.Dropout(self.dropout)(h, train=train)
-        return layers.linear(self.outputs, self.hidden, "logits")(h)
+        return layers.Linear(self.outputs, name="logits")(h)
 
 
 class FusionClassifier(nn.Module):
@@ -99,6 +102,8 @@ class FusionClassifier(nn.Module):
       standardize: Streams whose columns are scaled first.
       neutral_head: Add a second head that tells neutral from expressive.
       mask_padding: False reads padding like real frames, as the authors' code does.
+      dtype: Precision of the products, "float32" or "bfloat16". Parameters,
+        normalisation, softmax, recurrent state and logits are float32.
     """
 
     streams: tuple[str, ...]
@@ -109,6 +114,7 @@ class FusionClassifier(nn.Module):
     standardize: tuple[str, ...] = ()
     neutral_head: bool = False
     mask_padding: bool = True
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -134,27 +140,35 @@ class FusionClassifier(nn.Module):
             real = streams[s].mask
             mask[s] = real if self.mask_padding else jnp.ones_like(real)
             read = StreamInput(s in self.standardize, name=f"{s}_input")
-            encode = StreamEncoder(self.hidden, name=f"{s}_encoder")
-            encoded[s] = encode(read(streams[s].x), mask[s])
-
-        pooled = []
-        for s in self.streams:
-            others = [o for o in self.streams if o != s]
-            fused = encoded[s]
-            if others:
-                attend = layers.CrossAttention(
-                    dict(self.heads).get(s, 1), self.dropout, name=f"{s}_attention"
-                )
-                for o in others:
-                    fused += attend(encoded[s], encoded[o], mask[o], train=train)
-            pooled.append(layers.AttentionPool(name=f"{s}_pool")(fused, mask[s]))
-
-        norm = nn.LayerNorm(epsilon=layers.LAYER_NORM_EPSILON, name="norm")
+            encoded[s] = self._encode(s, read(streams[s].x), mask[s])
+        pooled = [self._pool(s, encoded, mask, train) for s in self.streams]
+        norm = layers.norm(name="norm")
         joint = on_joint(norm(jnp.concatenate(pooled, axis=-1)))
         outputs = {"emotion": self.classes}
         if self.neutral_head:
             outputs["neutral"] = 1
         return {
-            name: Head(self.hidden, n, self.dropout, name=name)(joint, train=train)
+            name: Head(self.hidden, n, self.dropout, self.dtype, name=name)(
+                joint, train=train
+            )
             for name, n in outputs.items()
         }
+
+    def _encode(self, s: str, x: Array, mask: Array) -> Array:
+        """The states of stream `s`, [B, T, 2 H]."""
+        return StreamEncoder(self.hidden, self.dtype, name=f"{s}_encoder")(x, mask)
+
+    def _pool(
+        self, s: str, encoded: dict[str, Array], mask: dict[str, Array], train: bool
+    ) -> Array:
+        """One vector of stream `s` and of what it gathers from the others, [B, 2 H]."""
+        attended = None
+        if others := [o for o in self.streams if o != s]:
+            attended = attention.CrossAttention(
+                dict(self.heads).get(s, 1),
+                self.dropout,
+                self.dtype,
+                name=f"{s}_attention",
+            )(encoded[s], [(encoded[o], mask[o]) for o in others], train=train)
+        pool = attention.AttentionPool(name=f"{s}_pool")
+        return pool(encoded[s], mask[s], attended)
