@@ -48,6 +48,7 @@ class PoolingClassifier(nn.Module):
       hidden: Width of the hidden layer.
       dropout: Rate, before and after the hidden layer.
       standardize: Streams whose columns are scaled first.
+      dtype: Precision of the frames, "float32" or "bfloat16"; parameters are float32.
     """
 
     streams: tuple[str, ...]
@@ -55,6 +56,7 @@ class PoolingClassifier(nn.Module):
     hidden: int = 1024
     dropout: float = 0.5
     standardize: tuple[str, ...] = ()
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -70,7 +72,7 @@ class PoolingClassifier(nn.Module):
         for s in self.streams:
             x = fusion.StreamInput(s in self.standardize, name=f"{s}_input")(
                 streams[s].x
-            )
+            ).astype(self.dtype)
             pooled.append(AttentiveStatistics(name=f"{s}_pool")(x, streams[s].mask))
         joint = on_joint(jnp.concatenate(pooled, axis=-1))
         h = draws.Dropout(self.dropout)(joint, train=train)

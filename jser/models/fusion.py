@@ -99,6 +99,7 @@ class FusionClassifier(nn.Module):
       standardize: Streams whose columns are scaled first.
       neutral_head: Add a second head that tells neutral from expressive.
       mask_padding: False reads padding like real frames, as the authors' code does.
+      dtype: Precision of the frames, "float32" or "bfloat16"; parameters are float32.
     """
 
     streams: tuple[str, ...]
@@ -109,6 +110,7 @@ class FusionClassifier(nn.Module):
     standardize: tuple[str, ...] = ()
     neutral_head: bool = False
     mask_padding: bool = True
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -135,7 +137,7 @@ class FusionClassifier(nn.Module):
             mask[s] = real if self.mask_padding else jnp.ones_like(real)
             read = StreamInput(s in self.standardize, name=f"{s}_input")
             encode = StreamEncoder(self.hidden, name=f"{s}_encoder")
-            encoded[s] = encode(read(streams[s].x), mask[s])
+            encoded[s] = encode(read(streams[s].x).astype(self.dtype), mask[s])
 
         pooled = []
         for s in self.streams:
