@@ -32,7 +32,7 @@ def disturb(key: jax.Array, stream: Stream, c: cfg.Augment) -> Stream:
     (B, T), layers, D = x.shape[:2], (1,) * (x.ndim - 3), x.shape[-1]
     mask = stream.mask.reshape(B, T, *layers, 1)
     if c.noise:
-        noise = c.noise * draws.shaped(jax.random.normal, noise_key, x.shape)
+        noise = c.noise * draws.normal(noise_key, x.shape)
         x += jnp.where(mask, noise, 0.0)
     length_B = stream.mask.sum(axis=1)
     hidden_BT = _runs(time_key, c.time_masks, c.time_mask_share, length_B, T)
@@ -49,8 +49,8 @@ def _runs(
     place_key, width_key = jax.random.split(key)
     shape = (len(length_B), count)
     length_B1 = length_B[:, None]
-    width = draws.shaped(jax.random.uniform, width_key, shape) * share * length_B1
-    start = draws.shaped(jax.random.uniform, place_key, shape) * (length_B1 - width)
+    width = draws.uniform(width_key, shape) * share * length_B1
+    start = draws.uniform(place_key, shape) * (length_B1 - width)
     at = jnp.arange(size)
     inside = (at >= start[..., None]) & (at < (start + width)[..., None])
     return inside.any(axis=1)

@@ -1,5 +1,9 @@
 """XLA's persistent cache: a shape that was compiled once is not compiled again."""
 
+from collections import Counter
+from collections.abc import Iterator
+import contextlib
+import dataclasses
 import os
 import pathlib
 
@@ -13,3 +17,42 @@ def enable_cache() -> pathlib.Path:
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return path
+
+
+@dataclasses.dataclass
+class Count:
+    """What was made ready to run, by the name of the jitted function."""
+
+    programs: Counter[str] = dataclasses.field(default_factory=Counter)
+    from_cache: int = 0  # Of these, how many the persistent cache had.
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        total = self.programs.total()
+        return (
+            f"{total} programs ready after {self.seconds:.1f} s,"
+            f" {total - self.from_cache} of them compiled,"
+            f" {self.from_cache} from the cache"
+        )
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[Count]:
+    """Counts compilations while it is entered."""
+    count = Count()
+
+    def on_duration(event: str, duration_secs: float, **kwargs) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            count.programs[str(kwargs.get("fun_name", ""))] += 1
+            count.seconds += duration_secs
+
+    def on_event(event: str, **_) -> None:
+        count.from_cache += event == "/jax/compilation_cache/cache_hits"
+
+    jax.monitoring.register_event_duration_secs_listener(on_duration)
+    jax.monitoring.register_event_listener(on_event)
+    try:
+        yield count
+    finally:
+        jax.monitoring.unregister_event_duration_listener(on_duration)
+        jax.monitoring.unregister_event_listener(on_event)

@@ -13,6 +13,7 @@ SAMPLERS = ("shuffle", "neutral_drawn", "neutral_halves", "class_drawn")
 MODELS = ("fusion", "pooling")
 LOSSES = ("cross_entropy", "focal", "kl")
 SCHEDULES = ("epoch", "step")
+PRECISIONS = ("float32", "bf16")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -88,6 +89,7 @@ class Experiment:
     model: Model = dataclasses.field(default_factory=Model)
     loss: Loss = dataclasses.field(default_factory=Loss)
     optim: Optim = dataclasses.field(default_factory=Optim)
+    precision: str = "float32"  # Of the products; "bf16" is for accelerators.
     epochs: int = 20
     seed: int = 7
     log_every: int = 50  # Steps.
@@ -143,6 +145,7 @@ _CHOICES = {
     "model.kind": MODELS,
     "loss.kind": LOSSES,
     "optim.schedule": SCHEDULES,
+    "precision": PRECISIONS,
 }
 _AT_LEAST_ONE = (
     *("data.batch_size", "data.length_levels", "data.shuffle_window"),

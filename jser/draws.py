@@ -1,26 +1,48 @@
-"""Random arrays for use inside a jitted step."""
+"""Random arrays for use inside a jitted step, the same however far it is padded.
 
-from collections.abc import Callable
-import math
+What is drawn at an index depends on the key and on that index alone, not on the shape.
+So real frames get the same dropout and the same noise whatever padding stands behind
+them, and a run that trains beside longer batches (`together`) draws as it does alone.
+"""
 
 from flax import linen as nn
 import jax
+from jax import lax
+from jax.extend import random as threefry
 import jax.numpy as jnp
 
 from jser.shapes import Array
 
 
-def shaped(
-    draw: Callable[[jax.Array, tuple[int, ...]], jax.Array],
-    key: jax.Array,
-    shape: tuple[int, ...],
-) -> jax.Array:
-    """`draw(key, shape)`, drawn flat and reshaped.
+def bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Random uint32: Threefry of the index, 16 bits an axis.
 
-    XLA takes seconds to compile Threefry for an array of many axes, and none for a flat
-    one (jax 0.10, CPU: 3.8 s against 0.2 s for [32, 1, 367, 12]).
+    It is computed flat: XLA takes seconds to compile Threefry for an array of many axes
+    (jax 0.10, CPU: 3.8 s against 0.2 s for [32, 1, 367, 12]).
+
+    Raises:
+      ValueError: if there are more than four axes, or one is longer than 65,536.
     """
-    return draw(key, (math.prod(shape),)).reshape(shape)
+    if len(shape) > 4 or any(size > 1 << 16 for size in shape):
+        raise ValueError(f"shape {shape}: at most 4 axes, each of at most 65,536.")
+    index = [lax.broadcasted_iota(jnp.uint32, shape, a) for a in range(len(shape))]
+    index = [jnp.zeros(shape, jnp.uint32)] * (4 - len(shape)) + index
+    high, low = (index[0] << 16) | index[1], (index[2] << 16) | index[3]
+    first, second = jax.random.key_data(key)
+    words = threefry.threefry_2x32((first, second), jnp.stack([high, low]).ravel())
+    one, other = jnp.split(words, 2)
+    return (one ^ other).reshape(shape)
+
+
+def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Float32 in [0, 1)."""
+    return (bits(key, shape) >> 8).astype(jnp.float32) * 2.0**-24
+
+
+def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Float32 of mean 0 and deviation 1."""
+    share = jnp.maximum(2 * uniform(key, shape) - 1, -1 + 2.0**-24)  # Not -1: finite.
+    return jnp.sqrt(2.0) * lax.erf_inv(share)
 
 
 class Dropout(nn.Module):
@@ -33,6 +55,5 @@ class Dropout(nn.Module):
         """`x` as it is unless `train`, which needs the key "dropout"."""
         if not train or not self.rate:
             return x
-        draw = lambda key, shape: jax.random.bernoulli(key, 1 - self.rate, shape)
-        keep = shaped(draw, self.make_rng("dropout"), x.shape)
+        keep = uniform(self.make_rng("dropout"), x.shape) < 1 - self.rate
         return jnp.where(keep, x / (1 - self.rate), 0.0)

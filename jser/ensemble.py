@@ -35,18 +35,21 @@ class Run:
     splits: tuple[str, ...]
 
 
-def run(ensemble: cfg.Ensemble, roots: Roots, *, jobs: int = 1) -> pathlib.Path:
+def run(
+    ensemble: cfg.Ensemble, roots: Roots, *, jobs: int = 1, at_once: bool = False
+) -> pathlib.Path:
     """Does all that is not yet done; returns the path of the report.
 
     Args:
       ensemble: A checked config.
       roots: Where tables, features and runs lie.
       jobs: Trainings at a time, each on its share of the cores.
+      at_once: Train runs of like shapes in one step (`together`).
     """
     table = _table(ensemble, roots)
     for front_end in _front_ends(ensemble):
         extraction.extract(table, front_end, roots.features)
-    train_all(plan(ensemble, table), roots, jobs)
+    train_all(plan(ensemble, table), roots, jobs, at_once=at_once)
     combine(ensemble, roots)
     return write_report(ensemble, roots)
 
@@ -86,8 +89,16 @@ def plan(ensemble: cfg.Ensemble, table: Table) -> list[Run]:
     ]
 
 
-def train_all(runs: list[Run], roots: Roots, jobs: int) -> None:
-    """Trains and predicts each run, `jobs` at a time."""
+def train_all(
+    runs: list[Run], roots: Roots, jobs: int, *, at_once: bool = False
+) -> None:
+    """Trains and predicts each run, `jobs` runs or, `at_once`, groups at a time."""
+    groups = [[r] for r in runs]
+    if at_once:
+        from jser import together
+
+        found = together.groups([r.experiment for r in runs])
+        groups = [[runs[i] for i in group] for group in found]
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager:
         free_cores = manager.Queue()
@@ -98,10 +109,12 @@ def train_all(runs: list[Run], roots: Roots, jobs: int) -> None:
             jobs, context, initializer=_start_worker, initargs=(free_cores,)
         )
         with pool:
-            futures = [pool.submit(_train_one, r, roots) for r in runs]
-            done = concurrent.futures.as_completed(futures)
-            for n, future in enumerate(done, 1):
-                logging.info("trained %d of %d: %s", n, len(runs), future.result())
+            futures = [pool.submit(_train_group, g, roots) for g in groups]
+            count = 0
+            for future in concurrent.futures.as_completed(futures):
+                for workdir in future.result():
+                    count += 1
+                    logging.info("trained %d of %d: %s", count, len(runs), workdir)
 
 
 _CAN_PIN = hasattr(os, "sched_setaffinity")  # Linux.
@@ -118,14 +131,17 @@ def _start_worker(free_cores) -> None:
     logging.set_verbosity(logging.WARNING)
 
 
-def _train_one(run: Run, roots: Roots) -> str:
-    from jser import predict, train
+def _train_group(group: list[Run], roots: Roots) -> list[str]:
+    from jser import predict, together, train
 
-    workdir = roots.workdir(run.experiment)
-    train.train(run.experiment, roots)
-    for split in run.splits:
-        predict.predict(roots, workdir, split)
-    return str(workdir)
+    if len(group) == 1:
+        train.train(group[0].experiment, roots)
+    else:
+        together.train_together([r.experiment for r in group], roots)
+    for r in group:
+        for split in r.splits:
+            predict.predict(roots, roots.workdir(r.experiment), split)
+    return [str(roots.workdir(r.experiment)) for r in group]
 
 
 def combine(ensemble: cfg.Ensemble, roots: Roots) -> None:

@@ -1,9 +1,10 @@
 """Trains one ensemble member; rerun to resume. docs/run.md says what it leaves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import dataclasses
-import functools
 import pathlib
+import time
+from typing import Any
 
 from absl import logging
 import jax
@@ -28,7 +29,8 @@ from jser.data.corpus import Corpus
 from jser.data.features import Split
 from jser.emotions import NEUTRAL
 from jser.roots import Roots
-from jser.train_step import TrainState, Variables
+from jser.shapes import Batch
+from jser.train_step import Own, Program, TrainState, Variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +42,25 @@ class Task:
     source: TrainBatches
     schedule: optax.Schedule
     fresh: TrainState
-    step: Callable
-    run_key: jax.Array
-    evaluate: Callable[[Variables], dict[str, float]]  # Dev scores, or {}.
+    program: Program
+    own: Own
+    dev: Split | None
+
+    def evaluate(self, variables: Variables) -> dict[str, float]:
+        """Dev scores; {} where there is no dev split."""
+        if self.dev is None:
+            return {}
+        predict_step = train_step.make_predict_step(self.program.model)
+        logits = logits_of(predict_step, variables, self.dev, self.corpus)
+        return self.score(logits, self.dev)
+
+    def score(self, logits: np.ndarray, dev: Split) -> dict[str, float]:
+        """Macro-F1, UAR, accuracy and weighted loss of logits [N, C] on a split."""
+        labels = self.corpus.table.labels
+        target = dev.target(labels) * np.asarray(self.own.class_weight)
+        loss = np.asarray(losses.cross_entropy(logits, target)).sum() / target.sum()
+        found = metrics.scores(dev.label, logits.argmax(axis=1), len(labels))
+        return found | {"loss": float(loss)}
 
 
 def train(
@@ -66,7 +84,7 @@ def train(
     Raises:
       ValueError: if the config or table differs from the one being resumed, or a class
         has no utterance to train on.
-      FloatingPointError: when the loss is not finite, naming the step.
+      FloatingPointError: when the loss is not finite, naming run and step.
     """
     compilation.enable_cache()
     workdir = workdir or roots.workdir(experiment)
@@ -80,53 +98,52 @@ def train(
         stop = min(stop_after or len(task.source), len(task.source))
         if int(state.step) >= stop:
             return state
-        with writer.MetricWriter(workdir, start=int(state.step)) as out:
-            return _loop(task, state, stop, saved, out)
+        with (
+            writer.MetricWriter(workdir, start=int(state.step)) as out,
+            compilation.counted() as count,
+        ):
+            state = _loop(task, state, stop, saved, out)
+            logging.info("%s: %s", experiment.name, count)
+            return state
 
 
 def prepare(experiment: cfg.Experiment, corpus: Corpus) -> Task:
-    """Opens the splits and builds model, optimiser and jitted step."""
-    split, classes = corpus.train(), len(corpus.table.labels)
-    weight_C = class_weights(split, corpus.table.labels, experiment)
+    """Opens the splits and builds program, batches and fresh parameters."""
+    split, labels = corpus.train(), corpus.table.labels
     source = TrainBatches(
         split,
-        split.target(corpus.table.labels, soft=experiment.loss.soft_labels),
+        split.target(labels, soft=experiment.loss.soft_labels),
         corpus.levels,
         experiment.data,
         speed=experiment.augment.speed,
         seed=experiment.seed,
         epochs=experiment.epochs,
     )
-    model = train_step.make_model(experiment, classes)
+    steps = source.steps_per_epoch
     schedule = train_step.make_schedule(
-        experiment.optim,
-        epochs=experiment.epochs,
-        steps_per_epoch=source.steps_per_epoch,
+        experiment.optim, epochs=experiment.epochs, steps_per_epoch=steps
     )
-    tx = train_step.make_optimizer(experiment.optim, schedule)
     speech = tuple(s for s, spec in corpus.specs.items() if spec["kind"] == "speech")
-    neutral = _neutral(corpus.table.labels, experiment)
-    loss_fn = train_step.make_loss_fn(model, experiment, weight_C, speech, neutral)
+    neutral = _neutral(labels, experiment)
+    program = Program.of(experiment, len(labels), speech, neutral)
     init_key, run_key = jax.random.split(jax.random.key(experiment.seed))
-    fresh = train_step.init_state(model, tx, source[0], init_key)
-    evaluate = lambda variables: {}
-    if experiment.data.dev_split:
-        evaluate = functools.partial(
-            score,
-            split=corpus.split(experiment.data.dev_split),
-            corpus=corpus,
-            predict_step=train_step.make_predict_step(model),
-            class_weight=weight_C,
-        )
+    fresh = train_step.init_state(
+        program.model,
+        train_step.make_optimizer(experiment.optim, schedule),
+        source[0],
+        init_key,
+    )
+    name = experiment.data.dev_split
+    weight_C = class_weights(split, labels, experiment)
     return Task(
         experiment=experiment,
         corpus=corpus,
         source=source,
         schedule=schedule,
         fresh=dataclasses.replace(fresh, standard=_standard(corpus, split)),
-        step=train_step.make_train_step(tx, loss_fn),
-        run_key=run_key,
-        evaluate=evaluate,
+        program=program,
+        own=Own.of(experiment, run_key, weight_C, steps),
+        dev=corpus.split(name) if name else None,
     )
 
 
@@ -138,57 +155,123 @@ def _loop(
     out: writer.MetricWriter,
 ) -> TrainState:
     """Steps until `stop`; at each epoch's end it scores dev and may save."""
-    c, per_epoch, start = task.experiment, task.source.steps_per_epoch, int(state.step)
+    start, step = int(state.step), train_step.jitted_step(task.program)
+    size = sum(x.size for x in jax.tree.leaves(state.params))
     logging.info(
         "%s: %d steps of %d to go, %d parameters",
-        *(
-            c.name,
-            stop - start,
-            stop,
-            sum(x.size for x in jax.tree.leaves(state.params)),
-        ),
+        *(task.experiment.name, stop - start, stop, size),
     )
-    unseen = []  # Losses that are not fetched yet: looking would stall the device.
-    for done, batch in enumerate(batches.prefetch(task.source, start=start), start + 1):
-        state, scalars = task.step(state, batch, task.run_key)
-        unseen.append((done, scalars["loss"]))
-        epoch, within = divmod(done, per_epoch)
-        if done % c.log_every == 0 or within == 0 or done == stop:
-            _refuse_non_finite(unseen, saved)
-            unseen.clear()
-            found = {f"train/{k}": float(v) for k, v in scalars.items()}
-            out.write(
-                done, found | {"train/lr": np.asarray(task.schedule(done - 1)).item()}
-            )
-        if within == 0:
-            scores = task.evaluate(state.variables)
-            if scores:
-                out.write(done, {f"dev/{k}": v for k, v in scores.items()})
-            shown = ", ".join(f"dev {k} {v:.3f}" for k, v in scores.items())
-            logging.info("epoch %d of %d: %s", epoch, c.epochs, shown or "done")
-            best = scores.get("macro_f1", -1.0) > saved.best_macro_f1()
-            if best or epoch % c.checkpoint_every == 0 or epoch == c.epochs:
-                saved.save(state, scores)
+    feed = Feed(batches.prefetch(task.source, start=start))
+    journal = Journal(task, saved, out, feed, stop)
+    for done, batch in enumerate(feed, start + 1):
+        state, scalars = step(state, batch, task.own)
+        feed.started(scalars["loss"])
+        journal.step(done, scalars, batch)
+        if done % task.source.steps_per_epoch == 0 and journal.epoch(
+            done, scores := task.evaluate(state.variables)
+        ):
+            saved.save(state, scores)
         if done == stop:
             break
     return state
 
 
-def score(
-    variables: Variables,
-    *,
-    split: Split,
-    corpus: Corpus,
-    predict_step: Callable,
-    class_weight: np.ndarray,
-) -> dict[str, float]:
-    """Macro-F1, UAR, accuracy and weighted loss over all utterances of a split."""
-    logits = logits_of(predict_step, variables, split, corpus)
-    classes = len(corpus.table.labels)
-    target = split.target(corpus.table.labels) * class_weight
-    loss = np.asarray(losses.cross_entropy(logits, target)).sum() / target.sum()
-    found = metrics.scores(split.label, logits.argmax(axis=1), classes)
-    return found | {"loss": float(loss)}
+class Feed:
+    """Hands out batches one step ahead of the device and measures how it waits.
+
+    It lets one step queue behind the one that runs: the device goes on at once, and no
+    more batches lie in its memory than that and the few that were read ahead.
+    """
+
+    def __init__(self, source: Iterator[Batch]):
+        self._source = source
+        self._running: jax.Array | None = None
+        self.waited_s = 0.0  # How long the device had nothing to do; an upper bound.
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        began = time.perf_counter()
+        batch = next(self._source)
+        if self._running is None or self._running.is_ready():  # pyright: ignore
+            self.waited_s += time.perf_counter() - began
+        return batch
+
+    def started(self, result: jax.Array) -> None:
+        """Takes note of a step by one of its results; waits for the step before."""
+        if self._running is not None:
+            self._running.block_until_ready()
+        self._running = result
+
+
+class Journal:
+    """What a run tells as it goes; it refuses to go on with a loss that is not finite.
+
+    Losses are looked at only where metrics are due: looking stalls the device.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        saved: checkpoints.Checkpoints,
+        out: writer.MetricWriter,
+        feed: Feed,
+        stop: int,
+        member: int | None = None,
+    ):
+        """Of a run that ends at step `stop`; row `member` of what is handed over."""
+        self._task, self._saved, self._out, self._feed = task, saved, out, feed
+        self._stop, self._row = stop, () if member is None else member
+        self._unseen: list[tuple[int, jax.Array, Any]] = []
+        self._restart_clock()
+
+    def step(self, done: int, scalars: train_step.Metrics, batch: Batch) -> None:
+        """After step `done`: writes what is due.
+
+        Raises:
+          FloatingPointError: naming the run, the step and the last good checkpoint.
+        """
+        c, within = self._task.experiment, done % self._task.source.steps_per_epoch
+        self._unseen.append((done, scalars["loss"], batch.weight))
+        if done % c.log_every and within and done != self._stop:
+            return
+        for step, loss, _ in self._unseen:
+            self._refuse_non_finite(step, self._of(loss))
+        found = {f"train/{k}": self._of(v).item() for k, v in scalars.items()}
+        found["train/lr"] = np.asarray(self._task.schedule(done - 1)).item()
+        elapsed_s = time.perf_counter() - self._began
+        real = sum(self._of(weight).sum() for _, _, weight in self._unseen)
+        found["perf/utterances_per_s"] = real / elapsed_s
+        found["perf/data_wait"] = (self._feed.waited_s - self._waited_s) / elapsed_s
+        self._out.write(done, found)
+        self._unseen.clear()
+        self._restart_clock()
+
+    def epoch(self, done: int, scores: dict[str, float]) -> bool:
+        """After an epoch: writes its dev scores. Whether the state is to be saved."""
+        c, epoch = self._task.experiment, done // self._task.source.steps_per_epoch
+        if scores:
+            self._out.write(done, {f"dev/{k}": v for k, v in scores.items()})
+        shown = ", ".join(f"dev {k} {v:.3f}" for k, v in scores.items())
+        logging.info("epoch %d of %d: %s", epoch, c.epochs, shown or "done")
+        self._restart_clock()
+        best = scores.get("macro_f1", -1.0) > self._saved.best_macro_f1()
+        return best or epoch % c.checkpoint_every == 0 or epoch == c.epochs
+
+    def _of(self, value: Any) -> np.ndarray:
+        return np.asarray(value)[self._row]
+
+    def _restart_clock(self) -> None:
+        self._began, self._waited_s = time.perf_counter(), self._feed.waited_s
+
+    def _refuse_non_finite(self, step: int, loss: np.ndarray) -> None:
+        if not np.isfinite(loss):
+            raise FloatingPointError(
+                f"{self._saved.folder.parent}: step {step}: the loss is {loss}. The"
+                f" last good checkpoint is of step {self._saved.latest_step()}. A lower"
+                " --config.optim.lr may help."
+            )
 
 
 def logits_of(
@@ -198,12 +281,16 @@ def logits_of(
     corpus: Corpus,
     batch_size: int = 0,
 ) -> np.ndarray:
-    """Logits [N, C] of all utterances of a split, in its order."""
-    logits = np.zeros((len(split), len(corpus.table.labels)), np.float32)
+    """Logits [N, C] of all utterances of a split, in its order.
+
+    Where `predict_step` speaks for members, they are [M, N, C].
+    """
     size = batch_size or corpus.config.batch_size
+    order, found = [], []
     for rows, batch in batches.eval_batches(split, corpus.levels, size):
-        logits[rows] = np.asarray(predict_step(variables, batch))[: len(rows)]
-    return logits
+        order.append(rows)
+        found.append(np.asarray(predict_step(variables, batch))[..., : len(rows), :])
+    return np.concatenate(found, axis=-2)[..., np.argsort(np.concatenate(order)), :]
 
 
 def _standard(corpus: Corpus, split: Split) -> dict[str, dict[str, np.ndarray]]:
@@ -260,14 +347,3 @@ def class_weights(
 def weights_of(count: np.ndarray) -> np.ndarray:
     """N / (C n_c) of the utterances per class [C]."""
     return (count.sum() / (len(count) * count)).astype(np.float32)
-
-
-def _refuse_non_finite(
-    seen: list[tuple[int, jax.Array]], saved: checkpoints.Checkpoints
-) -> None:
-    for step, loss in seen:
-        if not np.isfinite(loss):
-            raise FloatingPointError(
-                f"step {step}: the loss is {float(loss)}. The last good checkpoint is"
-                f" of step {saved.latest_step()}. A lower --config.optim.lr may help."
-            )

@@ -1,7 +1,9 @@
-"""The training step: pure, jitted once per padded shape."""
+"""The training step: pure, jitted once per padded shape, shared by runs alike."""
 
 from collections.abc import Callable
 import dataclasses
+import functools
+import json
 import math
 from typing import Any, cast
 
@@ -46,6 +48,7 @@ def make_model(experiment: cfg.Experiment, classes: int) -> nn.Module:
             "hidden": experiment.model.hidden,
             "dropout": experiment.model.dropout,
             "standardize": experiment.data.standardize,
+            "dtype": _DTYPES[experiment.precision],
         },
     )
     if m.kind == "pooling":
@@ -58,7 +61,12 @@ def make_model(experiment: cfg.Experiment, classes: int) -> nn.Module:
     )
 
 
-def make_schedule(c: cfg.Optim, *, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+_DTYPES = {"float32": "float32", "bf16": "bfloat16"}
+
+
+def make_schedule(
+    c: cfg.Optim, *, epochs: int | Array, steps_per_epoch: int | Array
+) -> optax.Schedule:
     """Final + (lr - final) (1 + cos(pi t)) / 2, t the share of training that is done.
 
     Under the schedule "epoch" t moves when an epoch ends and never reaches 1, as the
@@ -72,7 +80,7 @@ def make_schedule(c: cfg.Optim, *, epochs: int, steps_per_epoch: int) -> optax.S
         else:
             done = step / (epochs * steps_per_epoch)
         rate = c.final_lr + (c.lr - c.final_lr) * (1 + jnp.cos(math.pi * done)) / 2
-        return rate * jnp.minimum(1.0, (step + 1) / max(1, c.warmup_steps))
+        return rate * jnp.minimum(1.0, (step + 1) / jnp.maximum(1, c.warmup_steps))
 
     return schedule
 
@@ -87,15 +95,20 @@ def make_optimizer(
 def init_state(
     model: nn.Module, tx: optax.GradientTransformation, batch: Batch, key: jax.Array
 ) -> TrainState:
-    """Fresh parameters; of the batch only the shapes matter."""
-    init = jax.jit(lambda k: model.init(k, batch.streams, train=False))
-    variables = cast(Variables, init(key))
+    """Fresh parameters; of the batch only the widths matter."""
+    frame = jax.tree.map(lambda x: x[:1, :1], batch.streams)
+    variables = cast(Variables, _initializer(model)(key, frame))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         opt_state=tx.init(variables["params"]),
         standard=variables.get("standard", {}),
     )
+
+
+@functools.lru_cache
+def _initializer(model: nn.Module) -> Callable:
+    return jax.jit(functools.partial(model.init, train=False))
 
 
 def make_loss_fn(
@@ -170,29 +183,138 @@ def _mixup(key: jax.Array, target_BC: Array, alpha: float):
     return mix, mix(target_BC)
 
 
+def update(
+    tx: optax.GradientTransformation,
+    loss_fn: Callable,
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+) -> tuple[TrainState, Metrics]:
+    """One step. `key` is the run's key: the step folds itself in."""
+    key = jax.random.fold_in(key, state.step)
+    loss_of = lambda params: loss_fn(state.variables | {"params": params}, batch, key)
+    grads, metrics = jax.grad(loss_of, has_aux=True)(state.params)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    new = dataclasses.replace(
+        state,
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        opt_state=opt_state,
+    )
+    return new, metrics | {"grad_norm": optax.tree.norm(grads)}
+
+
 def make_train_step(
     tx: optax.GradientTransformation, loss_fn: Callable
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
-    """Returns the jitted step. `key` is the run's key: the step folds itself in."""
+    """Returns `update`, jitted, of an optimiser and a loss."""
+    return jax.jit(functools.partial(update, tx, loss_fn), donate_argnums=0)
 
-    def train_step(state, batch, key):
-        key = jax.random.fold_in(key, state.step)
-        loss_of = lambda params: loss_fn(
-            state.variables | {"params": params}, batch, key
+
+@struct.dataclass
+class Own:
+    """What a run has for itself in a `Program`: numbers that a step takes as inputs."""
+
+    key: jax.Array  # The run's; the step folds itself in.
+    class_weight: Array  # C.
+    neutral_weight: Array
+    lr: Array
+    final_lr: Array
+    weight_decay: Array
+    warmup_steps: Array
+    epochs: Array
+    steps_per_epoch: Array
+
+    @classmethod
+    def of(
+        cls, c: cfg.Experiment, key: jax.Array, class_weight: Array, steps: int
+    ) -> "Own":
+        """Of a run with `steps` steps an epoch."""
+        o = c.optim
+        return cls(
+            key=key,
+            class_weight=jnp.asarray(class_weight, jnp.float32),
+            neutral_weight=jnp.float32(c.loss.neutral_weight),
+            lr=jnp.float32(o.lr),
+            final_lr=jnp.float32(o.final_lr),
+            weight_decay=jnp.float32(o.weight_decay),
+            warmup_steps=jnp.int32(o.warmup_steps),
+            epochs=jnp.int32(c.epochs),
+            steps_per_epoch=jnp.int32(steps),
         )
-        grads, metrics = jax.grad(loss_of, has_aux=True)(state.params)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        new = dataclasses.replace(
-            state,
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            opt_state=opt_state,
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What a step is compiled from, besides the shapes of its inputs.
+
+    Runs of one program, as the folds of a member are, share what is compiled and can
+    train in one step.
+    """
+
+    config: str  # JSON of the experiment, less what is a run's own or no step's affair.
+    classes: int
+    speech: tuple[str, ...]  # Streams that are augmented.
+    neutral: int | None  # Number of the neutral class, where there is a neutral head.
+
+    @classmethod
+    def of(
+        cls,
+        experiment: cfg.Experiment,
+        classes: int,
+        speech: tuple[str, ...],
+        neutral: int | None,
+    ) -> "Program":
+        """The program of an experiment."""
+        c = cfg.to_dict(experiment)
+        c |= {"name": "", "seed": 0, "epochs": 1, "log_every": 1, "checkpoint_every": 1}
+        c["data"] |= {"corpus": "", "sampler": cfg.SAMPLERS[0], "holdout": []}
+        c["data"] |= {"train_split": "", "dev_split": "", "shuffle_window": 1}
+        c["data"]["streams"] = dict.fromkeys(c["data"]["streams"], "")
+        c["augment"]["speed"] = 0.0
+        c["optim"] |= {"lr": 1.0, "final_lr": 1.0, "weight_decay": 0.0}
+        c["optim"]["warmup_steps"] = 0
+        c["loss"] |= {"class_weights": True, "soft_labels": False}
+        c["loss"]["neutral_weight"] = float(neutral is not None)
+        return cls(json.dumps(c), classes, speech, neutral)
+
+    @property
+    def experiment(self) -> cfg.Experiment:
+        """With the values of no run where they are a run's own."""
+        return cfg.from_dict(json.loads(self.config))
+
+    @functools.cached_property
+    def model(self) -> nn.Module:
+        """The network."""
+        return make_model(self.experiment, self.classes)
+
+    def step(
+        self, state: TrainState, batch: Batch, own: Own
+    ) -> tuple[TrainState, Metrics]:
+        """One step of a run; pure, not jitted."""
+        c = self.experiment
+        for name in ("lr", "final_lr", "weight_decay", "warmup_steps"):
+            setattr(c.optim, name, getattr(own, name))
+        c.loss.neutral_weight = own.neutral_weight  # pyright: ignore
+        loss_fn = make_loss_fn(
+            self.model, c, own.class_weight, self.speech, self.neutral
         )
-        return new, metrics | {"grad_norm": optax.tree.norm(grads)}
+        schedule = make_schedule(
+            c.optim, epochs=own.epochs, steps_per_epoch=own.steps_per_epoch
+        )
+        tx = make_optimizer(c.optim, schedule)
+        return update(tx, loss_fn, state, batch, own.key)
 
-    return jax.jit(train_step, donate_argnums=0)
+
+@functools.lru_cache
+def jitted_step(
+    program: Program,
+) -> Callable[[TrainState, Batch, Own], tuple[TrainState, Metrics]]:
+    """`program.step`, jitted; one function for all runs of a program."""
+    return jax.jit(program.step, donate_argnums=0)
 
 
+@functools.lru_cache
 def make_predict_step(model: nn.Module) -> Callable[[Variables, Batch], Array]:
     """Returns the jitted function from a batch to logits [B, C]."""
 

@@ -9,6 +9,9 @@ import shared_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="The ensemble.")
 _JOBS = flags.DEFINE_integer("jobs", 1, "Trainings at a time.", lower_bound=1)
+_TOGETHER = flags.DEFINE_bool(
+    "together", False, "Train folds and members of like shapes in one step."
+)
 flags.mark_flag_as_required("config")
 
 
@@ -16,7 +19,7 @@ def main() -> None:
     from jser import ensemble
 
     config, roots = _CONFIG.value.check(), shared_flags.roots()
-    page = ensemble.run(config, roots, jobs=_JOBS.value)
+    page = ensemble.run(config, roots, jobs=_JOBS.value, at_once=_TOGETHER.value)
     print(page.with_name("results.md").read_text(encoding="utf-8"))
     print(page)
 

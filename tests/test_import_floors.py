@@ -15,7 +15,7 @@ FLOORS = (
     {"charts", "logits", "losses", "metrics", "models"},
     {"checkpoints", "compilation", "record", "train_step", "writer"},
     {"report", "stack", "train"},
-    {"predict"},
+    {"predict", "together"},
     {"convert", "ensemble"},
 )
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 
 import grain
+import jax
 import numpy as np
 
 from jser import augment
@@ -115,6 +116,14 @@ def epoch_batches(
     Each part of the order is cut into windows of `window` batches; within one,
     utterances are sorted by level and the batches made of them shuffled. A window of 1
     leaves batches as random as the order. A batch holds as many of each part.
+
+    Args:
+      order: Of `epoch_order`.
+      level: Int [N], of each utterance.
+      batch_size: Utterances a batch.
+      window: Batches that are sorted together.
+      rng: Shuffles the batches of a window. Where it is the same, so are the places of
+        long and short batches, whatever was drawn.
     """
     each, count = batch_size // len(order), len(order[0])
     batches = []
@@ -129,6 +138,9 @@ def epoch_batches(
     return batches
 
 
+Examples = tuple[Mapping[str, Sequence[np.ndarray]], np.ndarray]  # Frames, target.
+
+
 def collate(
     frames: Mapping[str, Sequence[np.ndarray]],
     target: np.ndarray,
@@ -138,22 +150,43 @@ def collate(
     """Stacks utterances, padded with zeros to the lowest level that holds them all.
 
     A batch that is short is filled with copies of its first utterance, of weight 0.
+    Frames keep their dtype: float16 goes to the device as it is.
     """
-    real = len(target)
-    rows = [*range(real), *[0] * (batch_size - real)]
-    length = {s: np.array([len(f) for f in x]) for s, x in frames.items()}
+    stacked = collate_members([(frames, target)], levels, batch_size)
+    return jax.tree.map(lambda x: x[0], stacked)
+
+
+def collate_members(
+    members: Sequence[Examples], levels: Levels, batch_size: int
+) -> Batch:
+    """Batches of several members as one, all padded to the same level.
+
+    Every array gets a leading axis M; row m is what `collate` makes of member m, but
+    for the padding.
+    """
+    M, streams = len(members), {}
+    real = np.array([len(target) for _, target in members])
+    rows = [[*range(n), *[0] * (batch_size - n)] for n in real]
+    joined = {
+        s: [frames[s][i] for (frames, _), r in zip(members, rows, strict=True) for i in r]
+        for s in levels.frames
+    }
+    length = {s: np.array([len(x) for x in found]) for s, found in joined.items()}
     level = levels.level(length).max()
-    streams = {}
-    for s, x in frames.items():
+    for s, found in joined.items():
         T = int(levels.frames[s][level])
-        padded = np.zeros((batch_size, T, *x[0].shape[1:]), x[0].dtype)
-        for row, i in zip(padded, rows, strict=True):
-            row[: len(x[i])] = x[i]
-        streams[s] = Stream(x=padded, mask=np.arange(T) < length[s][rows][:, None])
+        padded = np.zeros((len(found), T, *found[0].shape[1:]), found[0].dtype)
+        for row, x in zip(padded, found, strict=True):
+            row[: len(x)] = x
+        mask = np.arange(T) < length[s][:, None]
+        streams[s] = Stream(
+            x=padded.reshape(M, batch_size, *padded.shape[1:]),
+            mask=mask.reshape(M, batch_size, T),
+        )
     return Batch(
         streams=streams,
-        target=target[rows],
-        weight=(np.arange(batch_size) < real).astype(np.float32),
+        target=np.stack([t[r] for (_, t), r in zip(members, rows, strict=True)]),
+        weight=(np.arange(batch_size) < real[:, None]).astype(np.float32),
     )
 
 
@@ -188,8 +221,8 @@ class TrainBatches:
         Raises:
           ValueError: if the sampler tells neutral from expressive, and one is absent.
         """
-        self._split, self._levels, self._data = split, levels, data
-        self._target = target
+        self.split, self.levels, self.batch_size = split, levels, data.batch_size
+        self._target, self._data = target, data
         self._neutral = np.array([u.emotion == NEUTRAL for u in split.utterances])
         if data.sampler.startswith("neutral") and len(set(self._neutral)) < 2:
             raise ValueError(
@@ -204,40 +237,49 @@ class TrainBatches:
     def steps_per_epoch(self) -> int:
         """Batches of an epoch; the last may be short."""
         halves = self._data.sampler == "neutral_halves"
-        drawn = len(self._split) // 2 * 2 if halves else len(self._split)
+        drawn = len(self.split) // 2 * 2 if halves else len(self.split)
         return -(-drawn // self._data.batch_size)
 
     def __len__(self) -> int:
         return self._epochs * self.steps_per_epoch
 
     def __getitem__(self, index: int) -> Batch:
+        frames = self.split.read(self.rows(index))
+        return collate(*self.examples(index, frames), self.levels, self.batch_size)
+
+    def rows(self, index: int) -> np.ndarray:
+        """The utterances of a batch, by their number in the split."""
         epoch, k = divmod(int(index), self.steps_per_epoch)
-        rows = self._epoch(epoch)[k]
-        frames = self._split.read(rows)
+        return self._epoch(epoch)[k]
+
+    def examples(self, index: int, frames: Mapping[str, list[np.ndarray]]) -> Examples:
+        """Frames and target of a batch, of the frames of `rows(index)` as stored."""
+        rows = self.rows(index)
         if self._speed:
             rng = np.random.default_rng((self._seed, _STRETCH, int(index)))
             factors = rng.uniform(1 - self._speed, 1 + self._speed, len(rows))
-            for s, found in self._split.streams.items():
+            for s, found in self.split.streams.items():
                 if found.spec["kind"] == "speech":
                     pairs = zip(frames[s], factors, strict=True)
-                    frames[s] = [augment.resample(x, f) for x, f in pairs]
-        target = self._target[rows]
-        return collate(frames, target, self._levels, self._data.batch_size)
+                    stretched = [augment.resample(x, f) for x, f in pairs]
+                    frames = {**frames, s: stretched}
+        return frames, self._target[rows]
 
     def _cut_epoch(self, epoch: int) -> list[np.ndarray]:
         data = self._data
         rng = np.random.default_rng((self._seed, _ORDER, epoch))
-        label, neutral = self._split.label, self._neutral
+        label, neutral = self.split.label, self._neutral
         return epoch_batches(
             epoch_order(label, neutral, sampler=data.sampler, rng=rng),
             self._level,
             batch_size=data.batch_size,
             window=data.shuffle_window,
-            rng=rng,
+            # Not of the seed: members that train together have like lengths at a time.
+            rng=np.random.default_rng((_PLACES, epoch)),
         )
 
 
-_ORDER, _STRETCH = 0, 1  # Streams of random numbers under one seed.
+_ORDER, _STRETCH, _PLACES = 0, 1, 2  # Streams of random numbers.
 
 
 def eval_batches(
@@ -254,9 +296,12 @@ def eval_batches(
     return _prefetched(grain.MapDataset.range(len(cut)).map(batch))
 
 
-def prefetch(batches: TrainBatches, *, start: int) -> Iterator[Batch]:
-    """Iterates `batches[start:]`, reading ahead in a thread."""
-    return _prefetched(grain.MapDataset.source(batches).slice(slice(start, None)))
+def prefetch(
+    batches: grain.sources.RandomAccessDataSource[Batch], *, start: int
+) -> Iterator[Batch]:
+    """Iterates `batches[start:]`, reading ahead in a thread and onto the device."""
+    dataset = grain.MapDataset.source(batches).slice(slice(start, None))
+    return _prefetched(dataset.map(jax.device_put))
 
 
 def _prefetched(dataset: grain.MapDataset) -> Iterator:
