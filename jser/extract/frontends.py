@@ -136,11 +136,13 @@ FRONT_ENDS = {f.spec.name: f for f in _ALL}
 
 
 def get(name: str) -> FrontEnd:
-    """The front end of that name.
+    """The front end of that name, of those without weights.
 
     Raises:
       ValueError: if there is none, with those there are.
     """
+    if name in PRETRAINED:
+        raise ValueError(f"front end {name!r} has weights: open it with `open`.")
     if name not in FRONT_ENDS:
         raise ValueError(
             f"front end {name!r} is not one of {', '.join(sorted(FRONT_ENDS))}."
@@ -238,8 +240,10 @@ def open(
         "compat": compat,
     }
     if name not in PRETRAINED:
-        front_end = get(name)
-        defaults = _keyword_defaults()
+        if name not in FRONT_ENDS:
+            known = ", ".join(sorted([*FRONT_ENDS, *PRETRAINED]))
+            raise ValueError(f"front end {name!r} is not one of {known}.")
+        front_end, defaults = FRONT_ENDS[name], open.__kwdefaults__ or {}
         for option, value in {"weights": weights, **options}.items():
             if value != defaults[option]:
                 raise ValueError(
@@ -271,10 +275,6 @@ def identity(name: str) -> dict[str, Any]:
         field: spec[field]
         for field in ("name", "kind", "width", "layers", "frames_per_s", "version")
     }
-
-
-def _keyword_defaults() -> dict[str, Any]:
-    return dict(open.__kwdefaults__ or {})
 
 
 def _refuse_options(

@@ -100,20 +100,13 @@ class _Model:
             raise ModuleNotFoundError(
                 "backend='torch' needs PyTorch: pip install \"jser[torch]\""
             ) from e
-        from transformers import AutoModel
-
         self._torch, self._spec = torch, spec
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        # Read without running a file's code, whatever its format.
-        state = {n: torch.tensor(x) for n, x in weights.read_tensors(folder).items()}
-        self.module: Any = AutoModel.from_pretrained(
-            folder, state_dict=state, local_files_only=True, dtype=torch.float32
-        )
+        self.use(_read(torch, folder))
         self.config = self.module.config
-        self.use(self.module)
 
     def use(self, module: Any) -> None:
-        """Calls that module, a part of the model, from now on."""
+        """Calls that module, the model or a part of it, from now on."""
         self.module = module.eval().to(self._device)
 
     def __call__(self, arrays: dict[str, np.ndarray]) -> Any:
@@ -141,3 +134,28 @@ class _Model:
         budget = _CPU_BUDGET if alone or self._device == "cpu" else _BUDGET
         fetch = lambda made: made.float().cpu().numpy()
         return Batched(reader, run, budget=budget, fetch=fetch, compiles=False)
+
+
+def _read(torch: Any, folder: pathlib.Path) -> Any:
+    """The model of a folder, whose files' code is not run, whatever their format."""
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        kind: Any = type(AutoModel.from_config(config))
+    state = {n: torch.tensor(x) for n, x in weights.read_tensors(folder).items()}
+    model, report = kind.from_pretrained(
+        None,
+        config=config,
+        state_dict=state,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    # What is missing was drawn at random, which only an unused pooler may be.
+    missing = [n for n in report["missing_keys"] if not n.startswith("pooler.")]
+    if missing:
+        raise ValueError(
+            f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more of"
+            f" a {kind.__name__}. They are of another model than config.json says."
+        )
+    return model

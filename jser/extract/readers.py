@@ -194,10 +194,10 @@ class Hops:
         """Windows of at most 30 s: n // 200 + 1 frames altogether."""
         _refuse_short(x)
         hop, frames = facodec.HOP, facodec.frames(len(x))
-        longest = frames if self.whole else MAX_S * audio.SAMPLE_RATE_HZ // hop
+        longest = facodec.frames(MAX_S * audio.SAMPLE_RATE_HZ)
         context = round(_CONTEXT_S * audio.SAMPLE_RATE_HZ / hop)
         found = []
-        for a, b, keep in spans(frames, longest, context):
+        for a, b, keep in spans(frames, frames if self.whole else longest, context):
             samples = x[a * hop : len(x) if b == frames else b * hop]
             found.append(Window(samples, facodec.frames(len(samples)), keep))
         return found
