@@ -3,9 +3,11 @@
     pip install -e ".[torch]"
     python benchmarks/extract.py --utterances 64 --repeats 5
 
-Random weights and random noise, in lengths that have MSP-Podcast's quantiles. Three ways
-to the same frames: one utterance at a time in PyTorch, as the paper's authors extracted;
-padded batches in PyTorch; and jser's front ends. Writes benchmarks/results/extract.md.
+Random weights and random noise, in lengths that have MSP-Podcast's quantiles. Three
+ways to the same frames: one utterance at a time in PyTorch, as the paper's authors
+extracted; padded batches in PyTorch; and jser's front ends. Where JAX has an
+accelerator, also the paper's encoders in their real sizes. Writes
+benchmarks/results/extract.md; `--utterances 16 --repeats 3` is a small run.
 """
 
 import argparse
@@ -69,6 +71,7 @@ class Theirs:
         )
 
     def __call__(self, sounds: list[np.ndarray]) -> list[np.ndarray]:
+        """The frames of each, real ones only."""
         order = sorted(range(len(sounds)), key=lambda i: -len(sounds[i]))
         made: list = [None] * len(sounds)
         for start in range(0, len(order), self.batch):
@@ -76,7 +79,7 @@ class Theirs:
             given = self.extract(
                 [sounds[i] for i in rows],
                 sampling_rate=16_000,
-                padding="max_length" if self.whisper else True,
+                padding="max_length" if self.whisper else "longest",
                 return_tensors="pt",
             )
             if self.batch == 1 and not self.whisper:
@@ -132,7 +135,9 @@ def compare(kind: str, sounds: list[np.ndarray], repeats: int, batch: int) -> st
     spread = [f"{min(t):.1f} to {max(t):.1f}" for t in wall.values()]
     return (
         f"| {kind}, {MODELS[kind][0]}"
-        + "".join(f" | {median[w]:.1f} ({s})" for w, s in zip(wall, spread, strict=True))
+        + "".join(
+            f" | {median[w]:.1f} ({s})" for w, s in zip(wall, spread, strict=True)
+        )
         + f" | **{median['each'] / median['ours']:.2f}x**"
         + f" | **{median['padded'] / median['ours']:.2f}x**"
         + f" | {busy['each'] / busy['ours']:.2f}x, {busy['padded'] / busy['ours']:.2f}x"
@@ -140,12 +145,37 @@ def compare(kind: str, sounds: list[np.ndarray], repeats: int, batch: int) -> st
     )
 
 
+def accelerator(utterances: int, repeats: int, rehearse: bool) -> list[str]:
+    """The section on real sizes, or that it is open."""
+    import jax
+
+    if jax.default_backend() == "cpu" and not rehearse:
+        return ["Open: JAX had no accelerator.", ""]
+    import real_sizes
+
+    return real_sizes.table(noise(max(utterances, 256)), repeats, rehearse=rehearse)
+
+
+def noise(utterances: int) -> list[np.ndarray]:
+    """Float32 [n] of each."""
+    rng = np.random.default_rng(0)
+    return [
+        0.1 * rng.standard_normal(n).astype(np.float32) for n in lengths(utterances)
+    ]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Measures, writes and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(".")[0])
     parser.add_argument("--utterances", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8, help="of padded PyTorch")
     parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="run the accelerator's part too, tiny, on what there is",
+    )
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
     args = parser.parse_args()
 
@@ -153,16 +183,13 @@ def main() -> None:
     import torch
     import transformers
 
-    rng = np.random.default_rng(0)
-    sounds = [
-        0.1 * rng.standard_normal(n).astype(np.float32)
-        for n in lengths(args.utterances)
-    ]
+    sounds = noise(args.utterances)
     seconds = sum(map(len, sounds)) / 16_000
     load = os.getloadavg()[0]
     rows = [
         compare(kind, sounds, args.repeats, args.batch)
         for kind in args.models.split(",")
+        if kind
     ]
     lines = [
         "# Extraction against PyTorch",
@@ -186,6 +213,9 @@ def main() -> None:
         "|---|---|---|---|---|---|---|---|---|",
         *rows,
         "",
+        "## Real sizes on an accelerator",
+        "",
+        *accelerator(args.utterances, args.repeats, args.rehearse),
     ]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text("\n".join(lines))

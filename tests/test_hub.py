@@ -3,6 +3,7 @@
 import json
 
 import huggingface_hub
+from huggingface_hub import constants, errors
 import pytest
 
 from jser.extract import frontends, hub
@@ -14,8 +15,8 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 @pytest.fixture
 def snapshot(tmp_path, monkeypatch):
     """The folder of the model's snapshot in an empty cache, off-line."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     model = tmp_path / "models--owner--model"
     (model / "refs").mkdir(parents=True)
     (model / "refs" / "main").write_text(REVISION)
@@ -64,7 +65,7 @@ def test_only_the_files_that_are_read_are_fetched(tmp_path, monkeypatch):
     def download(name, *, allow_patterns, local_files_only):
         asked.append(allow_patterns)
         if local_files_only:
-            raise huggingface_hub.errors.LocalEntryNotFoundError("not here")
+            raise errors.LocalEntryNotFoundError("not here")
         write(tmp_path)
         (tmp_path / "model.safetensors").unlink()
         if "pytorch_model.bin" in allow_patterns:

@@ -24,9 +24,9 @@ from jser.extract import (
 from jser.extract.batched import Batched
 from jser.extract.frontends import FACODEC_FILES, Spec
 
-# Frames of a batch. A CPU is busy with one utterance and gains from its caches, so
-# that a batch is for what is shorter; an accelerator wants thousands.
-_CPU_BUDGET = 512
+# Frames of a batch. A CPU is as fast with more or fewer; these make few shapes to
+# compile. An accelerator wants thousands.
+_CPU_BUDGET = 1024
 _BUDGET = 24_000
 
 
@@ -41,7 +41,7 @@ def _waves(folder: pathlib.Path, spec: Spec) -> Batched:
     )
     stop = hidden.depth(spec.layer, c.layers)
     params = hidden.prune(variables["params"], "layers", stop)
-    return _batched(reader, module, params, spec)
+    return encoder(reader, module, params, spec)
 
 
 def _whisper(folder: pathlib.Path, spec: Spec) -> Batched:
@@ -52,7 +52,7 @@ def _whisper(folder: pathlib.Path, spec: Spec) -> Batched:
     reader = readers.Mels(c.bands, c.width if spec.compat else None)
     stop = hidden.depth(spec.layer, c.layers)
     params = hidden.prune(variables["params"], "layers", stop)
-    return _batched(reader, module, params, spec)
+    return encoder(reader, module, params, spec)
 
 
 def _facodec(folder: pathlib.Path, spec: Spec) -> Batched:
@@ -80,12 +80,20 @@ def _text(family: Any, before: int, folder: pathlib.Path, spec: Spec) -> Batched
     )
     stop = max(hidden.depth(spec.layer, module.c.layers) - before, 0)
     params = hidden.prune(variables["params"], "blocks", stop)
-    return _batched(reader, module, params, spec)
+    return encoder(reader, module, params, spec)
 
 
-def _batched(
+def encoder(
     reader: readers.Reader, module: nn.Module, params: Any, spec: Spec
 ) -> Batched:
+    """An encoder that reads in that way and runs that module.
+
+    Args:
+      reader: Makes the module's arguments of utterances.
+      module: One that chooses hidden states by its `layer`.
+      params: The module's, of no more blocks than run; they may hold more elsewhere.
+      spec: Says the layer and the dtype.
+    """
     module = module.clone(layer=spec.layer)
     # An accelerator rounds float32 before it multiplies, unless it is told not to.
     precision = "highest" if spec.dtype == "float32" else None
