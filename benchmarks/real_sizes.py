@@ -33,6 +33,7 @@ class Size:
     layers: int
     heads: int
     inner: int
+    conv: int = 512  # Of the convolutions of waveforms.
 
     def flop(self, frames: int) -> float:
         """Of its matrix products, and no others, for an utterance."""
@@ -47,7 +48,7 @@ SIZES = {
     "roberta_large": Size(1024, 24, 16, 4096),
     "deberta_xxlarge": Size(1536, 48, 24, 6144),
 }
-REHEARSAL = Size(32, 2, 4, 48)
+REHEARSAL = Size(32, 2, 4, 48, conv=16)
 
 
 class Letters:
@@ -66,6 +67,7 @@ def encoder(name: str, size: Size) -> tuple[Batched, Callable[[Any], float]]:
         name=name, kind="", width=size.width, layer="last", dtype="bfloat16"
     )
     half, shape = jnp.bfloat16, dataclasses.asdict(size)
+    del shape["conv"]
     one = np.ones((1, 32), np.int32)
     module: Any
     if name.startswith("whisper"):
@@ -89,7 +91,7 @@ def encoder(name: str, size: Size) -> tuple[Batched, Callable[[Any], float]]:
         config = wav2vec.Config(
             **shape,
             **wavlm,
-            conv=tuple(zip((512,) * 7, KERNELS, STRIDES, strict=True)),
+            conv=tuple(zip((size.conv,) * 7, KERNELS, STRIDES, strict=True)),
             conv_bias=name == "hubert_xlarge",
             group_norm=False,
             stable=True,

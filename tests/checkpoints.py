@@ -128,6 +128,7 @@ def states(model, **inputs):
 
     with torch.no_grad():
         out = model(
-            **{k: torch.tensor(x) for k, x in inputs.items()}, output_hidden_states=True
+            **{k: torch.tensor(np.array(x)) for k, x in inputs.items()},
+            output_hidden_states=True,
         )
     return torch.stack([*out.hidden_states[:-1], out.last_hidden_state], 2)[0].numpy()

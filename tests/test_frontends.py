@@ -174,6 +174,12 @@ def test_the_configs_name_front_ends_that_there_are():
                 assert frontends.identity(name)["name"] == name
 
 
+def test_tiny_replaces_a_front_end_by_one_of_its_kind():
+    for name, entry in frontends.PRETRAINED.items():
+        small = frontends.get(recipes._without_weights(name))
+        assert small.spec.kind == entry.kind, name
+
+
 def test_encoders_tell_how_far_they_are():
     done = []
     encode = frontends.get("char_ngrams").load()
