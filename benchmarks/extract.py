@@ -123,6 +123,7 @@ def compare(kind: str, sounds: list[np.ndarray], repeats: int, batch: int) -> st
         want = ways["each"](sounds[:2])
         error = max(np.abs(a - b).max() for a, b in zip(frames, want, strict=False))
         wall, cpu = ({way: [] for way in ways} for _ in range(2))
+        load = [os.getloadavg()[0]]
         for _ in range(repeats):
             for way, encode in ways.items():
                 before = time.perf_counter(), time.process_time()
@@ -130,6 +131,7 @@ def compare(kind: str, sounds: list[np.ndarray], repeats: int, batch: int) -> st
                 wall[way].append(time.perf_counter() - before[0])
                 cpu[way].append(time.process_time() - before[1])
                 print(f"  {kind} {way}: {wall[way][-1]:.1f} s", flush=True)
+        load.append(os.getloadavg()[0])
     median = {way: statistics.median(t) for way, t in wall.items()}
     busy = {way: statistics.median(t) for way, t in cpu.items()}
     spread = [f"{min(t):.1f} to {max(t):.1f}" for t in wall.values()]
@@ -141,7 +143,8 @@ def compare(kind: str, sounds: list[np.ndarray], repeats: int, batch: int) -> st
         + f" | **{median['each'] / median['ours']:.2f}x**"
         + f" | **{median['padded'] / median['ours']:.2f}x**"
         + f" | {busy['each'] / busy['ours']:.2f}x, {busy['padded'] / busy['ours']:.2f}x"
-        + f" | {ours.compiled} in {compiling - median['ours']:.0f} s | {error:.1e} |"
+        + f" | {ours.compiled} in {compiling - median['ours']:.0f} s | {error:.1e}"
+        + f" | {load[0]:.0f}, {load[1]:.0f} |"
     )
 
 
@@ -186,12 +189,6 @@ def main() -> None:
 
     sounds = noise(args.utterances)
     seconds = sum(map(len, sounds)) / 16_000
-    load = os.getloadavg()[0]
-    rows = [
-        compare(kind, sounds, args.repeats, args.batch)
-        for kind in args.models.split(",")
-        if kind
-    ]
     lines = [
         "# Extraction against PyTorch",
         "",
@@ -199,28 +196,33 @@ def main() -> None:
         f" --repeats {args.repeats} --batch {args.batch}` on"
         f" {datetime.date.today():%Y-%m-%d}: jax {jax.__version__}, torch"
         f" {torch.__version__}, transformers {transformers.__version__}, Python"
-        f" {platform.python_version()}, {os.cpu_count()} cores, load {load:.1f} at the"
-        f" start and {os.getloadavg()[0]:.1f} at the end (other programs ran beside"
-        " it: only the ratios mean something).",
+        f" {platform.python_version()}, {os.cpu_count()} cores.",
         "",
         f"{args.utterances} utterances, {seconds:.0f} s of sound, float32 on the CPU,"
         " random weights. Seconds are the median of the turns, and the least and the"
         " most; ratios are those of medians, of time by the clock and of processor"
-        " time.",
+        " time. Where the load (of the last minute, at the start of the first turn and"
+        " at the end of the last) is above 1, other programs ran beside it, and only"
+        " ratios mean something.",
         "",
         f"| model | PyTorch one by one | PyTorch padded, {args.batch} at a time | jser"
         " | faster than one by one | than padded | by processor time | shapes"
-        " compiled, once | largest difference of frames |",
-        "|---|---|---|---|---|---|---|---|---|",
-        *rows,
-        "",
-        "## Real sizes on an accelerator",
-        "",
-        *accelerator(args.utterances, args.repeats, args.rehearse),
+        " compiled, once | largest difference of frames | load |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text("\n".join(lines))
-    print("\n".join(lines))
+    for kind in filter(None, args.models.split(",")):
+        lines.append(compare(kind, sounds, args.repeats, args.batch))
+        write(args.out, lines)
+    lines += ["", "## Real sizes on an accelerator", ""]
+    lines += accelerator(args.utterances, args.repeats, args.rehearse)
+    write(args.out, lines)
+
+
+def write(path: pathlib.Path, lines: list[str]) -> None:
+    """Writes and prints what there is so far."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines).rstrip() + "\n")
+    print(lines[-1], flush=True)
 
 
 if __name__ == "__main__":

@@ -261,16 +261,17 @@ def test_weights_of_old_format_run_no_code_in_pytorch_either(made, tmp_path, rng
 
 
 def test_pytorch_is_needed_by_its_backend_alone(made, monkeypatch):
+    front_end, folder = made.open("hubert", backend="torch"), made.folder("deberta")
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "jser\[torch\]"'):
-        made.open("hubert", backend="torch").load()
+        front_end.load()
     code = (
         "import sys; sys.modules['torch'] = None; from jser.extract import frontends; "
         "assert 'jax' not in sys.modules; "
         "encode = frontends.open('deberta', weights=sys.argv[1]).load(); "
         "print([len(x) for x in encode(['', 'so happy'])])"
     )
-    command = [sys.executable, "-c", code, str(made.folder("deberta"))]
+    command = [sys.executable, "-c", code, str(folder)]
     short, longer = json.loads(subprocess.check_output(command, text=True))
     assert 2 == short < longer
 
