@@ -7,7 +7,15 @@ import pathlib
 
 from jser import config as cfg
 
-_TEXT = ("char_ngrams", "roberta_large", "deberta_xxlarge")
+_TEXT = (
+    "char_ngrams",
+    "roberta_large",
+    "deberta_xxlarge",
+    "roberta_base",
+    "roberta",
+    "deberta",
+    "hf_text",
+)
 _PROSODY = ("prosody", "facodec_prosody", "facodec")
 
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from jser.extract import facodec, facodec_encoder
+from jser.extract import facodec, facodec_encoder, frontends
 
 pytestmark = pytest.mark.slow
 
@@ -139,6 +139,47 @@ def test_prosody_alone_is_the_first_half(params, together, waves):
     assert worst(got, np.asarray(together[0])[..., :256]) < 1e-6
     both = jax.eval_shape(facodec.prosody_and_timbre, params, *batch)
     assert both.shape == (3, facodec.frames(LONGEST), 512)
+
+
+@pytest.fixture(scope="module")
+def folder(states, tmp_path_factory):
+    """The two published files, with seeded weights."""
+    torch = pytest.importorskip("torch")
+    folder = tmp_path_factory.mktemp("facodec")
+    for name, state in zip(frontends.FACODEC_FILES, states, strict=True):
+        arrays = {k: torch.tensor(np.array(v, np.float32)) for k, v in state.items()}
+        torch.save(arrays, folder / name)
+    return folder
+
+
+@with_numbers
+def test_the_front_end_gives_the_authors_numbers(numbers, waves, folder):
+    front_end = frontends.open("facodec_prosody", weights=folder)
+    spec = front_end.spec
+    assert (spec.width, spec.frames_per_s, spec.layers) == (256, 80, 1)
+    done = []
+    encode = front_end.load()
+    got = encode(waves, done.append)
+    assert sum(done) == len(waves)
+    for i, frames in enumerate(got):
+        want = numbers[f"out/{i}/prosody_TC"]
+        assert len(frames) == facodec.frames(SAMPLES[i])
+        assert worst(frames[: len(want)], want) < 1e-4
+    assert worst(encode(waves[:1])[0], got[0]) < 2e-5
+    # As the authors' file is, for an utterance of less than 30 s.
+    compatible = frontends.open("facodec_prosody", weights=folder, compat=True)
+    assert compatible.spec != spec
+    assert worst(compatible.load()(waves[:1])[0], got[0]) < 2e-5
+
+
+@with_numbers
+def test_the_front_end_with_timbre(together, waves, folder):
+    front_end = frontends.open("facodec", weights=folder)
+    assert front_end.spec.width == 512
+    (got,) = front_end.load()(waves[:1])
+    want = np.asarray(together[0][0, : len(got)])
+    assert worst(got[:, :256], want[:, :256]) < 1e-4
+    assert worst(got[:, 256:], want[:, 256:]) < 1e-2
 
 
 @pytest.fixture(scope="module")

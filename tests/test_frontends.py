@@ -1,6 +1,9 @@
+import pathlib
+
 import numpy as np
 import pytest
 
+from jser import recipes
 from jser.corpora import voice
 from jser.extract import acoustic, frontends, text
 from tests import small
@@ -121,3 +124,64 @@ def test_unknown_front_end_lists_the_known():
         ValueError, match="char_ngrams, functionals, logmel, mfcc, prosody"
     ):
         frontends.get("plp")
+
+
+def test_open_gives_front_ends_without_weights_too():
+    assert frontends.open("logmel") is frontends.get("logmel")
+    for option, value in (
+        ("weights", "owner/model"),
+        ("layer", "3"),
+        ("dtype", "bfloat16"),
+        ("backend", "torch"),
+        ("compat", True),
+    ):
+        with pytest.raises(ValueError, match=f"logmel needs no .* leave {option}="):
+            frontends.open("logmel", **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("whisper", {}, "whisper is a kind of model: say which one by weights"),
+        ("whisper", {"dtype": "float16"}, "'float16' is not one of float32, bfloat16"),
+        ("whisper", {"backend": "tf"}, "'tf' is not one of jax, torch"),
+        ("hf_speech", {}, "hf_speech runs in PyTorch only: backend='torch'"),
+        ("facodec", {"layer": "1"}, "facodec has only layer='last'"),
+        ("facodec_prosody", {"dtype": "bfloat16"}, "has only dtype='float32'"),
+        ("facodec", {"backend": "torch"}, "facodec has only backend='jax'"),
+        ("whisper_v9", {}, "'whisper_v9' is not one of char_ngrams, .*, wav2vec2"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        frontends.open(name, **options)
+
+
+def test_identity_is_what_the_name_decides():
+    assert frontends.identity("whisper_large_v3") == {
+        "name": "whisper_large_v3",
+        "kind": "speech",
+        "version": 1,
+    }
+    assert frontends.identity("char_ngrams")["width"] == text.NGRAM_BUCKETS
+    assert "weights" not in frontends.identity("char_ngrams")
+
+
+def test_the_configs_name_front_ends_that_there_are():
+    for path in (pathlib.Path(__file__).parents[1] / "configs").glob("*.py"):
+        if not path.stem.startswith("ensemble_"):
+            for name in recipes.load(path).data.streams.values():
+                assert frontends.identity(name)["name"] == name
+
+
+def test_tiny_replaces_a_front_end_by_one_of_its_kind():
+    for name, entry in frontends.PRETRAINED.items():
+        small = frontends.get(recipes._without_weights(name))
+        assert small.spec.kind == entry.kind, name
+
+
+def test_encoders_tell_how_far_they_are():
+    done = []
+    encode = frontends.get("char_ngrams").load()
+    assert len(encode(["a", "b c"], done.append)) == sum(done) == 2
+    assert encode.compiled == 0

@@ -121,21 +121,6 @@ def rest_of_block(
     return norm(c, "out_norm")(x + dense(c, c.width, "out")(inner))
 
 
-def scan(block: type[nn.Module], length: int) -> Any:
-    """`length` blocks as one, compiled once; it is called as a block is.
-
-    A block takes the stream and what all blocks share, and returns the stream twice.
-    The scan returns the last stream, and all of them on a new first axis.
-    """
-    return nn.scan(
-        block,
-        variable_axes={"params": 0},
-        split_rngs={"params": True},
-        in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]
-        length=length,
-    )
-
-
 def parameters(
     module: nn.Module,
     tensors: Mapping[str, np.ndarray],

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
-from jser.extract import bert
+from jser.extract import bert, hidden
 from jser.shapes import Array
 
 _NAMES = bert.BLOCK_NAMES | {
@@ -92,8 +92,8 @@ class Block(nn.Module):
         x: Float[Array, "B S D"],
         mask: Bool[Array, "B S"],
         distances: Float[Array, "W1 D"],
-    ) -> tuple[Float[Array, "B S D"], Float[Array, "B S D"]]:
-        """The stream, and the stream again as what the scan keeps.
+    ) -> Float[Array, "B S D"]:
+        """The stream after the block.
 
         `distances` are the embeddings of query - key from -S to S.
         """
@@ -116,14 +116,14 @@ class Block(nn.Module):
         total /= math.sqrt(3 * q.shape[-1])
         # A query on padding sees nothing, by which its states are Hugging Face's.
         seen = mask[:, None, None, :] & mask[:, None, :, None]
-        x = bert.rest_of_block(c, x, bert.attend(total, v, seen))
-        return x, x
+        return bert.rest_of_block(c, x, bert.attend(total, v, seen))
 
 
 class Deberta(nn.Module):
-    """The encoder; made by `load`."""
+    """The encoder; made by `load`. `layer` chooses hidden states, as in `hidden`."""
 
     c: Sizes
+    layer: str = "all"
 
     @property
     def max_tokens(self) -> int:
@@ -133,8 +133,8 @@ class Deberta(nn.Module):
     @nn.compact
     def __call__(
         self, ids: Int[Array, "B S"], mask: Bool[Array, "B S"]
-    ) -> Float[Array, "L1 B S D"]:
-        """All hidden states, float32: first the input of block 0, last the output.
+    ) -> Float[Array, "*L1 B S D"]:
+        """The hidden states that `layer` asks for, float32; by default all of them.
 
         Padding (mask False) changes no real token. Its own states are those that
         Hugging Face's has there, which depend on how much padding there is.
@@ -143,12 +143,17 @@ class Deberta(nn.Module):
         x = nn.Embed(c.vocab, c.width, name="words")(ids)
         x = bert.norm(c, "embeddings_norm")(x) * mask[..., None]
         distances = self._distances(ids.shape[1])
-        first, _ = Block(c, name="first")(x, mask, distances)
+        first = Block(c, name="first")(x, mask, distances)
         if c.conv:
             first = self._conv(x, first, mask)
-        blocks = bert.scan(Block, c.layers - 1)(c, name="blocks")
-        _, states = blocks(first, mask, distances)
-        return jnp.concatenate([x[None], first[None], states])
+        return hidden.run(
+            Block(c, name="blocks"),
+            [x, first],
+            mask,
+            distances,
+            layers=c.layers,
+            layer=self.layer,
+        )
 
     def _distances(self, S: int) -> Float[Array, "W1 D"]:
         """Embeddings of the distances from -S to S."""
@@ -203,6 +208,8 @@ def load(
     if conv > 0:
         bert.expect(config, _CONV_FLAGS)
     sizes = bert.read_sizes(config, buckets="position_buckets")
+    if sizes["layers"] < 2:
+        raise ValueError("only encoders of two blocks or more are implemented.")
     if sizes["buckets"] < 1:
         raise ValueError("only encoders with position_buckets are implemented.")
     farthest = config.get("max_relative_positions", -1)

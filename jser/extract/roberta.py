@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
-from jser.extract import bert
+from jser.extract import bert, hidden
 from jser.shapes import Array
 
 _NAMES = bert.BLOCK_NAMES | {
@@ -52,8 +52,8 @@ class Block(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "B S D"], mask: Bool[Array, "B S"]
-    ) -> tuple[Float[Array, "B S D"], Float[Array, "B S D"]]:
-        """The stream, and the stream again as what the scan keeps."""
+    ) -> Float[Array, "B S D"]:
+        """The stream after the block."""
         c = self.c
         q, k, v = (
             bert.split_heads(c, bert.dense(c, c.width, name)(x))
@@ -61,14 +61,14 @@ class Block(nn.Module):
         )
         scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
         scores /= math.sqrt(q.shape[-1])
-        x = bert.rest_of_block(c, x, bert.attend(scores, v, mask[:, None, None]))
-        return x, x
+        return bert.rest_of_block(c, x, bert.attend(scores, v, mask[:, None, None]))
 
 
 class Roberta(nn.Module):
-    """The encoder; made by `load`."""
+    """The encoder; made by `load`. `layer` chooses hidden states, as in `hidden`."""
 
     c: Sizes
+    layer: str = "all"
 
     @property
     def max_tokens(self) -> int:
@@ -78,8 +78,8 @@ class Roberta(nn.Module):
     @nn.compact
     def __call__(
         self, ids: Int[Array, "B S"], mask: Bool[Array, "B S"]
-    ) -> Float[Array, "L1 B S D"]:
-        """All hidden states, float32: first the input of block 0, last the output.
+    ) -> Float[Array, "*L1 B S D"]:
+        """The hidden states that `layer` asks for, float32; by default all of them.
 
         Padding (id `pad`, mask False) changes no real token. Its own states are those
         that Hugging Face's has there. Tokens after the first `max_tokens` make NaNs.
@@ -93,8 +93,8 @@ class Roberta(nn.Module):
             + nn.Embed(c.positions, c.width, name="positions")(positions)
         )
         x = bert.norm(c, "embeddings_norm")(x)
-        _, states = bert.scan(Block, c.layers)(c, name="blocks")(x, mask)
-        return jnp.concatenate([x[None], states])
+        blocks = Block(c, name="blocks")
+        return hidden.run(blocks, [x], mask, layers=c.layers, layer=self.layer)
 
 
 def load(

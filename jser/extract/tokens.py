@@ -74,6 +74,14 @@ def tokenize(
     ]
 
 
+def truncate(tokenizer: Any, text: str, max_tokens: int) -> Int[np.ndarray, " _"]:
+    """The first tokens of a transcript between the two specials; the rest is lost."""
+    encoded = tokenizer(text, add_special_tokens=False, verbose=False)
+    ids = encoded["input_ids"][: max_tokens - _SPECIALS]
+    first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+    return np.array([first, *ids, last], np.int32)
+
+
 def pad(
     windows: Sequence[Int[np.ndarray, " _"]], pad_id: int, length: int
 ) -> tuple[Int[np.ndarray, "B S"], Bool[np.ndarray, "B S"]]:
@@ -92,16 +100,14 @@ def pad(
     return ids, mask
 
 
-def join(windows: Sequence[np.ndarray]) -> np.ndarray:
-    """One transcript's frames [S, ...] from those of its windows, padding left out.
+def kept(windows: Sequence[np.ndarray]) -> list[slice]:
+    """Which rows of each of one transcript's windows are its own, padding left out.
 
     The first window's first special and the last one's last are kept; the specials at
     the seams between them are not.
     """
     last = len(windows) - 1
-    return np.concatenate(
-        [
-            frames[int(k > 0) : len(frames) - int(k < last)]
-            for k, frames in enumerate(windows)
-        ]
-    )
+    return [
+        slice(int(k > 0), len(window) - int(k < last))
+        for k, window in enumerate(windows)
+    ]

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
-from jser.extract import weights
+from jser.extract import hidden, weights
 from jser.shapes import Array
 
 _FAMILY = ("hubert", "wavlm", "wav2vec2")
@@ -128,7 +128,7 @@ def normalise(samples: np.ndarray) -> np.ndarray:
 
 
 class Wav2Vec(nn.Module):
-    """The encoder, with all its hidden states.
+    """The encoder, with all its hidden states or some.
 
     Padding is never seen, so that an utterance's frames depend neither on the batch it
     is in nor on the length that is padded to. With `group_norm` too: PyTorch lets
@@ -139,15 +139,17 @@ class Wav2Vec(nn.Module):
       config: The model's flags and sizes.
       dtype: Of matrix products and convolutions. The first convolution, the sum that
         runs through the layers, norms and softmax are float32 whatever it is.
+      layer: Which hidden states are returned, as in `hidden`.
     """
 
     config: Config
     dtype: Any = jnp.float32
+    layer: str = "all"
 
     @nn.compact
     def __call__(
         self, samples: Float[Array, "B n"], lengths: Int[Array, " B"]
-    ) -> tuple[Float[Array, "L1 B T D"], Bool[Array, "B T"]]:
+    ) -> tuple[Float[Array, "*L1 B T D"], Bool[Array, "B T"]]:
         """Encodes a batch of waveforms.
 
         Args:
@@ -157,9 +159,9 @@ class Wav2Vec(nn.Module):
             has no frame.
 
         Returns:
-          The input of the first layer and the output of every layer, the last one
-          after the final LayerNorm, float32; on padding they mean nothing. And which
-          frames are real.
+          The states that `layer` asks for, float32; by default the input of the first
+          layer and the output of every layer, the last one after the final LayerNorm.
+          On padding they mean nothing. And which frames are real.
 
         Raises:
           ValueError: if `samples` is too short for one frame.
@@ -186,18 +188,16 @@ class Wav2Vec(nn.Module):
         norm = _norm(c.epsilon, "norm")
         first_BTD = x_BTD if c.stable else norm(x_BTD)
         bias_HTT = _RelativeBias(c, name="bias")(x_BTD.shape[1]) if c.buckets else None
-        whole: Any = nn.broadcast  # Flax's annotation knows of integers only.
-        layers = nn.scan(
-            _Layer,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=whole,
-            length=c.layers,
-        )(c, self.dtype, name="layers")
-        last_BTD, states_LBTD = layers(first_BTD, mask_BT, bias_HTT)
-        if c.stable:
-            states_LBTD = states_LBTD.at[-1].set(norm(last_BTD))
-        return jnp.concatenate([first_BTD[None], states_LBTD]), mask_BT
+        states = hidden.run(
+            _Layer(c, self.dtype, name="layers"),
+            [first_BTD],
+            mask_BT,
+            bias_HTT,
+            layers=c.layers,
+            layer=self.layer,
+            norm=norm if c.stable else None,
+        )
+        return states, mask_BT
 
 
 def _norm(epsilon: float, name: str) -> nn.LayerNorm:
@@ -282,7 +282,7 @@ def relative_bucket(
 
 
 class _Layer(nn.Module):
-    """A transformer layer, for `nn.scan`: it hands its output on and keeps it."""
+    """A transformer layer."""
 
     config: Config
     dtype: Any
@@ -300,7 +300,7 @@ class _Layer(nn.Module):
         else:
             x_BTD = norm(x_BTD + attend(x_BTD, mask_BT, bias_HTT))
             x_BTD = final_norm(x_BTD + down(_gelu(up(x_BTD))))
-        return x_BTD, x_BTD
+        return x_BTD
 
 
 class _Attention(nn.Module):

@@ -7,7 +7,7 @@
 PyTorch is not needed, and no file's code is ever run (`torch_file`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import pathlib
 import re
 from typing import Any
@@ -57,7 +57,7 @@ def read_tensors(folder: pathlib.Path, pattern: str = "") -> dict[str, np.ndarra
       ValueError: if a file is damaged or holds something else than tensors.
     """
     found = {}
-    for path in _weight_files(folder):
+    for path in files_of(folder):
         read = _read_safetensors if path.suffix == ".safetensors" else torch_file.read
         for name, x in read(path, re.compile(pattern)):
             half = x.dtype in (np.float16, jnp.bfloat16)
@@ -65,9 +65,31 @@ def read_tensors(folder: pathlib.Path, pattern: str = "") -> dict[str, np.ndarra
     return found
 
 
-def digest(folder: pathlib.Path) -> str:
-    """16 hex digits that name the bytes of the weight files `read_tensors` reads."""
-    return files.digest(*(files.file_digest(path) for path in _weight_files(folder)))
+def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The weight files that `read_tensors` reads.
+
+    Raises:
+      FileNotFoundError: if there are none or a shard is missing.
+    """
+    names = ["model.safetensors"]
+    if not (folder / names[0]).is_file():
+        if (folder / _INDEX).is_file():
+            names = sorted(set(read_config(folder, _INDEX)["weight_map"].values()))
+        elif (folder / "pytorch_model.bin").is_file():
+            names = ["pytorch_model.bin"]
+    for name in names:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(_missing(folder, name))
+    return [folder / name for name in names]
+
+
+def digest(folder: pathlib.Path, names: Sequence[str] = ()) -> str:
+    """16 hex digits that name the bytes of the weight files.
+
+    They are those `read_tensors` reads, unless their names are given.
+    """
+    paths = [folder / name for name in names] or files_of(folder)
+    return files.digest(*(files.file_digest(path) for path in paths))
 
 
 class Tensors:
@@ -158,19 +180,6 @@ def _missing(folder: pathlib.Path, name: str) -> str:
         f"{folder / name}: no such file. Fetch the whole checkpoint:"
         f" hf download <owner>/<model> --local-dir {folder}"
     )
-
-
-def _weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    names = ["model.safetensors"]
-    if not (folder / names[0]).is_file():
-        if (folder / _INDEX).is_file():
-            names = sorted(set(read_config(folder, _INDEX)["weight_map"].values()))
-        elif (folder / "pytorch_model.bin").is_file():
-            names = ["pytorch_model.bin"]
-    for name in names:
-        if not (folder / name).is_file():
-            raise FileNotFoundError(_missing(folder, name))
-    return [folder / name for name in names]
 
 
 def _read_safetensors(

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 import numpy as np
 
-from jser.extract import audio, weights
+from jser.extract import audio, hidden, weights
 from jser.shapes import Array
 
 WINDOW_SAMPLES = 30 * audio.SAMPLE_RATE_HZ  # What the encoder always reads.
@@ -115,7 +115,7 @@ class Config:
 
 
 class WhisperEncoder(nn.Module):
-    """The encoder, with all its hidden states.
+    """The encoder, with all its hidden states or some.
 
     It has no mask: utterances are padded to 30 s of silence, which it was trained on,
     and their frames are cut out of the result. So a batch changes nothing.
@@ -124,21 +124,24 @@ class WhisperEncoder(nn.Module):
       config: The sizes.
       dtype: Of matrix products and convolutions. The sum that runs through the layers,
         norms and softmax are float32 whatever it is.
+      layer: Which hidden states are returned, as in `hidden`.
     """
 
     config: Config
     dtype: Any = jnp.float32
+    layer: str = "all"
 
     @nn.compact
-    def __call__(self, mel: Float[Array, "B n M"]) -> Float[Array, "L1 B T D"]:
+    def __call__(self, mel: Float[Array, "B n M"]) -> Float[Array, "*L1 B T D"]:
         """Encodes a batch of spectrograms.
 
         Args:
           mel: What `log_mel` makes, twice as many frames as the encoder has.
 
         Returns:
-          The input of the first layer and the output of every layer, the last one
-          after the final LayerNorm, float32. Of n samples, `frames(n)` are real.
+          The states that `layer` asks for, float32; by default the input of the first
+          layer and the output of every layer, the last one after the final LayerNorm.
+          Of n samples, `frames(n)` are real.
 
         Raises:
           ValueError: if the spectrogram has another shape than the encoder reads.
@@ -154,15 +157,13 @@ class WhisperEncoder(nn.Module):
         place = nn.initializers.normal(0.02)
         position_TD = self.param("position", place, (c.positions, c.width))
         first_BTD = x_BTD.astype(jnp.float32) + position_TD
-        layers = nn.scan(
-            _Layer,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            length=c.layers,
-        )(c, self.dtype, name="layers")
-        last_BTD, states_LBTD = layers(first_BTD, None)
-        states_LBTD = states_LBTD.at[-1].set(_norm("norm")(last_BTD))
-        return jnp.concatenate([first_BTD[None], states_LBTD])
+        return hidden.run(
+            _Layer(c, self.dtype, name="layers"),
+            [first_BTD],
+            layers=c.layers,
+            layer=self.layer,
+            norm=_norm("norm"),
+        )
 
 
 def _norm(name: str) -> nn.LayerNorm:
@@ -170,20 +171,20 @@ def _norm(name: str) -> nn.LayerNorm:
 
 
 class _Layer(nn.Module):
-    """A transformer layer, for `nn.scan`: it hands its output on and keeps it."""
+    """A transformer layer."""
 
     config: Config
     dtype: Any
 
     @nn.compact
-    def __call__(self, x_BTD, _):
+    def __call__(self, x_BTD):
         c = self.config
         dense = functools.partial(nn.Dense, dtype=self.dtype)
         attention = _Attention(c, self.dtype, name="attention")
         x_BTD = x_BTD + attention(_norm("norm")(x_BTD))
         inner_BTF = dense(c.inner, name="up")(_norm("final_norm")(x_BTD))
         x_BTD = x_BTD + dense(c.width, name="down")(_gelu(inner_BTF))
-        return x_BTD, x_BTD
+        return x_BTD
 
 
 class _Attention(nn.Module):

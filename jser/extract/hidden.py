@@ -1,0 +1,97 @@
+"""Hidden states of a transformer: which of them are wanted, and no more than those.
+
+An encoder of L blocks has the states 0 to L: the input of the first block, then every
+block's output, the last one after whatever norm ends the encoder. A choice of them is
+
+    "last"          state L
+    "0" ... "L"     that state; blocks after it are not run
+    "mean_last_4"   the mean of the last four
+    "all"           all of them, on a new first axis
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from jser.shapes import Array
+
+_MEAN_OF = 4
+
+
+def check(layer: str, layers: int) -> None:
+    """Raises ValueError if an encoder of so many blocks does not have that choice."""
+    enough = layers + 1 >= _MEAN_OF
+    if layer in ("last", "all") or (layer == f"mean_last_{_MEAN_OF}" and enough):
+        return
+    if not (layer.isdecimal() and int(layer) <= layers):
+        mean = f"mean_last_{_MEAN_OF}, " if enough else ""
+        raise ValueError(
+            f"layer={layer!r} is not one of last, {mean}all, 0 to {layers}."
+        )
+
+
+def depth(layer: str, layers: int) -> int:
+    """How many of the blocks have to run."""
+    return int(layer) if layer.isdecimal() else layers
+
+
+def run(
+    block: nn.Module,
+    known: Sequence[Array],
+    *shared: Any,
+    layers: int,
+    layer: str,
+    norm: Callable[[Array], Array] | None = None,
+) -> Array:
+    """Runs the blocks, compiled as one, and returns the chosen states.
+
+    Args:
+      block: Called with the stream and with what all blocks share; its parameters are
+        those of all blocks, stacked.
+      known: The states that are there already, at least the first, [B, T, D].
+      *shared: Further arguments of every block.
+      layers: Blocks of the encoder, those behind `known` included.
+      layer: One of this module's choices.
+      norm: Of the last state.
+
+    Returns:
+      [B, T, D], or [L + 1, B, T, D] for "all".
+    """
+    stop, ran = depth(layer, layers), len(known) - 1
+    if stop < ran or stop == ran < layers:
+        return known[stop]
+    keep, mean = layer == "all", layer.startswith("mean")
+    weight = 1.0 * (jnp.arange(ran + 1, layers) > layers - _MEAN_OF)
+    weight = jnp.append(weight, 0.0)  # The last state is added after its norm.
+
+    def body(block, carry, weight, *shared):
+        x, total = carry
+        x = block(x, *shared)
+        return (x, total + weight * x if mean else total), x if keep else None
+
+    total = jnp.zeros(known[0].shape if mean else ())
+    if mean:
+        total = sum(known[max(layers + 1 - _MEAN_OF, 0) :], total)
+    axes: Any = (0, *(nn.broadcast for _ in shared))
+    scan: Any = nn.scan(
+        body,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=axes,
+        length=stop - ran,
+    )
+    carry = (known[-1], total)
+    (last, total), states = scan(block, carry, weight[: stop - ran], *shared)
+    if norm is not None and stop == layers:
+        last = norm(last)
+    if keep:
+        return jnp.concatenate([jnp.stack(known), states[:-1], last[None]])
+    return (total + last) / _MEAN_OF if mean else last
+
+
+def prune(params: Mapping[str, Any], name: str, blocks: int) -> dict[str, Any]:
+    """The parameters with only the first so many of the stacked blocks in `name`."""
+    return {**params, name: jax.tree.map(lambda x: x[:blocks], params[name])}
