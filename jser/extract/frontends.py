@@ -16,8 +16,15 @@ from jser.extract import acoustic, text
 class Encoder(Protocol):
     """Encodes utterances, each independently of the others."""
 
-    def __call__(self, inputs: Sequence[Any]) -> list[np.ndarray]:
-        """Frames [T_i, D] float32 of each input: samples at 16 kHz, or a transcript."""
+    def __call__(
+        self,
+        inputs: Sequence[Any],
+        on_done: Callable[[int], object] | None = None,
+    ) -> list[np.ndarray]:
+        """Frames [T_i, D] float32 of each input: samples at 16 kHz, or a transcript.
+
+        `on_done(n)` is called whenever n more of them are done.
+        """
         ...
 
 
@@ -33,6 +40,10 @@ class Spec:
     version: int = 1  # Raised when the numbers change.
     model: str = ""  # Checkpoint, where there is one.
     layer: str = ""
+    weights: str = ""  # Digest of the checkpoint; empty where there is none.
+    dtype: str = ""
+    backend: str = ""
+    compat: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +55,7 @@ class FrontEnd:
 
 
 def _each(encode: Callable[[Any], np.ndarray]) -> Callable[[], Encoder]:
-    return lambda: lambda inputs: [encode(x) for x in inputs]
+    return lambda: lambda inputs, on_done=None: [encode(x) for x in inputs]
 
 
 _ALL = (
@@ -85,6 +96,13 @@ _ALL = (
     ),
 )
 FRONT_ENDS = {f.spec.name: f for f in _ALL}
+
+
+def open(name: str, **_: Any) -> FrontEnd:  # noqa: D103
+    return get(name)
+
+
+MODELS: dict[str, Spec] = {}  # By name: front ends with weights, whichever.
 
 
 def get(name: str) -> FrontEnd:
