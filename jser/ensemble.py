@@ -22,6 +22,7 @@ from jser import logits as logits_files
 from jser.corpora import table as tables
 from jser.corpora.table import Table
 from jser.data import features
+from jser.extract import frontends
 from jser.extract import run as extraction
 from jser.logits import Logits
 from jser.roots import HELDOUT, Roots
@@ -45,7 +46,10 @@ def run(ensemble: cfg.Ensemble, roots: Roots, *, jobs: int = 1) -> pathlib.Path:
     """
     table = _table(ensemble, roots)
     for front_end in _front_ends(ensemble):
-        extraction.extract(table, front_end, roots.features)
+        if (
+            front_end in frontends.FRONT_ENDS
+        ):  # Others want weights: scripts/extract.py.
+            extraction.extract(table, front_end, roots.features)
     train_all(plan(ensemble, table), roots, jobs)
     combine(ensemble, roots)
     return write_report(ensemble, roots)

@@ -14,8 +14,8 @@ from jser import predict, record
 from jser.corpora import table as tables
 from jser.data import batches, feature_writer, features, verify
 from jser.data import corpus as corpora
-from jser.extract import run as extraction
 from jser.extract import frontends, shards, workers
+from jser.extract import run as extraction
 from jser.models import fusion
 from jser.roots import Roots
 from tests import fake_encoder, small
@@ -324,18 +324,19 @@ def test_parts_of_another_fingerprint_are_not_taken(table, tmp_path):
 
 def test_training_takes_any_weights_and_no_other_version(table, tmp_path, monkeypatch):
     extract(table, tmp_path, fake_encoder.front_end(weights="feed"))
-    today = dataclasses.replace(fake_encoder.SPEC, weights="")
-    monkeypatch.setitem(frontends.MODELS, "fake", today)
+    today = frontends.Pretrained(name="fake", kind="speech")
+    monkeypatch.setitem(frontends.PRETRAINED, "fake", today)
     opened = features.open_streams(tmp_path, "noise", {"speech": "fake"})
     assert opened["speech"].spec["weights"] == "feed"
     newer = dataclasses.replace(today, version=2)
-    monkeypatch.setitem(frontends.MODELS, "fake", newer)
+    monkeypatch.setitem(frontends.PRETRAINED, "fake", newer)
     with pytest.raises(ValueError, match="made with version=1, now it is 2"):
         features.open_streams(tmp_path, "noise", {"speech": "fake"})
 
 
 def test_a_run_is_bound_to_the_weights_of_its_features(table, tmp_path, monkeypatch):
-    monkeypatch.setitem(frontends.MODELS, "fake", fake_encoder.SPEC)
+    today = frontends.Pretrained(name="fake", kind="speech")
+    monkeypatch.setitem(frontends.PRETRAINED, "fake", today)
     experiment = small.experiment(speech="fake")
     experiment.data.corpus = "noise"
     workdir = tmp_path / "run"
@@ -442,6 +443,20 @@ def test_verify_names_the_utterance_of_a_flipped_bit(table, tmp_path):
     (fault,) = verify.verify(found.folder)
     assert shard.name in fault
     assert "'u010'" in fault
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_verify_finds_any_flipped_bit(table, tmp_path_factory, seed):
+    found = extract(table, tmp_path_factory.getbasetemp() / "flipped")
+    rng = random.Random(seed)
+    shard = rng.choice(sorted(found.folder.glob("*.array_record*")))
+    at = rng.randrange(shard.stat().st_size)  # Most of so short a shard is padding.
+    flip(shard, at)
+    faults = verify.verify(found.folder)
+    flip(shard, at)
+    assert faults
+    assert all(shard.name in fault for fault in faults)
+    assert verify.verify(found.folder) == []
 
 
 def test_verify_names_missing_and_truncated_shards(table, tmp_path):

@@ -18,14 +18,16 @@ from jser.extract.shards import Part
 
 
 def write(
-    root: pathlib.Path,
-    corpus: str,
-    spec: frontends.Spec,
-    parts: Sequence[pathlib.Path],
+    folder: pathlib.Path, spec: frontends.Spec, parts: Sequence[pathlib.Path]
 ) -> None:
     """Writes the TFDS dataset of `parts`, one shard each, in their order.
 
     The dataset appears under its final name only when it is complete and on disk.
+
+    Args:
+      folder: Its final name, as from `features.dataset_folder`.
+      spec: Of the front end.
+      parts: Finished parts, each utterance in one of them.
 
     Raises:
       OSError: if another process wrote it meanwhile; its dataset stands.
@@ -33,7 +35,7 @@ def write(
     builder = _builder_class(spec.name)(
         spec=spec,
         parts=parts,
-        data_dir=os.fspath((root / corpus).absolute()),
+        data_dir=os.fspath(folder.parents[1].absolute()),
         file_format="array_record",
     )
     with (
@@ -130,19 +132,19 @@ def _write_index(
         {
             "spec": dataclasses.asdict(spec),
             "utterances": len(columns["utt_id"]),
-            "inputs": inputs_digest(columns["utt_id"], columns["digest"]),
+            "inputs": inputs_digest(columns),
             "index": files.file_digest(folder / "index.npz"),
             "failures": failures,
             "shards": {s.name: s.stat().st_size for s in shards},
+            "digests": {s.name: files.file_digest(s) for s in shards},
         },
     )
 
 
-def inputs_digest(utt_id: Sequence[str], digest: Sequence[str]) -> str:
-    """Digest of all utterances and of what was read of them, in any order."""
-    return files.digest(
-        *sorted(f"{u} {d}" for u, d in zip(utt_id, digest, strict=True))
-    )
+def inputs_digest(columns: Mapping[str, np.ndarray]) -> str:
+    """Digest of an index's utterances and of what was read of them, in any order."""
+    read = zip(columns["utt_id"], columns["digest"], strict=True)
+    return files.digest(*sorted(f"{utt_id} {digest}" for utt_id, digest in read))
 
 
 def write_failures(path: pathlib.Path, failures: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ which says which record is whose, how long it is and what it was made from, and
 `manifest.json`, which says by what and how large each shard must be.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
 from typing import Any
@@ -60,6 +60,14 @@ class FeatureSet:
     def width(self) -> int:
         """Width of the frames, D."""
         return self.spec["width"]
+
+    def describe(self) -> str:
+        """Where it is and how much is in it, in a line."""
+        layers = f"{self.spec['layers']} x " if self.spec["layers"] > 1 else ""
+        return (
+            f"{self.folder}: {len(self.utt_id)} utterances, {self.length.sum()} frames"
+            f" of width {layers}{self.width}, {len(self.failures)} failures"
+        )
 
     def read(self, records: np.ndarray) -> list[np.ndarray]:
         """The frames [T_i, D] or [T_i, L, D] float16 of these records, in order."""
@@ -133,8 +141,7 @@ def open_streams(
     for stream, name in streams.items():
         found = FeatureSet(dataset_folder(root, corpus, name))
         if found.spec.get("weights"):
-            today = frontends.MODELS[name]
-            _refuse_other_fields(found, today, ("name", "kind", "version"))
+            _refuse_other_fields(found, frontends.identity(name))
         else:
             refuse_other_spec(found, frontends.get(name).spec)
         opened[stream] = found
@@ -143,17 +150,16 @@ def open_streams(
 
 def refuse_other_spec(found: FeatureSet, spec: frontends.Spec) -> None:
     """Raises ValueError with both values if `found` was made by another front end."""
-    _refuse_other_fields(found, spec, dataclasses.asdict(spec) | found.spec)
+    gone = dict.fromkeys(found.spec)
+    _refuse_other_fields(found, gone | dataclasses.asdict(spec))
 
 
-def _refuse_other_fields(
-    found: FeatureSet, spec: frontends.Spec, fields: Iterable[str]
-) -> None:
+def _refuse_other_fields(found: FeatureSet, want: Mapping[str, Any]) -> None:
     # A field that is newer than the features has its default.
-    default = {f.name: f.default for f in dataclasses.fields(spec)}
-    for field in fields:
+    default = {f.name: f.default for f in dataclasses.fields(frontends.Spec)}
+    for field, now in want.items():
         then = found.spec.get(field, default.get(field))
-        if then != (now := getattr(spec, field, None)):
+        if then != now:
             raise ValueError(
                 f"{found.folder}: made with {field}={then!r}, now it is {now!r}. Remove"
                 f" {found.folder.parent} and run scripts/extract.py again."

@@ -18,9 +18,9 @@ from jser.extract import shards
 def verify(folder: pathlib.Path) -> list[str]:
     """What is wrong with a dataset, a line for each fault; empty if it is whole.
 
-    Every shard's size, and of every record the utterance, shape, finiteness and the
-    digest of its frames, against `manifest.json` and `index.npz`, which is compared
-    with the digest that the manifest has of it.
+    Compares every shard's size and bytes, and of every record the utterance, shape,
+    finiteness and digest of its frames, with `manifest.json` and `index.npz`; and that
+    index with its own digest.
 
     Args:
       folder: Of the dataset, as from `features.dataset_folder`.
@@ -66,7 +66,7 @@ def _wrong_list(
             f"{folder}: index.npz has {len(columns['utt_id'])} utterances,"
             f" manifest.json {manifest['utterances']}"
         )
-    inputs = feature_writer.inputs_digest(columns["utt_id"], columns["digest"])
+    inputs = feature_writer.inputs_digest(columns)
     if inputs != manifest["inputs"]:
         yield (
             f"{folder}: digest of all inputs {inputs}, {manifest['inputs']} when it was"
@@ -98,9 +98,19 @@ def _wrong_records(
         start = 0
         for path, count in zip(paths, split.shard_lengths, strict=True):
             rows = {name: x[start : start + count] for name, x in columns.items()}
-            yield from _wrong_in_shard(path, manifest, rows, info.features)
+            faults = list(_wrong_in_shard(path, manifest, rows, info.features))
+            yield from faults or _wrong_bytes(path, manifest)
             progress.update(count)
             start += count
+
+
+def _wrong_bytes(path: pathlib.Path, manifest: dict[str, Any]) -> Iterator[str]:
+    found, want = files.file_digest(path), manifest["digests"][path.name]
+    if found != want:
+        yield (
+            f"{path}: digest {found}, {want} when it was written, though every record"
+            " in it is whole"
+        )
 
 
 def _wrong_in_shard(

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 import shlex
 
-import apache_beam as beam
-from apache_beam.options import pipeline_options
+import apache_beam as beam  # pyright: ignore[reportMissingImports]
+from apache_beam.options import pipeline_options  # pyright: ignore
 
 from jser.extract.frontends import FrontEnd
 from jser.extract.shards import Shard

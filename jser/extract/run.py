@@ -5,7 +5,7 @@ import pathlib
 import shutil
 
 from jser.corpora.table import Table
-from jser.data import features, feature_writer
+from jser.data import feature_writer, features
 from jser.data.features import FeatureSet
 from jser.extract import frontends, shards, workers
 from jser.extract.frontends import FrontEnd
@@ -57,38 +57,25 @@ def extract(
     """
     if isinstance(front_end, str):
         front_end = frontends.get(front_end)
-    number, of = share
-    corpus, spec = table.folder.resolve().name, front_end.spec
-    folder = features.dataset_folder(root, corpus, spec.name)
-    if _is_complete(folder):
-        return _open(table, folder, spec)
-    if folder.exists() and not _is_complete(folder):  # It appears whole or not at all.
-        raise ValueError(
-            f"{folder}: there is no manifest.json in it. Remove {folder} and run"
-            " scripts/extract.py again."
-        )
-    cut = shards.cut(table, spec, folder.parent)
-    mine = cut[number - 1 :: of]
-    _forget_failed(mine, max_failures)
-    _encode(mine, front_end, workers, beam)
-    missing = [k % of + 1 for k, s in enumerate(cut) if not s.path.exists()]
-    if _is_complete(folder):  # Asked last: who joins first completes, then removes.
-        return _open(table, folder, spec)
-    done = mine if missing else cut
-    _refuse_failures(done, max_failures, folder.parent / "failures.csv")
-    if missing:
-        others = ", ".join(f"--shard={i}/{of}" for i in sorted(set(missing)))
-        raise PartsMissing(
-            f"{len(missing)} of {len(cut)} parts are missing in {cut[0].path.parent}."
-            f" They are those of {others}; run each with the other flags the same. The"
-            " run that finds all parts writes the dataset."
-        )
-    try:
-        feature_writer.write(root, corpus, spec, [s.path for s in cut])
-    except Exception:
-        if not _is_complete(folder):  # Another run was first, and removed the parts.
-            raise
-    return _open(table, folder, spec)
+    folder = features.dataset_folder(
+        root, table.folder.resolve().name, front_end.spec.name
+    )
+    if not _is_complete(folder):
+        if folder.exists() and not _is_complete(folder):  # It appears as a whole.
+            raise ValueError(
+                f"{folder}: there is no manifest.json in it. Remove {folder} and run"
+                " scripts/extract.py again."
+            )
+        try:
+            cut = shards.cut(table, front_end.spec, folder.parent)
+            mine = cut[share[0] - 1 :: share[1]]
+            _forget_failed(mine, max_failures)
+            _encode(mine, front_end, workers, beam)
+            _join(cut, share, max_failures, folder)
+        except Exception:
+            if not _is_complete(folder):  # Else another run joined and took the parts.
+                raise
+    return _open(table, folder, front_end.spec)
 
 
 def parse_share(text: str) -> tuple[int, int]:
@@ -143,11 +130,18 @@ def _forget_failed(mine: Sequence[Shard], max_failures: int) -> None:
                 shard.path.unlink()
 
 
-def _refuse_failures(
-    done: Sequence[Shard], max_failures: int, listed: pathlib.Path
+def _join(
+    cut: Sequence[Shard],
+    share: tuple[int, int],
+    max_failures: int,
+    folder: pathlib.Path,
 ) -> None:
-    failures = _failures(done)
+    """Writes the dataset if all parts are there; else says which are not."""
+    i, n = share
+    missing = [k % n + 1 for k, s in enumerate(cut) if not s.path.exists()]
+    failures = _failures(cut[i - 1 :: n] if missing else cut)
     if len(failures) > max_failures:
+        listed = folder.parent / "failures.csv"
         feature_writer.write_failures(listed, failures)
         utt_id, reason = next(iter(failures.items()))
         raise TooManyFailures(
@@ -155,5 +149,13 @@ def _refuse_failures(
             f" All are listed in {listed}. Mend the files and prepare the table again,"
             f" or go on without them: --max_failures={len(failures)}."
         )
-    if failures and len(failures) == sum(len(s.rows) for s in done):
+    if missing:
+        others = ", ".join(f"--shard={k}/{n}" for k in sorted(set(missing)))
+        raise PartsMissing(
+            f"{len(missing)} of {len(cut)} parts are missing in {cut[0].path.parent}."
+            f" They are those of {others}; run each with the other flags the same. The"
+            " run that finds all parts writes the dataset."
+        )
+    if len(failures) == sum(len(s.rows) for s in cut):
         raise TooManyFailures(f"not one of {len(failures)} utterances was encoded.")
+    feature_writer.write(folder, cut[0].spec, [s.path for s in cut])

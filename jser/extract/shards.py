@@ -11,11 +11,9 @@ import numpy as np
 
 from jser import files
 from jser.corpora import table as tables
-from jser.corpora.table import Table
-from jser.corpora.table import Utterance
+from jser.corpora.table import Table, Utterance
 from jser.extract import audio
-from jser.extract.frontends import Encoder
-from jser.extract.frontends import Spec
+from jser.extract.frontends import Encoder, Spec
 
 _MAX_UTTERANCES = 256
 _MAX_SECONDS = 1800.0  # A shard of whole calls or lectures must fit in memory too.
@@ -100,15 +98,14 @@ class Shard:
         self,
         encode: Encoder,
         inputs: Sequence[Input],
-        on_done: Callable[[int], object] | None = None,
+        on_done: Callable[[int], None] | None = None,
     ) -> list[np.ndarray]:
         """The frames of those of the inputs that are there, in order."""
         good = [x for x in inputs if not isinstance(x, audio.AudioError)]
         if not good:
             return []
-        options = {} if on_done is None else {"on_done": on_done}
         try:
-            frames = encode(good, **options)
+            frames = encode(good, on_done)
         except Exception as e:
             first, last = self.rows[0].utt_id, self.rows[-1].utt_id
             e.add_note(f"{self.spec.name} was encoding {first!r} to {last!r}.")

@@ -1,8 +1,9 @@
 """Who encodes the shards: processes, or one process that keeps its device busy."""
 
 import collections
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import time
@@ -12,8 +13,7 @@ from tqdm import tqdm
 
 from jser.extract import audio, frontends
 from jser.extract.frontends import FrontEnd
-from jser.extract.shards import Input
-from jser.extract.shards import Shard
+from jser.extract.shards import Input, Shard
 
 _SHARDS_AHEAD = 1  # Read while one is encoded.
 
@@ -70,11 +70,18 @@ def _encode_here(
 ) -> None:
     """One encoder; sound is read ahead of it, and parts are written behind it."""
     encoder = front_end.load()
+
+    def tell(utterances: int) -> None:
+        progress.update(utterances)
+
     seconds, start, done = 0.0, time.monotonic(), progress.n
-    with concurrent.futures.ThreadPoolExecutor(1) as writer:
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as writer,
+        contextlib.closing(_read_ahead(todo, threads)) as reads,
+    ):
         written: list[concurrent.futures.Future[None]] = []
-        for shard, inputs in _read_ahead(todo, threads):
-            frames = shard.encode(encoder, inputs, progress.update)
+        for shard, inputs in reads:
+            frames = shard.encode(encoder, inputs, tell)
             for earlier in written:
                 earlier.result()  # So that no more than one shard waits in memory.
             written = [writer.submit(shard.save, inputs, frames)]
@@ -82,10 +89,8 @@ def _encode_here(
             progress.update(done - progress.n)  # The failed were not encoded.
             seconds += _seconds(inputs)
             rate = seconds / (time.monotonic() - start)
-            told = [f"{rate:.1f} audio-h/h"] if front_end.spec.kind == "speech" else []
-            if hasattr(encoder, "compiled"):
-                told.append(f"{encoder.compiled} compiled shapes")
-            progress.set_postfix_str(", ".join(told))
+            told = f"{rate:.1f} audio-h/h, " if seconds else ""
+            progress.set_postfix_str(f"{told}{encoder.compiled} compiled shapes")
         for last in written:
             last.result()
 
@@ -97,7 +102,7 @@ def _seconds(inputs: Sequence[Input]) -> float:
 
 def _read_ahead(
     todo: Sequence[Shard], threads: int
-) -> Iterator[tuple[Shard, list[Input]]]:
+) -> Generator[tuple[Shard, list[Input]]]:
     """Each shard with its inputs, which threads read while the one before is used.
 
     Shards that another run has finished by then are left out.
