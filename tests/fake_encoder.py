@@ -94,8 +94,9 @@ def corpus(folder: pathlib.Path, count: int) -> tables.Table:
 
 
 def main() -> None:
-    from jser.extract import run
+    from jser.extract import run, shards
 
+    shards._BATCH = 1  # Many shards of few utterances.
     table, root, i, n, seconds, log = sys.argv[1:]
     print("started", flush=True)
     try:

@@ -23,6 +23,11 @@ from tests import fake_encoder, small
 ROOT = pathlib.Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def many_shards(monkeypatch):
+    monkeypatch.setattr(shards, "_BATCH", 1)
+
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory) -> tables.Table:
     return fake_encoder.corpus(tmp_path_factory.mktemp("data") / "noise", 64)
@@ -84,7 +89,9 @@ def test_order_and_shards_do_not_matter(table, tmp_path, monkeypatch):
     assert verify.verify(other.folder) == []
 
 
-def test_a_shard_holds_half_an_hour_and_256_utterances_at_most(table, tmp_path):
+def test_a_shard_holds_half_an_hour_and_256_utterances_at_most(
+    table, tmp_path, monkeypatch
+):
     def sizes(seconds, count, **fields) -> list[int]:
         u = dataclasses.replace(table.utterances[0], seconds=seconds)
         many = dataclasses.replace(table, utterances=(u,) * count)
@@ -95,6 +102,9 @@ def test_a_shard_holds_half_an_hour_and_256_utterances_at_most(table, tmp_path):
     assert sizes(60.0, 8192) == [30] * 273 + [2]
     assert sizes(7200.0, 3) == [1, 1, 1]
     assert sizes(None, 100) == [6] * 16 + [4]
+    monkeypatch.undo()
+    assert sizes(5.0, 100) == [32, 32, 32, 4]
+    assert sizes(5.0, 100, weights="") == [6] * 16 + [4]
     assert sizes(5.0, 8192, layers=4) == [64] * 128
     assert sizes(5.0, 8192, layers=25) == [16] * 512
 

@@ -17,7 +17,8 @@ from jser.extract.frontends import Encoder, Spec
 
 _MAX_UTTERANCES = 256
 _MAX_SECONDS = 1800.0  # A shard of whole calls or lectures must fit in memory too.
-_MIN_SHARDS = 16  # So that few utterances too keep all cores busy.
+_MIN_SHARDS = 16  # So that few utterances too keep all cores busy, or lose little.
+_BATCH = 32  # Fewer utterances at once make poor batches where there are weights.
 _MAX_LAYERS = 16  # L layers make shards of 1/L the size, but not below 1/16.
 
 Input = np.ndarray | str | audio.AudioError  # Samples, a transcript, or why neither.
@@ -195,7 +196,9 @@ def cut(table: Table, spec: Spec, folder: pathlib.Path) -> list[Shard]:
       folder: Where the folder of the parts is to lie.
     """
     less = min(spec.layers, _MAX_LAYERS)
-    count = max(1, min(_MAX_UTTERANCES // less, len(table.utterances) // _MIN_SHARDS))
+    least = _BATCH if spec.weights else 1
+    count = max(least, len(table.utterances) // _MIN_SHARDS)
+    count = min(count, _MAX_UTTERANCES // less)
     cuts: list[list[Utterance]] = [[]]
     seconds = 0.0
     for u in table.utterances:
