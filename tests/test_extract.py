@@ -127,6 +127,26 @@ def test_many_layers_reach_the_model(table, tmp_path):
     assert verify.verify(found.folder) == []
 
 
+def test_sound_is_read_one_shard_ahead(table, tmp_path, monkeypatch):
+    read, encode, reads, ahead = shards.Shard.read, shards.Shard.encode, [], []
+    monkeypatch.setattr(
+        shards.Shard, "read", lambda shard, row: reads.append(1) or read(shard, row)
+    )
+
+    def encode_slowly(shard, *arguments):
+        for _ in range(500):  # Threads read on meanwhile, as far as they may.
+            if len(reads) >= min(4 * len(ahead) + 8, 64):
+                break
+            time.sleep(0.01)
+        time.sleep(0.01)
+        ahead.append(len(reads))
+        return encode(shard, *arguments)
+
+    monkeypatch.setattr(shards.Shard, "encode", encode_slowly)
+    extract(table, tmp_path)
+    assert ahead == [*range(8, 65, 4), 64]
+
+
 def test_another_shape_than_the_specs_is_refused(table, tmp_path):
     narrow = fake_encoder.front_end()
     wide = dataclasses.replace(narrow, spec=dataclasses.replace(narrow.spec, width=5))
@@ -255,6 +275,23 @@ def test_parts_of_several_hosts_join_when_copied_together(table, tmp_path):
     found = extract(table, tmp_path / "host1", fake_encoder.front_end(log=str(log)))
     assert encoded(log) == 0
     assert records(found) == records(extract(table, tmp_path / "alone"))
+
+
+def test_what_another_run_made_meanwhile_is_not_made_again(
+    table, tmp_path, monkeypatch
+):
+    log, encode = tmp_path / "log", shards.Shard.encode
+    front_end = fake_encoder.front_end(log=str(log))
+
+    def overtaken(shard, *arguments):
+        monkeypatch.setattr(shards.Shard, "encode", encode)
+        with pytest.raises(extraction.PartsMissing):
+            extract(table, tmp_path, front_end, share=(2, 2))
+        return encode(shard, *arguments)
+
+    monkeypatch.setattr(shards.Shard, "encode", overtaken)
+    extract(table, tmp_path, front_end)
+    assert encoded(log) == 64 + 4  # One shard's sound had been read already.
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "2", "1/", "-1/2", "a/b"])
