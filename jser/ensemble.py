@@ -22,6 +22,7 @@ from jser import logits as logits_files
 from jser.corpora import table as tables
 from jser.corpora.table import Table
 from jser.data import features
+from jser.extract import frontends
 from jser.extract import run as extraction
 from jser.logits import Logits
 from jser.roots import HELDOUT, Roots
@@ -48,7 +49,8 @@ def run(
     """
     table = _table(ensemble, roots)
     for front_end in _front_ends(ensemble):
-        extraction.extract(table, front_end, roots.features)
+        if front_end in frontends.FRONT_ENDS:  # Others must be told their weights.
+            extraction.extract(table, front_end, roots.features)
     train_all(plan(ensemble, table), roots, jobs, at_once=at_once)
     combine(ensemble, roots)
     return write_report(ensemble, roots)

@@ -13,7 +13,7 @@ import soundfile
 from jser.corpora import prepare
 from jser.corpora import table as tables
 from jser.data import features
-from jser.extract import acoustic, audio, frontends, text
+from jser.extract import acoustic, audio, frontends, shards, text
 from jser.extract import run as extraction
 from tests import small
 
@@ -47,7 +47,7 @@ def test_frames_are_those_of_the_front_end(table, tmp_path):
 
 def test_done_is_not_done_again(table, tmp_path, monkeypatch):
     extract(table, "logmel", tmp_path)
-    monkeypatch.setattr(extraction, "_encode_all", None)
+    monkeypatch.setattr(extraction, "_encode", None)
     relabelled = dataclasses.replace(
         table,
         utterances=tuple(
@@ -144,23 +144,25 @@ def test_all_failed_is_never_a_dataset(tmp_path):
 
 def test_a_run_cut_between_shards_goes_on(table, tmp_path, monkeypatch):
     whole = extract(table, "char_ngrams", tmp_path / "whole")
-    ran, run = [], extraction._Job.run
+    ran, run = [], shards.Shard.run
 
-    def cut(job):
+    def cut(shard, encode):
         if len(ran) == 5:
             raise KeyboardInterrupt
-        ran.append(job.path)
-        return run(job)
+        ran.append(shard.path)
+        return run(shard, encode)
 
-    monkeypatch.setattr(extraction._Job, "run", cut)
+    monkeypatch.setattr(shards.Shard, "run", cut)
     with pytest.raises(KeyboardInterrupt):
         extract(table, "char_ngrams", tmp_path / "cut")
     ran.clear()
     monkeypatch.setattr(
-        extraction._Job, "run", lambda job: ran.append(job.path) or run(job)
+        shards.Shard,
+        "run",
+        lambda shard, encode: ran.append(shard.path) or run(shard, encode),
     )
     resumed = extract(table, "char_ngrams", tmp_path / "cut")
-    assert len(ran) == 16 - 5
+    assert len(ran) == 60 // 3 - 5
     same_records(whole, resumed)
 
 

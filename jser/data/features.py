@@ -1,17 +1,13 @@
 """Frames on disk: one TFDS dataset per front end, joined by utt_id. docs/features.md.
 
-Written by TFDS (ArrayRecord shards, raw float16), without TensorFlow. Beside the shards
-lie `index.npz`, which says which record is whose, how long it is and what it was made
-from, and `manifest.json`, which says by what and how large each shard must be.
+TFDS's ArrayRecord shards hold the frames as raw float16. Beside them lie `index.npz`,
+which says which record is whose, how long it is and what it was made from, and
+`manifest.json`, which says by what and how large each shard must be.
 """
 
 from collections.abc import Mapping, Sequence
-import contextlib
 import dataclasses
-import io
-import os
 import pathlib
-import tempfile
 from typing import Any
 
 from absl import logging
@@ -24,41 +20,7 @@ from jser.corpora.table import Utterance
 from jser.extract import frontends
 
 VERSION = "1.0.0"  # Of the layout on disk.
-_SPLIT = "utterances"  # TFDS needs a name; our splits live in the table.
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """A run of encoded utterances, as extraction hands them over."""
-
-    utt_id: np.ndarray  # Str, N.
-    digest: np.ndarray  # Str, N; of each utterance's input.
-    length: np.ndarray  # Int, N; frames of each.
-    frames: np.ndarray  # Float16, (sum of length) D.
-    failures: dict[str, str]  # utt_id to reason, of those that could not be encoded.
-
-    def save(self, path: pathlib.Path) -> None:
-        """Writes the part, whole or not at all."""
-        out = io.BytesIO()
-        failed = np.array(list(self.failures.items()), dtype=str).reshape(-1, 2)
-        np.savez(
-            out,
-            utt_id=self.utt_id,
-            digest=self.digest,
-            length=self.length,
-            frames=self.frames,
-            failures=failed,
-        )
-        files.write_atomically(path, out.getvalue())
-
-    @classmethod
-    def load(cls, path: pathlib.Path, *, frames: bool = True) -> "Part":
-        """Reads a part that `save` wrote; without its frames if only the rest counts."""
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {k: data[k] for k in ("utt_id", "digest", "length")}
-            failures = {str(k): str(v) for k, v in data["failures"]}
-            kept = data["frames"] if frames else np.zeros((0, 0), np.float16)
-        return cls(**arrays, frames=kept, failures=failures)
+SPLIT = "utterances"  # TFDS needs a name; our splits live in the table.
 
 
 class FeatureSet:
@@ -74,11 +36,7 @@ class FeatureSet:
         import tensorflow_datasets as tfds
 
         self.folder = folder
-        if not (folder / "manifest.json").exists():
-            raise FileNotFoundError(
-                f"{folder}: no features. Make them with scripts/extract.py"
-                f" --frontend {folder.parent.name}."
-            )
+        refuse_missing(folder)
         manifest = files.read_json(folder / "manifest.json")
         self.spec: dict[str, Any] = manifest["spec"]
         self.failures: dict[str, str] = manifest["failures"]
@@ -96,12 +54,20 @@ class FeatureSet:
             self.length = index["length"]
         self.record = {u: i for i, u in enumerate(self.utt_id)}
         builder = tfds.builder_from_directory(str(folder))
-        self._source = builder.as_data_source(split=_SPLIT)  # pyright: ignore
+        self._source = builder.as_data_source(split=SPLIT)  # pyright: ignore
 
     @property
     def width(self) -> int:
         """Width of the frames, D."""
         return self.spec["width"]
+
+    def describe(self) -> str:
+        """Where it is and how much is in it, in a line."""
+        layers = f"{self.spec['layers']} x " if self.spec["layers"] > 1 else ""
+        return (
+            f"{self.folder}: {len(self.utt_id)} utterances, {self.length.sum()} frames"
+            f" of width {layers}{self.width}, {len(self.failures)} failures"
+        )
 
     def read(self, records: np.ndarray) -> list[np.ndarray]:
         """The frames [T_i, D] or [T_i, L, D] float16 of these records, in order."""
@@ -151,10 +117,22 @@ def dataset_folder(root: pathlib.Path, corpus: str, front_end: str) -> pathlib.P
     return root / corpus / front_end / VERSION
 
 
+def refuse_missing(folder: pathlib.Path) -> None:
+    """Raises FileNotFoundError, with the remedy, unless a dataset is there."""
+    if not (folder / "manifest.json").exists():
+        raise FileNotFoundError(
+            f"{folder}: no features. Make them with scripts/extract.py"
+            f" --frontend {folder.parent.name}."
+        )
+
+
 def open_streams(
     root: pathlib.Path, corpus: str, streams: Mapping[str, str]
 ) -> dict[str, FeatureSet]:
     """Opens each stream's features.
+
+    Features of a front end with weights may be of any weights, layer or dtype: a run
+    records which, and none of them is at hand where one only trains.
 
     Raises:
       ValueError: if the features are another version's than the front end's today.
@@ -162,20 +140,29 @@ def open_streams(
     opened = {}
     for stream, name in streams.items():
         found = FeatureSet(dataset_folder(root, corpus, name))
-        refuse_other_spec(found, frontends.get(name).spec)
+        if found.spec.get("weights"):
+            _refuse_other_fields(found, frontends.identity(name))
+        else:
+            refuse_other_spec(found, frontends.get(name).spec)
         opened[stream] = found
     return opened
 
 
 def refuse_other_spec(found: FeatureSet, spec: frontends.Spec) -> None:
     """Raises ValueError with both values if `found` was made by another front end."""
-    want = dataclasses.asdict(spec)
-    for field in want | found.spec:
-        if found.spec.get(field) != want.get(field):
+    gone = dict.fromkeys(found.spec)
+    _refuse_other_fields(found, gone | dataclasses.asdict(spec))
+
+
+def _refuse_other_fields(found: FeatureSet, want: Mapping[str, Any]) -> None:
+    # A field that is newer than the features has its default.
+    default = {f.name: f.default for f in dataclasses.fields(frontends.Spec)}
+    for field, now in want.items():
+        then = found.spec.get(field, default.get(field))
+        if then != now:
             raise ValueError(
-                f"{found.folder}: made with {field}={found.spec.get(field)!r}, now it"
-                f" is {want.get(field)!r}. Remove {found.folder.parent} and run"
-                " scripts/extract.py again."
+                f"{found.folder}: made with {field}={then!r}, now it is {now!r}. Remove"
+                f" {found.folder.parent} and run scripts/extract.py again."
             )
 
 
@@ -190,7 +177,9 @@ def join(
     Raises:
       ValueError: if an utterance has no frames, or frames made from another input.
     """
-    failed = {u.utt_id for u in rows for f in streams.values() if u.utt_id in f.failures}
+    failed = {
+        u.utt_id for u in rows for f in streams.values() if u.utt_id in f.failures
+    }
     if failed:
         logging.warning("%d utterances left out: see failures.csv", len(failed))
     rows = [u for u in rows if u.utt_id not in failed]
@@ -198,8 +187,7 @@ def join(
         _refuse_other_inputs(table, rows, found)
     index = {name: i for i, name in enumerate(table.labels)}
     record = {
-        s: np.array([f.record[u.utt_id] for u in rows], int)
-        for s, f in streams.items()
+        s: np.array([f.record[u.utt_id] for u in rows], int) for s, f in streams.items()
     }
     return Split(
         utterances=list(rows),
@@ -229,127 +217,3 @@ def _refuse_other_inputs(
                 f"{found.folder}: the frames of {u.utt_id!r} were made from another"
                 f" {what} (digest {then}) than the table's ({now}). {remedy}"
             )
-
-
-def write(
-    root: pathlib.Path,
-    corpus: str,
-    spec: frontends.Spec,
-    parts: Sequence[pathlib.Path],
-) -> FeatureSet:
-    """Writes the TFDS dataset of `parts`, one shard each, in their order.
-
-    The dataset appears under its final name only when it is complete.
-    """
-    builder = _builder_class(spec.name)(
-        spec=spec,
-        parts=parts,
-        data_dir=os.fspath((root / corpus).absolute()),
-        file_format="array_record",
-    )
-    with (
-        tempfile.TemporaryDirectory() as nothing,
-        contextlib.redirect_stdout(io.StringIO()),  # TFDS prints of downloads.
-    ):
-        builder.download_and_prepare(download_dir=nothing)
-    return FeatureSet(dataset_folder(root, corpus, spec.name))
-
-
-def _builder_class(dataset_name: str):
-    """A TFDS builder class of that name; importing TFDS is put off until here."""
-    from array_record.python import array_record_module  # pyright: ignore
-    import tensorflow_datasets as tfds
-
-    class Writer(tfds.core.ExampleWriter):
-        """Writes for random access. Zstandard gains 8 % and halves the speed."""
-
-        def write(self, path, examples):
-            writer = array_record_module.ArrayRecordWriter(
-                os.fspath(path), "group_size:1,uncompressed"
-            )
-            for _, example in examples:
-                writer.write(example)
-            writer.close()
-
-    class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):
-        name = dataset_name
-        VERSION = tfds.core.Version(VERSION)
-
-        def __init__(self, *, spec, parts, **kwargs):
-            self._spec, self._parts = spec, list(parts)
-            super().__init__(**kwargs)
-
-        def _info(self):
-            layers = (self._spec.layers,) if self._spec.layers > 1 else ()
-            frames = tfds.features.Tensor(
-                shape=(None, *layers, self._spec.width),
-                dtype=np.float16,
-                encoding=tfds.features.Encoding.BYTES,
-            )
-            return tfds.core.DatasetInfo(
-                builder=self,
-                description=f"Frames of the front end {self._spec.name}.",
-                features=tfds.features.FeaturesDict(
-                    {"utt_id": tfds.features.Text(), "frames": frames}
-                ),
-            )
-
-        def _split_generators(self, dl_manager):
-            raise AssertionError("shards come from _shard_iterators_per_split")
-
-        _generate_examples = _split_generators
-
-        def _shard_iterators_per_split(self, dl_manager):
-            return {_SPLIT: [lambda p=p: _examples(p) for p in self._parts]}
-
-        def _example_writer(self):
-            return Writer(tfds.core.FileFormat.ARRAY_RECORD)
-
-        def _download_and_prepare(self, dl_manager, download_config=None):
-            super()._download_and_prepare(dl_manager, download_config)
-            folder = pathlib.Path(self.data_path)  # TFDS renames it when we return.
-            _write_index(folder, self._spec, self._parts)
-
-    return Builder
-
-
-def _examples(path: pathlib.Path):
-    part = Part.load(path)
-    ends = np.cumsum(part.length)
-    for utt_id, end, length in zip(part.utt_id, ends, part.length, strict=True):
-        name = str(utt_id)
-        yield name, {"utt_id": name, "frames": part.frames[end - length : end]}
-
-
-def _write_index(
-    folder: pathlib.Path, spec: frontends.Spec, parts: Sequence[pathlib.Path]
-) -> None:
-    loaded = [Part.load(p, frames=False) for p in parts]
-    columns = {
-        c: np.concatenate([getattr(p, c) for p in loaded])
-        for c in ("utt_id", "digest", "length")
-    }
-    np.savez(folder / "index.npz", allow_pickle=False, **columns)
-    failures = {u: reason for p in loaded for u, reason in p.failures.items()}
-    write_failures(folder / "failures.csv", failures)
-    shards = sorted(folder.glob("*.array_record*"))
-    files.write_json(
-        folder / "manifest.json",
-        {
-            "spec": dataclasses.asdict(spec),
-            "utterances": len(columns["utt_id"]),
-            "failures": failures,
-            "shards": {s.name: s.stat().st_size for s in shards},
-        },
-    )
-
-
-def write_failures(path: pathlib.Path, failures: Mapping[str, str]) -> None:
-    """Writes `utt_id,reason` rows."""
-    import csv
-
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("utt_id", "reason"))
-    writer.writerows(failures.items())
-    files.write_atomically(path, out.getvalue())

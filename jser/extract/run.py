@@ -1,160 +1,161 @@
 """Table x front end -> features, shard by shard; resumes where it was cut."""
 
-import concurrent.futures
-import multiprocessing
-import os
+from collections.abc import Sequence
 import pathlib
 import shutil
 
-import numpy as np
-from tqdm import tqdm
-
-from jser import files
-from jser.corpora import table as tables
-from jser.corpora.table import Table, Utterance
-from jser.data import features
-from jser.data.features import FeatureSet, Part
-from jser.extract import audio, frontends
-
-_UTTERANCES_PER_SHARD = 256
-_LEAST_SHARDS = 16  # So that few utterances too keep all cores busy.
+from jser.corpora.table import Table
+from jser.data import feature_writer, features
+from jser.data.features import FeatureSet
+from jser.extract import frontends, shards, workers
+from jser.extract.frontends import FrontEnd
+from jser.extract.shards import Shard
 
 
 class TooManyFailures(Exception):
     """More utterances could not be encoded than were allowed."""
 
 
+class PartsMissing(Exception):
+    """This run did its share; other shards have yet to be made before the dataset."""
+
+
 def extract(
     table: Table,
-    front_end: str,
+    front_end: FrontEnd | str,
     root: pathlib.Path,
     *,
     workers: int | None = None,
     max_failures: int = 0,
+    share: tuple[int, int] = (1, 1),
+    beam: str | None = None,
 ) -> FeatureSet:
     """Encodes every utterance of the table, unless that was done before.
 
     Each finished shard is kept in `<corpus>/<front end>/parts-*` until the dataset is
     complete, so that a run that was killed loses no more than the shards in flight.
+    Any number of runs may work on one dataset at once, each on its share of the shards
+    and on any machine that sees the folder, or whose parts are copied there. The one
+    that finds all parts joins them; should two try, the dataset of one stands.
 
     Args:
       table: The utterances; the corpus is named as the table's folder.
-      front_end: A name of `frontends.FRONT_ENDS`.
+      front_end: From `frontends.open`, or the name of one without weights.
       root: Folder of all features.
-      workers: Processes; all cores when None.
+      workers: Processes, or threads that read sound; all cores when None.
       max_failures: How many utterances may fail. They are listed in `failures.csv`
-        and left out of training, counted.
+        and left out of training, counted. A rerun tries the failed again, unless so
+        many may fail.
+      share: (i, n) for the i-th, from 1, of n runs that share the shards.
+      beam: Options of an Apache Beam pipeline that is to encode, as on its command
+        line ("--runner=FlinkRunner ..."); None to encode here.
 
     Raises:
       TooManyFailures: if more fail; what was encoded is kept for the next run.
+      PartsMissing: if this share is done and others are not.
       ValueError: if features are there that were made otherwise, or from other inputs.
     """
-    corpus, spec = table.folder.resolve().name, frontends.get(front_end).spec
-    folder = features.dataset_folder(root, corpus, front_end)
-    if (folder / "manifest.json").exists():
-        found = FeatureSet(folder)
-        features.refuse_other_spec(found, spec)
-        features.join(table, table.utterances, {"": found})
-        return found
+    if isinstance(front_end, str):
+        front_end = frontends.get(front_end)
+    folder = features.dataset_folder(
+        root, table.folder.resolve().name, front_end.spec.name
+    )
+    if not _is_complete(folder):
+        if folder.exists() and not _is_complete(folder):  # It appears as a whole.
+            raise ValueError(
+                f"{folder}: there is no manifest.json in it. Remove {folder} and run"
+                " scripts/extract.py again."
+            )
+        try:
+            cut = shards.cut(table, front_end.spec, folder.parent)
+            mine = cut[share[0] - 1 :: share[1]]
+            _forget_failed(mine, max_failures)
+            _encode(mine, front_end, workers, beam)
+            _join(cut, share, max_failures, folder)
+        except Exception:
+            if not _is_complete(folder):  # Else another run joined and took the parts.
+                raise
+    return _open(table, folder, front_end.spec)
 
-    jobs = _jobs(table, spec, folder.parent)
-    _encode_all(jobs, workers)
-    failures = {}
-    for job in jobs:
-        failures |= Part.load(job.path, frames=False).failures
+
+def parse_share(text: str) -> tuple[int, int]:
+    """The share (i, n) that "i/n" names.
+
+    Raises:
+      ValueError: unless i and n are numbers and i is from 1 to n.
+    """
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise ValueError(f"--shard={text}: it reads i/n, with i from 1 to n.")
+    return int(number), int(of)
+
+
+def _is_complete(folder: pathlib.Path) -> bool:
+    return (folder / "manifest.json").exists()
+
+
+def _open(table: Table, folder: pathlib.Path, spec: frontends.Spec) -> FeatureSet:
+    """Opens a complete dataset that must be of this front end and table."""
+    found = FeatureSet(folder)
+    features.refuse_other_spec(found, spec)
+    features.join(table, table.utterances, {"": found})
+    for pattern in ("parts-*", "incomplete*"):
+        for leftover in folder.parent.glob(pattern):
+            shutil.rmtree(leftover, ignore_errors=True)  # Another run may do so too.
+    (folder.parent / "failures.csv").unlink(missing_ok=True)
+    return found
+
+
+def _encode(
+    mine: Sequence[Shard], front_end: FrontEnd, count: int | None, options: str | None
+) -> None:
+    if options is None:
+        workers.encode(mine, front_end, workers=count)
+        return
+    from jser.extract import beam
+
+    beam.encode(mine, front_end, options)
+
+
+def _failures(some: Sequence[Shard]) -> dict[str, str]:
+    return {u: why for s in some for u, why in s.load().failures.items()}
+
+
+def _forget_failed(mine: Sequence[Shard], max_failures: int) -> None:
+    """Removes the parts that hold failures, if too many: they may go well this time."""
+    made = [s for s in mine if s.path.exists()]
+    if len(_failures(made)) > max_failures:
+        for shard in made:
+            if shard.load().failures:
+                shard.path.unlink()
+
+
+def _join(
+    cut: Sequence[Shard],
+    share: tuple[int, int],
+    max_failures: int,
+    folder: pathlib.Path,
+) -> None:
+    """Writes the dataset if all parts are there; else says which are not."""
+    i, n = share
+    missing = [k % n + 1 for k, s in enumerate(cut) if not s.path.exists()]
+    failures = _failures(cut[i - 1 :: n] if missing else cut)
     if len(failures) > max_failures:
         listed = folder.parent / "failures.csv"
-        features.write_failures(listed, failures)
+        feature_writer.write_failures(listed, failures)
         utt_id, reason = next(iter(failures.items()))
         raise TooManyFailures(
             f"{len(failures)} utterances could not be encoded, e.g. {utt_id}: {reason}."
             f" All are listed in {listed}. Mend the files and prepare the table again,"
             f" or go on without them: --max_failures={len(failures)}."
         )
-    if len(failures) == len(table.utterances):
-        raise TooManyFailures(f"not one of {len(failures)} utterances was encoded.")
-    found = features.write(root, corpus, spec, [job.path for job in jobs])
-    for leftover in (
-        *folder.parent.glob("parts-*"),
-        *folder.parent.glob("incomplete*"),
-    ):
-        shutil.rmtree(leftover)
-    (folder.parent / "failures.csv").unlink(missing_ok=True)
-    return found
-
-
-class _Job:
-    """One shard's work: its utterances, what they are read from, where they go."""
-
-    def __init__(self, table: Table, spec: frontends.Spec, rows, path: pathlib.Path):
-        self.spec, self.rows, self.path = spec, rows, path
-        self.inputs = [
-            table.audio_path(u) if spec.kind == "speech" else u.transcript for u in rows
-        ]
-
-    def run(self) -> int:
-        """Encodes the shard, writes its part, returns how many utterances it has."""
-        encode = frontends.get(self.spec.name).load()
-        done, lengths, frames, failures = [], [], [], {}
-        for u, source in zip(self.rows, self.inputs, strict=True):
-            try:
-                item = audio.load(source) if self.spec.kind == "speech" else source
-            except audio.AudioError as e:
-                failures[u.utt_id] = str(e)
-                continue
-            (encoded,) = encode([item])
-            half = encoded.astype(np.float16)
-            if not np.isfinite(half).all():
-                failures[u.utt_id] = f"{self.spec.name} made frames that are not finite"
-                continue
-            done.append(u)
-            lengths.append(len(half))
-            frames.append(half)
-        Part(
-            utt_id=np.array([u.utt_id for u in done], str),
-            digest=np.array([_digest(u, self.spec) for u in done], str),
-            length=np.array(lengths, np.int32),
-            frames=np.concatenate(frames) if frames else np.zeros((0, 0), np.float16),
-            failures=failures,
-        ).save(self.path)
-        return len(self.rows)
-
-
-def _digest(u: Utterance, spec: frontends.Spec) -> str:
-    return tables.input_digest(u, spec.kind)
-
-
-def _jobs(table: Table, spec: frontends.Spec, folder: pathlib.Path) -> list[_Job]:
-    """Cuts the table into shards; parts are named by all that decides their content."""
-    rows = table.utterances
-    shards = max(-(-len(rows) // _UTTERANCES_PER_SHARD), min(_LEAST_SHARDS, len(rows)))
-    made_by = files.digest(
-        repr(spec), *(f"{u.utt_id} {_digest(u, spec)}" for u in rows)
-    )
-    parts = folder / f"parts-{made_by}"
-    return [
-        _Job(
-            table,
-            spec,
-            [rows[i] for i in chunk],
-            parts / f"part-{k:05d}-of-{shards:05d}.npz",
+    if missing:
+        others = ", ".join(f"--shard={k}/{n}" for k in sorted(set(missing)))
+        raise PartsMissing(
+            f"{len(missing)} of {len(cut)} parts are missing in {cut[0].path.parent}."
+            f" They are those of {others}; run each with the other flags the same. The"
+            " run that finds all parts writes the dataset."
         )
-        for k, chunk in enumerate(np.array_split(np.arange(len(rows)), shards))
-    ]
-
-
-def _encode_all(jobs: list[_Job], workers: int | None) -> None:
-    todo = [job for job in jobs if not job.path.exists()]
-    name, total = jobs[0].spec.name, sum(len(job.rows) for job in jobs)
-    done = total - sum(len(job.rows) for job in todo)
-    with tqdm(total=total, initial=done, desc=name, unit="utterance") as progress:
-        if jobs[0].spec.kind == "text":  # Too quick to be worth another process.
-            for job in todo:
-                progress.update(job.run())
-            return
-        workers = workers or os.cpu_count() or 1
-        context = multiprocessing.get_context("spawn")  # Forking under JAX can hang.
-        with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
-            futures = [pool.submit(job.run) for job in todo]
-            for future in concurrent.futures.as_completed(futures):
-                progress.update(future.result())
+    if len(failures) == sum(len(s.rows) for s in cut):
+        raise TooManyFailures(f"not one of {len(failures)} utterances was encoded.")
+    feature_writer.write(folder, cut[0].spec, [s.path for s in cut])
