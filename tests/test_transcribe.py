@@ -18,7 +18,6 @@ import soundfile
 from jser.corpora import prepare
 from jser.corpora import table as tables
 from jser.extract import (
-    hub,
     run,
     transcribe,
     transcriber,
@@ -151,7 +150,8 @@ def test_greedy_tokens_are_generates_by_other_rules(tmp_path, changes, options):
 
 @slow
 def test_logits_equal_pytorch_and_the_cache_changes_nothing(tmp_path):
-    model = tiny.make(tmp_path, positions=120)
+    # With a gain of 4 float32 alone, PyTorch's too, errs by several times 1e-5.
+    model = tiny.make(tmp_path, positions=120, gain=1.0)
     decoder, params = whisper_decoder.load(tmp_path)
     features = torch.tensor(np.moveaxis(short_windows(5, 3), 1, 2))
     tokens = np.random.default_rng(0).integers(0, 95, (3, 17))
@@ -257,31 +257,23 @@ def test_repetition(text, repeats):
 
 @slow
 @pytest.mark.parametrize(
-    ("allowed", "first", "note"),
-    [
-        (("<|endoftext|>",), (), "empty"),
-        (("Q",), (), "repetition"),
-        (("Q", "<|endoftext|>"), ("<|endoftext|>",), None),
-    ],
+    ("only", "note"), [("<|endoftext|>", "empty"), ("Q", "repetition")]
 )
-def test_what_is_suspicious_is_marked_and_counted(tmp_path, allowed, first, note):
+def test_what_is_suspicious_is_marked_and_counted(tmp_path, only, note):
     folder = tmp_path / "weights"
     tiny.make(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    ids = set(tokenizer.convert_tokens_to_ids(allowed))
-    never = [i for i in range(len(tokenizer)) if i not in ids]
-    at_first = tokenizer.convert_tokens_to_ids(first)
-    tiny.make(folder, suppress_tokens=never, begin_suppress_tokens=at_first)
+    kept = tokenizer.convert_tokens_to_ids(only)
+    never = [i for i in range(len(tokenizer)) if i != kept]
+    tiny.make(folder, suppress_tokens=never, begin_suppress_tokens=[])
     table = make_table(tmp_path, 3)
-    done = transcribe.transcribe(table, weights=str(folder))
+    done = transcribe.transcribe(table, weights=str(folder), batch_size=2)
     rows = tables.read(table.folder).utterances
-    if note is None:  # It ends where its weights want it to.
-        assert all(set(u.transcript) == {"Q"} for u in rows)
-        return
     assert [u.transcript_note for u in rows] == [note] * 3
     assert f" 3 {note}" in str(done)
     assert all(u.transcript_source == done.source for u in rows)
-    again = transcribe.transcribe(tables.read(table.folder), weights=str(folder))
+    assert all(bool(u.transcript) == (note != "empty") for u in rows)
+    again = transcribe.transcribe(done.table, weights=str(folder), batch_size=2)
     assert again.transcripts == {}
 
 
@@ -290,7 +282,7 @@ def test_what_stopped_at_the_limit_is_marked(tmp_path):
     folder = tmp_path / "weights"
     tiny.make(folder, max_length=4)
     table = make_table(tmp_path, 2)
-    done = transcribe.transcribe(table, weights=str(folder))
+    done = transcribe.transcribe(table, weights=str(folder), batch_size=2)
     assert {t.note for t in done.transcripts.values()} == {"unfinished"}
     assert "2 unfinished" in str(done)
 
@@ -366,7 +358,7 @@ def test_a_table_changed_meanwhile_is_refused(checkpoint, tmp_path):
     rows = (other, *table.utterances[1:])
     tables.write(dataclasses.replace(table, utterances=rows), table.folder)
     with pytest.raises(ValueError, match="was changed while it was transcribed"):
-        transcribe.transcribe(table, weights=str(checkpoint[0]))
+        transcribe.transcribe(table, weights=str(checkpoint[0]), batch_size=2)
     assert tables.read(table.folder).utterances == rows
 
 
@@ -455,14 +447,9 @@ def test_bad_input_is_refused(checkpoint, tmp_path):
     assert weights.digest(english)
 
 
-def test_a_checkpoint_is_a_folder_or_in_the_cache(tmp_path, monkeypatch):
-    assert hub.folder(str(tmp_path)) == tmp_path
-    with pytest.raises(FileNotFoundError, match="and no owner/model"):
-        hub.folder(str(tmp_path / "none"))
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="Fetch it: hf download some/whisper"):
-        hub.folder("some/whisper")
+def test_a_checkpoint_that_is_nowhere(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none: no such folder"):
+        Transcriber(str(tmp_path / "none"))
 
 
 def test_old_tables_are_read_and_stay_as_they_are(tmp_path):

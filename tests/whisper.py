@@ -37,6 +37,7 @@ def make(
     seed: int = 3,
     english: bool = False,
     positions: int = 1500,
+    gain: float = 4.0,
     **changes,
 ):
     """Saves a checkpoint in large-v3's flags; returns transformers' model.
@@ -49,6 +50,7 @@ def make(
       seed: Of the weights.
       english: Without languages and tasks, as the `.en` checkpoints are.
       positions: Frames of the encoder.
+      gain: Of all layers.
       changes: To the generation config; None takes an entry away.
     """
     import torch
@@ -76,7 +78,7 @@ def make(
     ).eval()
     with torch.no_grad():
         for name, p in model.model.named_parameters():
-            large = 4.0 if "_attn." in name or "fc" in name else 1.0
+            large = gain if "_attn." in name or "fc" in name else 1.0
             spread = 0.1 if p.ndim == 1 else large / p[0].numel() ** 0.5
             p.add_(torch.randn_like(p) * spread)
         model.model.decoder.embed_tokens.weight[end] *= 1.5

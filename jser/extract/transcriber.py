@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import itertools
 import pathlib
+from typing import Any
 import zlib
 
 import jax
@@ -104,26 +105,35 @@ class Transcriber:
         self.bands = encoder.config.bands
         rules_digest = files.file_digest(folder / "generation_config.json")
         made_by = (weights.digest(folder), rules_digest, code, dtype, str(VERSION))
-        self.source = f"{pathlib.Path(given).name}@{files.digest(*made_by)[:8]}"
+        name = pathlib.Path(given).absolute().name  # Of a hub's id too.
+        self.source = f"{name}@{files.digest(*made_by)[:8]}"
 
         detects = bool(self._rules.languages) and self._language is None
+        # An accelerator rounds float32 before it multiplies, unless it is told not to.
+        precision = "highest" if dtype == "float32" else None
 
+        @jax.jit
         def encode(encoder_params, decoder_params, mel):
-            states = encoder.apply(encoder_params, mel)[-1]
-            cross = decoder.apply(decoder_params, states, method="cross")
-            rules = self._rules
-            found = (
-                whisper_decoder.detect(decoder, rules, decoder_params, cross)
-                if detects
-                else jnp.full(len(mel), self._language or 0)
-            )
+            with jax.default_matmul_precision(precision):
+                states = encoder.apply(encoder_params, mel)[-1]
+                cross: Any = decoder.apply(decoder_params, states, method="cross")
+                if not detects:
+                    return states, cross, jnp.full(len(mel), self._language or 0)
+                found = whisper_decoder.detect(
+                    decoder, self._rules, decoder_params, cross
+                )
             return states, cross, found
 
-        self._encode = functools.partial(
-            jax.jit(encode), encoder_params, decoder_params
-        )
-        greedy = functools.partial(whisper_decoder.greedy, decoder, self._rules)
-        self._decode = functools.partial(jax.jit(greedy), decoder_params)
+        @jax.jit
+        def decode(decoder_params, *args):
+            with jax.default_matmul_precision(precision):
+                return whisper_decoder.greedy(
+                    decoder, self._rules, decoder_params, *args
+                )
+
+        # Parameters are arguments, so that they are no constants of the program.
+        self._encode = functools.partial(encode, encoder_params, decoder_params)
+        self._decode = functools.partial(decode, decoder_params)
 
     def encode_and_transcribe(
         self, samples: Iterable[np.ndarray]

@@ -189,7 +189,7 @@ class WhisperDecoder(nn.Module):
         small = nn.initializers.normal(0.02)
         self.embedding = self.param("embedding", small, (c.tokens, c.width))
         self.position = self.param("position", small, (c.positions, c.width))
-        scan = functools.partial(
+        scan: Any = functools.partial(
             nn.scan,
             variable_axes={"params": 0},
             split_rngs={"params": True},
@@ -270,13 +270,13 @@ class _Layer(nn.Module):
         dense = functools.partial(nn.Dense, c.width, dtype=self.dtype)
         y_BSD = _norm("norm")(x_BSD)
         query_BSHd = _heads(dense(name="query")(y_BSD), c.heads)
-        new = (dense(name="key", use_bias=False)(y_BSD), dense(name="value")(y_BSD))
-        cache = tuple(
-            jax.lax.dynamic_update_slice(
-                all_LBTHd, _heads(one, c.heads)[None], (layer, 0, start, 0, 0)
-            )
-            for all_LBTHd, one in zip(cache, new, strict=True)
+        key_BSD = dense(name="key", use_bias=False)(y_BSD)
+        value_BSD = dense(name="value")(y_BSD)
+        at = (layer, 0, start, 0, 0)
+        put = lambda x_LBTHd, x_BSD: jax.lax.dynamic_update_slice(
+            x_LBTHd, _heads(x_BSD, c.heads)[None], at
         )
+        cache = (put(cache[0], key_BSD), put(cache[1], value_BSD))
         keys, values = (
             jax.lax.dynamic_index_in_dim(x, layer, keepdims=False) for x in cache
         )
