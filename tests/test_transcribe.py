@@ -26,6 +26,7 @@ from jser.extract import (
     whisper_decoder,
 )
 from jser.extract.transcriber import Transcriber
+from jser.extract.whisper_rules import Rules
 from tests import whisper as tiny
 
 torch = pytest.importorskip("torch")
@@ -74,7 +75,7 @@ def our_tokens(folder, mel, language=None):
     """Tokens after the prompt and before the end, a list a window."""
     encoder, encoder_params = whisper.load(folder)
     decoder, params = whisper_decoder.load(folder)
-    rules = whisper_decoder.Rules.read(folder)
+    rules = Rules.read(folder)
 
     def encode(mel):
         states = encoder.apply(encoder_params, mel)[-1]
@@ -143,7 +144,7 @@ def test_greedy_tokens_are_generates_by_other_rules(tmp_path, changes, options):
     mel = short_windows(1)
     end = model.generation_config.eos_token_id
     want = [until(row, end) for row in generate(model, mel, **options)]
-    rules = whisper_decoder.Rules.read(tmp_path)
+    rules = Rules.read(tmp_path)
     got, _ = our_tokens(tmp_path, mel, rules.language)
     assert got == want
 
@@ -418,7 +419,7 @@ def test_bad_input_is_refused(checkpoint, tmp_path):
     with pytest.raises(ValueError, match="'klingon' is not one of ar, de, en"):
         Transcriber(str(folder), language="klingon")
     for language in ("en", "<|en|>", "English"):
-        assert whisper_decoder.Rules.read(folder).code(language) == "en"
+        assert Rules.read(folder).code(language) == "en"
     with pytest.raises(ValueError, match="'float16' is not one of float32, bfloat16"):
         Transcriber(str(folder), dtype="float16")
     with pytest.raises(ValueError, match="batch_size: 0"):

@@ -18,6 +18,7 @@ import numpy as np
 
 from jser import files
 from jser.extract import hub, tokens, weights, whisper, whisper_decoder
+from jser.extract.whisper_rules import Rules
 
 VERSION = 1  # Raised when other transcripts come out.
 DTYPES = ("float32", "bfloat16")
@@ -94,7 +95,7 @@ class Transcriber:
         if dtype not in DTYPES:
             raise ValueError(f"dtype: {dtype!r} is not one of {', '.join(DTYPES)}.")
         folder = hub.folder(given)
-        self._rules = whisper_decoder.Rules.read(folder)
+        self._rules = Rules.read(folder)
         code = self._rules.code(language) if language else self._rules.language
         self._language = self._rules.languages.get(code)
         self._codes = {i: code for code, i in self._rules.languages.items()}

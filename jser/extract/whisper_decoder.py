@@ -1,7 +1,7 @@
 """Whisper's decoder in Flax, and greedy decoding with a cache of keys and values.
 
     module, params = load(folder)
-    rules = Rules.read(folder)
+    rules = whisper_rules.Rules.read(folder)
     cross = module.apply(params, states, method="cross")
     tokens = greedy(module, rules, params, cross, rules.prompts([language] * B), real)
 
@@ -9,14 +9,12 @@ Logits are those of transformers' PyTorch model to 1e-5 in float32, and the toke
 those that its `generate` gives.
 """
 
-from collections.abc import Sequence
 import dataclasses
 import functools
 import pathlib
 import re
 from typing import Any
 
-from absl import logging
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -24,17 +22,13 @@ from jaxtyping import Bool, Float, Int
 import numpy as np
 
 from jser.extract import weights, whisper
+from jser.extract.whisper_rules import Rules
 from jser.shapes import Array
 
 _PREFIX = r"^(model\.)?decoder\."
-_NOT_GREEDY = {
-    "num_beams": 1,
-    "do_sample": False,
-    "repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-}
 
-# Keys and values of all layers, [L, B, T, heads, D / heads] each.
+# Keys and values of all layers, [L, B, heads, T, D / heads] each: products of matrices
+# read them as they lie, at every step.
 KeysValues = tuple[jax.Array, jax.Array]
 
 _gelu = functools.partial(nn.gelu, approximate=False)
@@ -76,101 +70,6 @@ class Config:
             raise ValueError(f"{where}: lacks {e}. Fetch it again.") from e
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What generation_config.json says of how tokens become a transcript.
-
-    As `generate(task="transcribe")` reads it: after the start token come the language,
-    the task and the token that switches time stamps off. Checkpoints without tasks
-    (English alone) have their `forced_decoder_ids` there.
-    """
-
-    prompt: tuple[int, ...]  # Without the language.
-    languages: dict[str, int]  # Code ("en") to token; empty if there is no choice.
-    language: str  # Code of the one to write where none is asked for; empty: detect.
-    end: int
-    suppress: tuple[int, ...]  # Tokens that are never chosen,
-    suppress_first: tuple[int, ...]  # nor these right after the prompt.
-    limit: int  # Most tokens of a window, prompt included.
-
-    @classmethod
-    def read(cls, folder: pathlib.Path) -> "Rules":
-        """Reads a checkpoint folder.
-
-        Raises:
-          FileNotFoundError: if generation_config.json or config.json is missing.
-          ValueError: if what is needed is not in them.
-        """
-        where, config = folder / "generation_config.json", Config.read(folder)
-        g = weights.read_config(folder, where.name)
-        if odd := [k for k, plain in _NOT_GREEDY.items() if g.get(k, plain) != plain]:
-            logging.warning("%s: %s not used; decoding is greedy", where, odd)
-        try:
-            start, end = int(g["decoder_start_token_id"]), int(g["eos_token_id"])
-        except (KeyError, TypeError) as e:
-            raise ValueError(f"{where}: no single start and end token ({e}).") from e
-        choice = g.get("is_multilingual", True)
-        languages = (g.get("lang_to_id") or {}) if choice else {}
-        tasks = (g.get("task_to_id") or {}) if choice else {}
-        if tasks:
-            prompt = [start, tasks["transcribe"]]
-        else:
-            forced = g.get("forced_decoder_ids")
-            if forced is None:
-                forced = weights.read_config(folder).get("forced_decoder_ids")
-            prompt = [start, *(i for _, i in forced or () if i is not None)]
-        no_times = g.get("no_timestamps_token_id")
-        if no_times is not None and prompt[-1] != no_times:
-            prompt.append(no_times)
-        given = len(prompt) + bool(languages)
-        longest = g.get("max_new_tokens") or g.get("max_length") or config.positions
-        rules = cls(
-            prompt=tuple(prompt),
-            languages={_code(name): i for name, i in languages.items()},
-            language="",
-            end=end,
-            suppress=tuple(g.get("suppress_tokens") or ()),
-            suppress_first=tuple(g.get("begin_suppress_tokens") or ()),
-            limit=min(longest + given, config.positions),
-        )
-        if languages and g.get("language"):
-            code = rules.code(g["language"])
-            rules = dataclasses.replace(rules, language=code)
-        return rules
-
-    def code(self, language: str) -> str:
-        """The code of a language given as "en", "<|en|>" or "English".
-
-        Raises:
-          ValueError: if the checkpoint does not know it, with those it knows.
-        """
-        if not self.languages:
-            raise ValueError(
-                f"language {language!r}: this checkpoint has no choice of languages"
-                " (English alone?). Leave the language out."
-            )
-        from transformers.models.whisper import tokenization_whisper as names
-
-        plain = _code(language.lower())
-        code = names.TO_LANGUAGE_CODE.get(plain, plain)
-        if code not in self.languages:
-            raise ValueError(
-                f"language {language!r} is not one of"
-                f" {', '.join(sorted(self.languages))}."
-            )
-        return code
-
-    def prompts(self, languages: Sequence[int]) -> Int[np.ndarray, "B P"]:
-        """The prompts of a batch, from its tokens of languages where there are any."""
-        start, *rest = self.prompt
-        rows = [[start, *([i] if self.languages else []), *rest] for i in languages]
-        return np.array(rows, np.int32)
-
-
-def _code(name: str) -> str:
-    return name.removeprefix("<|").removesuffix("|>")
-
-
 class WhisperDecoder(nn.Module):
     """The decoder, for some tokens at a time.
 
@@ -206,7 +105,7 @@ class WhisperDecoder(nn.Module):
     def empty_cache(self, batch: int, length: int) -> KeysValues:
         """Room for the keys and values of so many tokens."""
         c = self.config
-        room = (c.layers, batch, length, c.heads, c.width // c.heads)
+        room = (c.layers, batch, c.heads, length, c.width // c.heads)
         return jnp.zeros(room, self.dtype), jnp.zeros(room, self.dtype)
 
     def __call__(
@@ -238,8 +137,19 @@ def _norm(name: str | None) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
 
 
-def _heads(x: jax.Array, heads: int) -> jax.Array:
-    return x.reshape(*x.shape[:-1], heads, -1)
+def _heads(x_BTD: jax.Array, heads: int) -> jax.Array:
+    return x_BTD.reshape(*x_BTD.shape[:-1], heads, -1).swapaxes(1, 2)
+
+
+def _attend(query_BHSd, keys_BHTd, values_BHTd, unseen_ST: Any = 0.0) -> jax.Array:
+    """Attention [B, S, D], its weights in float32; `unseen` is added to the logits."""
+    product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+    scale = query_BHSd.shape[-1] ** -0.5
+    logits_BHST = product("BHSd,BHTd->BHST", query_BHSd, keys_BHTd) * scale
+    weight_BHST = jax.nn.softmax(logits_BHST + unseen_ST).astype(values_BHTd.dtype)
+    context_BHSd = product("BHST,BHTd->BHSd", weight_BHST, values_BHTd)
+    context_BSHd = context_BHSd.swapaxes(1, 2)
+    return context_BSHd.reshape(*context_BSHd.shape[:2], -1)
 
 
 class _CrossKeysValues(nn.Module):
@@ -269,28 +179,25 @@ class _Layer(nn.Module):
         x_BSD, cache = carry
         dense = functools.partial(nn.Dense, c.width, dtype=self.dtype)
         y_BSD = _norm("norm")(x_BSD)
-        query_BSHd = _heads(dense(name="query")(y_BSD), c.heads)
+        query_BHSd = _heads(dense(name="query")(y_BSD), c.heads)
         key_BSD = dense(name="key", use_bias=False)(y_BSD)
         value_BSD = dense(name="value")(y_BSD)
-        at = (layer, 0, start, 0, 0)
-        put = lambda x_LBTHd, x_BSD: jax.lax.dynamic_update_slice(
-            x_LBTHd, _heads(x_BSD, c.heads)[None], at
+        at = (layer, 0, 0, start, 0)
+        put = lambda x_LBHTd, x_BSD: jax.lax.dynamic_update_slice(
+            x_LBHTd, _heads(x_BSD, c.heads)[None], at
         )
         cache = (put(cache[0], key_BSD), put(cache[1], value_BSD))
         keys, values = (
             jax.lax.dynamic_index_in_dim(x, layer, keepdims=False) for x in cache
         )
-        tokens = jnp.arange(keys.shape[1])
-        seen_ST = tokens <= start + jnp.arange(x_BSD.shape[1])[:, None]
-        context = jax.nn.dot_product_attention(
-            query_BSHd, keys, values, mask=seen_ST[None, None]
-        )
-        x_BSD = x_BSD + dense(name="out")(context.reshape(x_BSD.shape))
-        query_BSHd = _heads(
-            dense(name="cross_query")(_norm("cross_norm")(x_BSD)), c.heads
-        )
-        context = jax.nn.dot_product_attention(query_BSHd, *cross)
-        x_BSD = x_BSD + dense(name="cross_out")(context.reshape(x_BSD.shape))
+        newest_S1 = start + jnp.arange(x_BSD.shape[1])[:, None]
+        unseen_ST = jnp.where(jnp.arange(keys.shape[2]) > newest_S1, -jnp.inf, 0.0)
+        context_BSD = _attend(query_BHSd, keys, values, unseen_ST)
+        x_BSD = x_BSD + dense(name="out")(context_BSD)
+        y_BSD = _norm("cross_norm")(x_BSD)
+        query_BHSd = _heads(dense(name="cross_query")(y_BSD), c.heads)
+        context_BSD = _attend(query_BHSd, *cross)
+        x_BSD = x_BSD + dense(name="cross_out")(context_BSD)
         up = nn.Dense(c.inner, dtype=self.dtype, name="up")
         inner_BSF = _gelu(up(_norm("final_norm")(x_BSD)))
         return (x_BSD + dense(name="down")(inner_BSF), cache), None
