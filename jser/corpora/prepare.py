@@ -146,7 +146,13 @@ def add_transcripts(rows: Sequence[Utterance], path: pathlib.Path) -> list[Utter
         )
     source = path.name
     return [
-        dataclasses.replace(u, transcript=found[name(u)], transcript_source=source)
+        dataclasses.replace(
+            u,
+            transcript=found[name(u)],
+            transcript_source=source,
+            transcript_language="",
+            transcript_note="",
+        )
         for u in rows
     ]
 

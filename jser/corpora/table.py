@@ -1,7 +1,7 @@
 """The table of utterances: one row each, whatever the corpus. See docs/table.md."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 import csv
 import dataclasses
 import io
@@ -29,6 +29,8 @@ class Utterance:
     fold: int | None = None  # Cross-validation fold; rows of one speaker share it.
     transcript: str = ""
     transcript_source: str = ""
+    transcript_language: str = ""  # Code, of transcripts that a machine made,
+    transcript_note: str = ""  # and what is suspicious about them.
     seconds: float | None = None
     sha256: str = ""  # First 16 hex digits of the digest of the sound file's bytes.
     arousal: float | None = None
@@ -38,6 +40,8 @@ class Utterance:
 
 
 COLUMNS = tuple(f.name for f in dataclasses.fields(Utterance))
+# Columns a table has only where one of its rows does.
+_OPTIONAL = ("transcript_language", "transcript_note")
 _FLOATS = ("seconds", "arousal", "valence", "dominance")
 
 
@@ -296,7 +300,8 @@ def read_csv(path: pathlib.Path, *, required: Sequence[str]) -> list[dict[str, s
 
 def read_rows(path: pathlib.Path) -> list[Utterance]:
     """The utterances of a `table.csv`."""
-    return [parse(row, str(path)) for row in read_csv(path, required=COLUMNS)]
+    required = [c for c in COLUMNS if c not in _OPTIONAL]
+    return [parse(row, str(path)) for row in read_csv(path, required=required)]
 
 
 def parse(row: dict[str, str], where: str) -> Utterance:
@@ -319,11 +324,13 @@ def parse(row: dict[str, str], where: str) -> Utterance:
     return Utterance(**cells)  # pyright: ignore[reportArgumentType]
 
 
-def _to_csv(utterances: Iterable[Utterance]) -> str:
+def _to_csv(utterances: Sequence[Utterance]) -> str:
+    filled = [c for c in _OPTIONAL if any(getattr(u, c) for u in utterances)]
+    columns = [c for c in COLUMNS if c not in _OPTIONAL or c in filled]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(columns)
     for u in utterances:
-        cells = (getattr(u, c) for c in COLUMNS)
+        cells = (getattr(u, c) for c in columns)
         writer.writerow("" if c is None else c for c in cells)
     return out.getvalue()
