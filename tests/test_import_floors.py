@@ -12,7 +12,8 @@ FLOORS = (
     {"emotions", "files", "shapes"},
     {"config", "recipes", "roots", "draws", "console"},
     {"augment", "corpora", "data", "extract"},
-    {"charts", "logits", "losses", "metrics", "models"},
+    {"bootstrap", "calibration", "charts", "groups"}
+    | {"logits", "losses", "metrics", "models"},
     {"checkpoints", "compilation", "record", "train_step", "writer"},
     {"report", "stack", "train"},
     {"predict"},
@@ -25,7 +26,10 @@ ROOMS_OF = {
     "sklearn": {"stack"},
     "tensorflow": set(),
 }
-WITHOUT_JAX = {"stack", "report", "charts", "logits", "metrics", "files", "config"}
+WITHOUT_JAX = (
+    *("bootstrap", "calibration", "charts", "config", "files", "groups", "logits"),
+    *("metrics", "report", "stack"),
+)
 MODULES = sorted((ROOT / "jser").rglob("*.py"))
 
 
