@@ -16,7 +16,7 @@ from jser.roots import Roots
 from tests import small
 
 
-def config(combine: str = "forest", **data) -> cfg.Ensemble:
+def config(stacker: str = "oof", **data) -> cfg.Ensemble:
     members = []
     for name, streams in (
         ("both", {"speech": "logmel", "text": "char_ngrams"}),
@@ -26,7 +26,7 @@ def config(combine: str = "forest", **data) -> cfg.Ensemble:
         member.name, member.epochs = name, 1
         member.data = dataclasses.replace(member.data, **data)
         members.append(member)
-    return cfg.Ensemble(name="small_ensemble", members=tuple(members), combine=combine)
+    return cfg.Ensemble(name="small_ensemble", members=tuple(members), stacker=stacker)
 
 
 CV = {"train_split": "cv", "dev_split": ""}

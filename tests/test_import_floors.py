@@ -14,21 +14,21 @@ FLOORS = (
     {"augment", "corpora", "data", "extract"},
     {"bootstrap", "calibration", "charts", "groups"}
     | {"logits", "losses", "metrics", "models"},
-    {"checkpoints", "compilation", "record", "train_step", "writer"},
+    {"checkpoints", "compilation", "record", "stackers", "train_step", "writer"},
     {"report", "stack", "train"},
-    {"predict"},
+    {"predict", "stacker_file"},
     {"convert", "ensemble"},
 )
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS_OF = {
     "torch": {"extract"},
     "transformers": {"extract"},
-    "sklearn": {"stack"},
+    "sklearn": {"stack", "stacker_file", "stackers"},
     "tensorflow": set(),
 }
 WITHOUT_JAX = (
     *("bootstrap", "calibration", "charts", "config", "files", "groups", "logits"),
-    *("metrics", "report", "stack"),
+    *("metrics", "report", "stack", "stacker_file"),
 )
 MODULES = sorted((ROOT / "jser").rglob("*.py"))
 
