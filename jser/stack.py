@@ -93,14 +93,24 @@ class Stacker:
     made_by: tuple[str, ...]  # Digests of the runs whose logits it learned from ...
     learned_from: str  # ... and of these logits and labels.
 
+    @property
+    def importance(self) -> np.ndarray | None:
+        """How much it leans on each member and class, [M, C], of 1 in all.
+
+        A forest's by decrease of impurity, a mixture's by weight; None for other kinds.
+        """
+        parts = [part.importance(len(self.labels)) for part in self.parts]
+        found = [x for x in parts if x is not None]
+        return np.mean(found, axis=0) if found else None
+
 
 def fit(kind: str, known: Joined, seed: int) -> Stacker:
     """Fits a stacker.
 
     The rows are divided into five folds, speaker-disjoint and alike in classes; each
-    part is fitted without one of them, and scored on it. Classes are balanced: for "oof"
-    each part draws as many rows of each as the rarest has (50 where it has fewer: what
-    is then uneven is evened by weights), all others weight them.
+    part is fitted without one of them, and scored on it. Classes are balanced: a part
+    of "oof" draws as many rows of each as the rarest has (50 where it has fewer: what
+    is then uneven is evened by weights), the other kinds weight them.
 
     "paper" does as published instead: it draws as many rows of each class as the rarest
     has, divides them by a stratified five-fold split that knows no speakers, and reads

@@ -24,7 +24,7 @@ _PAPER = {
     "min_samples_split": 10,
 }
 SETTINGS: dict[str, dict[str, Any]] = {
-    "paper": _PAPER,
+    "paper": dict(_PAPER),
     "oof": _PAPER | {"class_weight": "balanced_subsample"},
     "scaled_average": {},
     "weighted_average": {},
@@ -65,6 +65,13 @@ class Part:
         p = np.zeros((len(said), said.shape[2]))
         p[:, self.model.classes_] = self.model.predict_proba(columns(log_p))
         return p
+
+    def importance(self, classes: int) -> Float[np.ndarray, "M C"] | None:
+        """Share of each member and class; None where the model does not say."""
+        if self.weight is not None:
+            return np.repeat(self.weight[:, None] / classes, classes, axis=1)
+        found = getattr(self.model, "feature_importances_", None)
+        return None if found is None else found.reshape(-1, classes)
 
 
 def fit(

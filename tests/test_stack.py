@@ -139,8 +139,9 @@ def test_held_back_labels_are_refused(rng):
         stack.fit("oof", stack.join({"a": hidden}), seed=0)
 
 
-def test_settings_of_the_paper_are_the_published_ones():
-    assert stackers._PAPER == {
+def test_settings_of_the_paper_are_the_published_ones(monkeypatch):
+    monkeypatch.undo()
+    assert stackers.SETTINGS["paper"] == {
         "n_estimators": 200,
         "max_depth": 8,
         "criterion": "gini",
@@ -298,6 +299,19 @@ def test_members_must_hold_the_same(rng):
     renamed = dataclasses.replace(other, labels=np.array(["x", "y", "z"]))
     with pytest.raises(ValueError, match="different label sets"):
         stack.join({"a": one, "b": renamed})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_importance_is_of_the_member_that_knows(rng, kind):
+    joined = stack.join({"knows": said(rng), "blind": said(rng, skill=0.0)})
+    found = stack.fit(kind, joined, seed=0).importance
+    if kind in ("logistic", "boosting"):
+        assert found is None
+        return
+    assert found.shape == (2, CLASSES)
+    assert found.sum() == pytest.approx(1)
+    if kind != "scaled_average":
+        assert found[0].sum() > 0.7
 
 
 def test_other_members_than_fitted_with_are_refused(rng):
