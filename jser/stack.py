@@ -233,12 +233,18 @@ def _folds(
     kind: str, rows: Logits, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Row numbers that a part is fitted on, and those of the rest, part by part."""
+    counts = np.unique(rows.label, return_counts=True)[1]
     if kind == "paper":
+        if counts.min() < _FOLDS:
+            raise ValueError(
+                f"stacker 'paper' needs {_FOLDS} utterances of each class, and the"
+                f" rarest has {counts.min()}."
+            )
         folds = model_selection.StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
         return folds.split(rows.utt_id, rows.label)
     # Where nobody is named, utterances are all there is; else the unnamed are one.
     group = rows.speaker if (rows.speaker != "").any() else rows.utt_id
-    count = min(_FOLDS, len(np.unique(group)))
+    count = min(_FOLDS, len(np.unique(group)), counts.max())
     if count < 2:
         raise ValueError(
             f"the stacker learns from several speakers, and all {len(rows)} utterances"
