@@ -13,7 +13,7 @@ import jinja2
 import numpy as np
 
 import jser
-from jser import charts, files, metrics
+from jser import bootstrap, charts, files, metrics
 from jser.corpora import table as tables
 from jser.corpora.table import Table
 from jser.logits import Logits
@@ -82,14 +82,14 @@ def score_split(found: Logits) -> dict[str, Any]:
     speakers = set(found.speaker.tolist())
     by_speaker = None
     if "" not in speakers and len(speakers) >= _FEWEST_SPEAKERS:
-        by_speaker = metrics.bootstrap(
+        by_speaker = bootstrap.interval(
             found.label, predicted, classes, cluster=found.speaker
         )
     return {
         "utterances": len(found),
         "speakers": len(speakers - {""}),
         **metrics.scores(found.label, predicted, classes),
-        "interval": metrics.bootstrap(found.label, predicted, classes),
+        "interval": bootstrap.interval(found.label, predicted, classes),
         "interval_by_speaker": by_speaker,
         "recall": dict(zip(names, _plain(metrics.recall(counts)), strict=True)),
         "precision": dict(zip(names, _plain(metrics.precision(counts)), strict=True)),

@@ -12,20 +12,24 @@ FLOORS = (
     {"emotions", "files", "shapes"},
     {"config", "recipes", "roots", "draws", "console"},
     {"augment", "corpora", "data", "extract"},
-    {"charts", "logits", "losses", "metrics", "models"},
-    {"checkpoints", "compilation", "record", "train_step", "writer"},
+    {"bootstrap", "calibration", "charts", "groups"}
+    | {"logits", "losses", "metrics", "models"},
+    {"checkpoints", "compilation", "record", "stackers", "train_step", "writer"},
     {"report", "stack", "train"},
-    {"predict", "together"},
+    {"predict", "stacker_file", "together"},
     {"convert", "ensemble"},
 )
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS_OF = {
     "torch": {"extract"},
     "transformers": {"extract"},
-    "sklearn": {"stack"},
+    "sklearn": {"stack", "stacker_file", "stackers"},
     "tensorflow": set(),
 }
-WITHOUT_JAX = {"stack", "report", "charts", "logits", "metrics", "files", "config"}
+WITHOUT_JAX = (
+    *("bootstrap", "calibration", "charts", "config", "files", "groups", "logits"),
+    *("metrics", "report", "stack", "stacker_file"),
+)
 MODULES = sorted((ROOT / "jser").rglob("*.py"))
 
 

@@ -21,6 +21,7 @@ def said(rng, split: str, count: int, speakers: int) -> Logits:
         fold=np.full(count, -1),
         speaker=np.array([f"{split}-s{k % speakers}" for k in range(count)]),
         in_sample=np.zeros(count, bool),
+        speaker_seen=np.zeros(count, bool),
         labels=np.array(LABELS),
         made_by=np.array(["x@1"]),
     )
