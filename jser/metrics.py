@@ -1,4 +1,4 @@
-"""Scores and their intervals, on the host. All of them follow from confusion counts."""
+"""Scores, on the host. All of them follow from confusion counts."""
 
 from collections.abc import Callable
 
@@ -22,9 +22,8 @@ def confusion(
 
 def macro_f1(counts: Float[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n"]:
     """Mean F1 over the classes that occur as truth or prediction, as scikit-learn's."""
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    both = counts.sum(-1) + counts.sum(-2)
-    return _mean_where(2 * hits / np.maximum(both, 1), both > 0)
+    each = f1(counts)
+    return _mean_where(np.nan_to_num(each), ~np.isnan(each))
 
 
 def uar(counts: Float[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n"]:
@@ -50,6 +49,13 @@ def precision(counts: Float[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n C"]:
     return recall(np.swapaxes(counts, -1, -2))
 
 
+def f1(counts: Float[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n C"]:
+    """F1 of each class; NaN where it occurs neither as truth nor as prediction."""
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    both = counts.sum(-1) + counts.sum(-2)
+    return np.where(both > 0, 2 * hits / np.maximum(both, 1), np.nan)
+
+
 SCORES: dict[str, Callable] = {
     "macro_f1": macro_f1,
     "uar": uar,
@@ -63,54 +69,6 @@ def scores(
     """All of `SCORES` of one system."""
     counts = confusion(label, predicted, classes)
     return {name: float(score(counts)) for name, score in SCORES.items()}
-
-
-def bootstrap(
-    label: Int[np.ndarray, " N"],
-    predicted: Int[np.ndarray, " N"],
-    classes: int,
-    *,
-    cluster: np.ndarray | None = None,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals of all `SCORES`.
-
-    Args:
-      label: True classes.
-      predicted: Predicted classes.
-      classes: C.
-      cluster: What is drawn as a whole, such as each utterance's speaker: utterances of
-        one voice stand or fall together, and an interval that draws them one by one is
-        too narrow. None draws utterances.
-      resamples: Number of draws with replacement.
-      seed: Of the draws.
-
-    Returns:
-      Lower and upper bound by score.
-    """
-    rng = np.random.default_rng(seed)
-    if cluster is None:
-        # Drawing N utterances with replacement is drawing N confusion cells.
-        counts = confusion(label, predicted, classes)
-        share = counts.ravel() / counts.sum()
-        drawn = rng.multinomial(counts.sum(), share, size=resamples)
-    else:
-        names, member = np.unique(np.asarray(cluster), return_inverse=True)
-        per_cluster = np.stack(
-            [
-                confusion(label[member == i], predicted[member == i], classes).ravel()
-                for i in range(len(names))
-            ]
-        )
-        even = np.full(len(names), 1 / len(names))
-        drawn = rng.multinomial(len(names), even, size=resamples) @ per_cluster
-    drawn = drawn.reshape(resamples, classes, classes)
-    interval = {}
-    for name, score in SCORES.items():
-        low, high = np.percentile(score(drawn), (2.5, 97.5))
-        interval[name] = (float(low), float(high))
-    return interval
 
 
 def _mean_where(values: np.ndarray, there: np.ndarray) -> np.ndarray:

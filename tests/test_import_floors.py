@@ -12,10 +12,11 @@ FLOORS = (
     {"emotions", "files", "shapes"},
     {"config", "recipes", "roots", "draws", "console"},
     {"augment", "corpora", "data", "extract"},
-    {"charts", "logits", "losses", "metrics", "models"},
+    {"bootstrap", "calibration", "charts", "groups", "logits", "losses"}
+    | {"markdown", "metrics", "models", "priors", "published", "submission"},
     {"checkpoints", "compilation", "record", "train_step", "writer"},
-    {"report", "stack", "train"},
-    {"predict"},
+    {"report", "results", "stack", "train"},
+    {"evaluate", "predict"},
     {"convert", "ensemble"},
 )
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
@@ -25,7 +26,10 @@ ROOMS_OF = {
     "sklearn": {"stack"},
     "tensorflow": set(),
 }
-WITHOUT_JAX = {"stack", "report", "charts", "logits", "metrics", "files", "config"}
+WITHOUT_JAX = (
+    *("bootstrap", "calibration", "charts", "config", "files", "groups", "logits"),
+    *("metrics", "report", "results", "stack", "submission"),
+)
 MODULES = sorted((ROOT / "jser").rglob("*.py"))
 
 
