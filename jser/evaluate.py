@@ -1,14 +1,13 @@
-"""Finds what is to be scored: a run, seeds of one config, two systems to compare."""
+"""Finds what is to be scored, and what a reader must know of it. docs/evaluate.md."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import dataclasses
 import json
 import pathlib
-from typing import Any
 
 from jser import config as cfg
 from jser import logits as logits_files
-from jser import markdown, priors, record, results, writer
+from jser import priors, record, results, writer
 from jser.corpora import table as tables
 from jser.corpora.table import Table
 from jser.data import features
@@ -84,52 +83,6 @@ def with_uniform(inputs: results.Inputs, folder: pathlib.Path) -> results.Inputs
     others = {s: x for s, x in inputs.systems.items() if s != meant}
     systems = {**others, f"{meant}, uniform prior": adjusted, meant: by_split}
     return dataclasses.replace(inputs, systems=systems)
-
-
-def compare(a: pathlib.Path, b: pathlib.Path, split: str) -> dict[str, Any]:
-    """How much better b is than a, as `results.compare`, with the names of both.
-
-    Args:
-      a: Logits (.npz), or a folder that holds those of the split: a run's, or one below
-        an ensemble's `logits/`.
-      b: The same.
-      split: Looked up in folders.
-
-    Raises:
-      FileNotFoundError: if there are no such logits.
-      ValueError: if the two do not hold the same labelled utterances, or one was
-        trained on some of them.
-    """
-    said = {}
-    for place in (a, b):
-        path = _logits_path(place, split)
-        said[str(path)] = found = logits_files.load(path)
-        if found.in_sample.any():
-            raise ValueError(f"{path}: its run was trained on some of the utterances.")
-    if len(said) < 2:
-        raise ValueError(f"--compare: {a} and {b} are the same logits.")
-    (of_a, of_b), found = said, results.compare(*said.values())
-    return {"a": of_a, "b": of_b, **found}
-
-
-def _logits_path(place: pathlib.Path, split: str) -> pathlib.Path:
-    if place.suffix == ".npz":
-        return place
-    inside = place / f"{split}.npz"
-    return inside if inside.exists() else place / "logits" / f"{split}.npz"
-
-
-def describe(found: Mapping[str, Any]) -> str:
-    """A comparison in words."""
-    lines = [
-        f"a {found['a']}",
-        f"b {found['b']}",
-        f"b over a on {found['utterances']} utterances, drawn by {found['drawn']}:",
-    ]
-    for score, of in found["scores"].items():
-        figures = f"a {of['a']:.3f}, b {of['b']:.3f}, {markdown.difference(of)}"
-        lines.append(f"{score}: {figures}")
-    return "\n".join(lines)
 
 
 def seeds_of(members: Sequence[cfg.Experiment]) -> dict[str, list[str]]:

@@ -11,12 +11,21 @@ from typing import Any
 import numpy as np
 
 import jser
-from jser import bootstrap, calibration, files, groups, markdown, metrics, priors, stack
+from jser import (
+    bootstrap,
+    calibration,
+    comparison,
+    files,
+    groups,
+    markdown,
+    metrics,
+    priors,
+    stack,
+)
 from jser.corpora import table as tables
 from jser.corpora.table import Table
 from jser.logits import Logits
 
-FEWEST_SPEAKERS = 5  # A bootstrap over fewer says nothing.
 FEWEST_OF_SPEAKER = 10  # Utterances, for a speaker's accuracy to be counted.
 BINS = 15  # Of the reliability diagram.
 _GROUP_RESAMPLES = 2_000  # Enough for a group, of which there are many.
@@ -112,7 +121,7 @@ def score_split(
     def by_class(values: np.ndarray) -> dict[str, float | None]:
         return dict(zip(names, _plain(values), strict=True))
 
-    speakers = cluster(found)
+    speakers = comparison.cluster(found)
     subsets = bootstrap.balanced_subsets(found.label, predicted, classes)
     return {
         "utterances": len(found),
@@ -140,35 +149,6 @@ def score_split(
     }
 
 
-def cluster(found: Logits) -> np.ndarray | None:
-    """The speakers to draw by, or None where there are too few or some not known."""
-    speakers = set(found.speaker.tolist())
-    known = "" not in speakers and len(speakers) >= FEWEST_SPEAKERS
-    return found.speaker if known else None
-
-
-def compare(a: Logits, b: Logits) -> dict[str, Any]:
-    """How much better `b` is than `a` on the same utterances, and whether by chance.
-
-    Raises:
-      ValueError: if they do not hold the same utterances, or labels are held back.
-    """
-    joined = stack.join({"a": a, "b": b})
-    said_a, said_b = joined.log_p.argmax(axis=2).T
-    label, classes = joined.first.label, len(joined.first.labels)
-    speakers = cluster(joined.first)
-    found = bootstrap.compare(label, said_a, said_b, classes, cluster=speakers)
-    of_a, of_b = (metrics.scores(label, x, classes) for x in (said_a, said_b))
-    return {
-        "utterances": len(label),
-        "drawn": "utterances" if speakers is None else "speakers",
-        "scores": {
-            s: {"a": of_a[s], "b": of_b[s], **dataclasses.asdict(found[s])}
-            for s in metrics.SCORES
-        },
-    }
-
-
 def _comparisons(
     members: Sequence[str],
     scored: Mapping[str, Mapping[str, Logits]],
@@ -187,7 +167,7 @@ def _comparisons(
         rivals += [s for s in here if s not in members]
         found += [
             {"split": split, "system": meant, "rival": rival}
-            | compare(here[rival], scored[meant][split])
+            | comparison.of(here[rival], scored[meant][split])
             for rival in rivals
         ]
     return found
@@ -302,7 +282,7 @@ def _by(group: np.ndarray, found: Logits, predicted: np.ndarray) -> dict[str, An
             mine.label,
             predicted[group == name],
             classes,
-            cluster=cluster(mine),
+            cluster=comparison.cluster(mine),
             resamples=_GROUP_RESAMPLES,
         )
         scored[name] = {**g, "interval": interval}

@@ -24,19 +24,25 @@ _OUT = flags.DEFINE_string("out", None, "With --compare: a file for the numbers.
 
 
 def main() -> None:
-    from jser import evaluate, files, results
-
-    if not _COMPARE.value:
-        inputs, folder = subject_flags.subject()
-        results.write(inputs, folder)
-        print((folder / "results.md").read_text(encoding="utf-8"))
-        print(folder / "results.json")
+    if _COMPARE.present:
+        compare()
         return
+    inputs, folder = subject_flags.subject()
+    from jser import results
+
+    results.write(inputs, folder)
+    print((folder / "results.md").read_text(encoding="utf-8"))
+    print(folder / "results.json")
+
+
+def compare() -> None:
     if len(_COMPARE.value) != 2:
-        raise ValueError(f"--compare: {_COMPARE.value} must be two, as A,B.")
+        raise ValueError(f"--compare: {','.join(_COMPARE.value)} must be two, as A,B.")
+    from jser import comparison, files
+
     a, b = map(pathlib.Path, _COMPARE.value)
-    found = evaluate.compare(a, b, _SPLIT.value)
-    print(evaluate.describe(found))
+    found = comparison.of_files(a, b, _SPLIT.value)
+    print(comparison.describe(found))
     if _OUT.value:
         files.write_json(_OUT.value, found)
 

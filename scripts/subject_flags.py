@@ -18,18 +18,18 @@ _PRIOR = flags.DEFINE_enum(
 
 def subject():
     """What is to be scored, and the folder it is written to."""
+    if not (_CONFIG.value or _WORKDIR.value):
+        raise ValueError("give --config or --workdir.")
     from jser import ensemble, evaluate, recipes
 
     roots = shared_flags.roots()
     if _WORKDIR.value:
         folder = pathlib.Path(_WORKDIR.value)
         inputs = evaluate.of_run(folder, roots)
-    elif _CONFIG.value:
+    else:
         config = recipes.over_seeds(_CONFIG.value, _SEEDS.value).check()
         folder = roots.runs / config.name
         inputs = ensemble.to_evaluate(config, roots)
-    else:
-        raise ValueError("give --config or --workdir.")
     if _PRIOR.value:
         inputs = evaluate.with_uniform(inputs, folder)
     return inputs, folder

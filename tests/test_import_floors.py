@@ -15,7 +15,7 @@ FLOORS = (
     {"bootstrap", "calibration", "charts", "groups", "logits", "losses"}
     | {"markdown", "metrics", "models", "priors", "published", "submission"},
     {"checkpoints", "compilation", "record", "train_step", "writer"},
-    {"report", "results", "stack", "train"},
+    {"comparison", "report", "results", "stack", "train"},
     {"evaluate", "predict"},
     {"convert", "ensemble"},
 )
@@ -28,7 +28,7 @@ ROOMS_OF = {
 }
 WITHOUT_JAX = (
     *("bootstrap", "calibration", "charts", "config", "files", "groups", "logits"),
-    *("metrics", "report", "results", "stack", "submission"),
+    *("metrics", "report", "stack", "submission"),
 )
 MODULES = sorted((ROOT / "jser").rglob("*.py"))
 

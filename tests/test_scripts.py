@@ -9,7 +9,9 @@ import pytest
 from tests import small
 
 ROOT = pathlib.Path(__file__).parents[1]
-SCRIPTS = sorted(p for p in (ROOT / "scripts").glob("*.py") if p.stem != "shared_flags")
+SCRIPTS = sorted(
+    p for p in (ROOT / "scripts").glob("*.py") if not p.stem.endswith("_flags")
+)
 
 
 def run(script: str, *arguments: str, cwd=ROOT) -> subprocess.CompletedProcess:
