@@ -241,7 +241,8 @@ def _number(value: float) -> str:
 
 def _ticks(low: float, high: float) -> list[float]:
     """About five round numbers from at or below `low` to at or above `high`."""
-    span = (high - low) or abs(high) or 1.0
+    most = max(abs(low), abs(high))
+    span = high - low if high - low > 1e-6 * most else most or 1.0
     step = 10 ** math.floor(math.log10(span / 4))
     step *= next((m for m in (1, 2, 5) if span / (step * m) <= 5), 10)
     first, last = math.floor(low / step), math.ceil(high / step)
