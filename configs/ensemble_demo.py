@@ -1,4 +1,4 @@
-"""Three members on the synthetic demo corpus, and a forest over their logits.
+"""Three members on the synthetic demo corpus, and a stacker over their logits.
 
   python scripts/run.py --config configs/ensemble_demo.py --jobs 2
 

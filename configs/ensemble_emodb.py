@@ -1,9 +1,9 @@
-"""Two members and a forest on EMO-DB, leave-one-speaker-out, nothing pretrained.
+"""Two members and a stacker on EMO-DB, leave-one-speaker-out, nothing pretrained.
 
   python scripts/prepare.py --corpus emodb --source DIR --out data/emodb --split loso
   python scripts/run.py --config configs/ensemble_emodb.py --jobs 2
 
-For the forest each member is trained without every pair of speakers too: 110 trainings.
+For the stacker each member is trained without every pair of speakers too: 110 runs.
 """
 
 from jser import config as cfg

@@ -1,10 +1,11 @@
-"""The paper's twelve members, in the order of its stacker's columns, and a forest.
+"""The paper's twelve members, in the order of its stacker's columns, and a stacker.
 
   python scripts/run.py --config configs/ensemble_paper.py
 
 Published: BS-F1 0.430 on dev, macro-F1 0.409 and accuracy 0.413 on the challenge's test
-set. Its forest had learned from logits of its members' own training utterances; ours
-learns from out-of-fold logits, for which each member is trained once more per fold.
+set. Its forests had learned from logits of its members' own training utterances, as
+`--config.stacker=paper` does; ours learn from out-of-fold logits, for which each member
+is trained once more per fold.
 """
 
 from jser import config as cfg

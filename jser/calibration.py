@@ -94,7 +94,7 @@ def fit_temperature(
 
 
 def apply_temperature(
-    logits: Float[np.ndarray, "*n C"], temperature: float
+    logits: Float[np.ndarray, "*n C"], temperature: float | np.ndarray
 ) -> Float[np.ndarray, "*n C"]:
     """Scaled logits: another confidence, the same predictions."""
     return logits / temperature

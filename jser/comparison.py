@@ -32,7 +32,7 @@ def of(a: Logits, b: Logits) -> dict[str, Any]:
       ValueError: if they do not hold the same utterances, or labels are held back.
     """
     joined = stack.join({"a": a, "b": b})
-    said_a, said_b = joined.log_p.argmax(axis=2).T
+    said_a, said_b = joined.logits.argmax(axis=2).T
     label, classes = joined.first.label, len(joined.first.labels)
     speakers = cluster(joined.first)
     found = bootstrap.compare(label, said_a, said_b, classes, cluster=speakers)

@@ -13,6 +13,11 @@ SAMPLERS = ("shuffle", "neutral_drawn", "neutral_halves", "class_drawn")
 MODELS = ("fusion", "pooling")
 LOSSES = ("cross_entropy", "focal", "kl")
 SCHEDULES = ("epoch", "step")
+# How members are combined. The last four learn from out-of-fold logits, as "oof" does.
+STACKERS = (
+    *("oof", "paper", "average"),
+    *("scaled_average", "weighted_average", "logistic", "boosting"),
+)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -170,12 +175,12 @@ class Ensemble:
 
     name: str
     members: tuple[Experiment, ...]
-    combine: str = "forest"  # Or "average": the mean of the members' probabilities.
+    stacker: str = "oof"  # Forests over out-of-fold logits; docs/stack.md has the rest.
     seed: int = 42
 
     def check(self) -> "Ensemble":
         """Returns itself if it makes sense; raises ValueError naming the field."""
-        _one_of("combine", self.combine, ("forest", "average"))
+        _one_of("stacker", self.stacker, STACKERS)
         names = [m.name for m in self.members]
         _need("members", names, len(names) >= 1, "at least one")
         _need("members", names, len(set(names)) == len(names), "distinct names")

@@ -16,9 +16,10 @@ from typing import Any
 
 from absl import logging
 import numpy as np
+from scipy import special
 
 from jser import config as cfg
-from jser import evaluate, files, recipes, report, results, stack, writer
+from jser import evaluate, files, recipes, report, results, stack, stacker_file, writer
 from jser import logits as logits_files
 from jser.corpora import table as tables
 from jser.corpora.table import Table
@@ -54,17 +55,19 @@ def run(ensemble: cfg.Ensemble, roots: Roots, *, jobs: int = 1) -> pathlib.Path:
 def plan(ensemble: cfg.Ensemble, table: Table) -> list[Run]:
     """The trainings an ensemble needs.
 
-    With train, dev and test: each member once on all of train, and, for the forest,
-    once for each fold of train, which it leaves out. In cross-validation: each member
-    once without each fold, and, for the forest, once without each pair of folds; one
-    pair serves the forests of both its folds.
+    With train, dev and test: each member once on all of train, and, for a stacker that
+    learns from out-of-fold logits, once for each fold of train, which it leaves out. In
+    cross-validation: each member once without each fold, and, for such a stacker, once
+    without each pair of folds; one pair serves the stackers of both its folds.
+
+    The stacker "paper" trains nothing more; members speak of their training rows too.
 
     Raises:
       ValueError: if the table has too few folds.
     """
     train = ensemble.members[0].data.train_split
     folds = _folds(ensemble, table)
-    stacked = ensemble.combine == "forest"
+    stacked = ensemble.stacker not in ("average", "paper")
     holdouts: list[tuple[int, ...]] = []
     if train == tables.CROSS_VALIDATED:
         holdouts += [(k,) for k in folds]
@@ -79,8 +82,9 @@ def plan(ensemble: cfg.Ensemble, table: Table) -> list[Run]:
             " to hold some out. Make more with scripts/prepare.py --folds."
         )
     others = tuple(sorted({u.split for u in table.utterances} - {train}))
+    own = (train,) if ensemble.stacker == "paper" else ()
     return [
-        Run(_holding_out(member, h), (HELDOUT,) if h else others)
+        Run(_holding_out(member, h), ((HELDOUT,) if h else others) + own)
         for h in holdouts
         for member in ensemble.members
     ]
@@ -143,20 +147,13 @@ def combine(ensemble: cfg.Ensemble, roots: Roots) -> None:
             for split in splits
         }
     }
-    if ensemble.combine == "forest":
-        said["forest"], forests, made_by = _stack(ensemble, roots, table, members)
-        stack.save(
-            folder,
-            forests,
-            members=list(members),
-            labels=table.labels,
-            made_by=made_by,
-            seed=ensemble.seed,
-        )
+    if ensemble.stacker != "average":
+        said[ensemble.stacker], fitted = _stack(ensemble, roots, table, members)
+        stacker_file.save(folder, fitted)
     for system, by_split in said.items():
         for split, found in by_split.items():
             found.save(folder / "logits" / system / f"{split}.npz")
-    for split, found in said[ensemble.combine].items():
+    for split, found in said[ensemble.stacker].items():
         _write_predictions(found, folder / "predictions" / f"{split}.csv")
 
 
@@ -193,8 +190,7 @@ def to_evaluate(ensemble: cfg.Ensemble, roots: Roots) -> results.Inputs:
     table, folder = _table(ensemble, roots), roots.runs / ensemble.name
     members = member_logits(ensemble, roots, table)
     systems: dict[str, dict[str, Logits]] = dict(members)
-    kinds = ("average", "forest") if ensemble.combine == "forest" else ("average",)
-    for kind in kinds:
+    for kind in dict.fromkeys(("average", ensemble.stacker)):
         systems[kind] = {
             split: logits_files.load(folder / "logits" / kind / f"{split}.npz")
             for split in next(iter(members.values()))
@@ -207,6 +203,12 @@ def to_evaluate(ensemble: cfg.Ensemble, roots: Roots) -> results.Inputs:
         )
         for m in ensemble.members
     }
+    notes = evaluate.notes(ensemble.members, roots, table)
+    if ensemble.stacker == "paper":
+        notes.append(
+            "The stacker learned, as published, from what its members say of their own"
+            " training utterances."
+        )
     return results.Inputs(
         name=ensemble.name,
         table=table,
@@ -215,22 +217,26 @@ def to_evaluate(ensemble: cfg.Ensemble, roots: Roots) -> results.Inputs:
         curves=curves,
         commands=_commands(ensemble, table),
         seeds=evaluate.seeds_of(ensemble.members),
-        stacker=_stacker(ensemble, folder, table),
+        stacker=_stacker(ensemble, folder),
         failures=evaluate.failures(ensemble.members, roots),
-        notes=evaluate.notes(ensemble.members, roots, table),
+        notes=notes,
     )
 
 
-def _stacker(
-    ensemble: cfg.Ensemble, folder: pathlib.Path, table: Table
-) -> dict[str, Any] | None:
-    """What stack.json says, and how much the forests lean on each column."""
-    if ensemble.combine != "forest":
+def _stacker(ensemble: cfg.Ensemble, folder: pathlib.Path) -> dict[str, Any] | None:
+    """What stack.json says, and how much the stackers lean on members and classes."""
+    if ensemble.stacker == "average":
         return None
-    forests = stack.load(folder).values()
-    shape = len(ensemble.members), len(table.labels)
-    weight = np.mean([f.feature_importances_ for f in forests], axis=0).reshape(shape)
-    return {**files.read_json(folder / "stack.json"), "importance": weight.tolist()}
+    record = files.read_json(folder / "stack.json")
+    if record.get("stacker") != ensemble.stacker:
+        raise ValueError(
+            f"{folder}/stack.json: of another stacker than {ensemble.stacker!r}, which"
+            " the config names. Run scripts/stack.py."
+        )
+    leans = [s.importance for s in stacker_file.load(folder).values()]
+    known = [x for x in leans if x is not None]
+    importance = np.mean(known, axis=0).tolist() if known else None
+    return {**record, "importance": importance}
 
 
 def _stack(
@@ -238,36 +244,61 @@ def _stack(
     roots: Roots,
     table: Table,
     members: Mapping[str, Mapping[str, Logits]],
-) -> tuple[dict[str, Logits], dict[int, stack.Forest], list[str]]:
-    """What the forest says by split, the forests by fold, whose logits they know."""
-    folds = _folds(ensemble, table)
+) -> tuple[dict[str, Logits], dict[int, stack.Stacker]]:
+    """What the stacker says by split, and the stackers by fold."""
+    kind, seed = ensemble.stacker, ensemble.seed
     if ensemble.members[0].data.train_split == tables.CROSS_VALIDATED:
-        inner = {
-            m.name: {p: _read(m, p, roots) for p in itertools.combinations(folds, 2)}
-            for m in ensemble.members
+        spoken = _outer(ensemble, roots, table)
+        outer = {
+            k: stack.join({m: x[k] for m, x in spoken.items()})
+            for k in _folds(ensemble, table)
         }
-        outer = _outer(ensemble, roots, table)
-        said, forests = stack.cross_validate(outer, inner, seed=ensemble.seed)
-        known = [x for pairs in inner.values() for x in pairs.values()]
-        return (
-            {tables.CROSS_VALIDATED: said},
-            forests,
-            [str(m) for x in known for m in x.made_by],
+        known = _known_in_cross_validation(ensemble, roots, table)
+        said, fitted = stack.cross_validate(kind, outer, known, seed)
+        return {tables.CROSS_VALIDATED: said}, fitted
+    fitted = stack.fit(kind, _known(ensemble, roots, table), seed)
+    said = {
+        split: stack.apply(
+            fitted, stack.join({m: x[split] for m, x in members.items()})
         )
-    out_of_fold = stack.join(
+        for split in next(iter(members.values()))
+    }
+    return said, {-1: fitted}
+
+
+def _known(ensemble: cfg.Ensemble, roots: Roots, table: Table) -> stack.Joined:
+    """What the stacker learns from: the train split, as "paper" in sample."""
+    train, folds = ensemble.members[0].data.train_split, _folds(ensemble, table)
+    if ensemble.stacker == "paper":
+        return stack.join(
+            {m.name: _read(m, (), roots, train) for m in ensemble.members}
+        )
+    return stack.join(
         {
             m.name: logits_files.concatenate([_read(m, (k,), roots) for k in folds])
             for m in ensemble.members
         }
     )
-    forest = stack.fit(out_of_fold, seed=ensemble.seed)
-    said = {
-        split: stack.apply(
-            forest, stack.join({m: x[split] for m, x in members.items()})
-        )
-        for split in next(iter(members.values()))
+
+
+def _known_in_cross_validation(
+    ensemble: cfg.Ensemble, roots: Roots, table: Table
+) -> dict[int, stack.Joined]:
+    """By fold, what its stacker learns from: all other folds, as "paper" in sample."""
+    folds, known = _folds(ensemble, table), {}
+    if ensemble.stacker == "paper":
+        for k in folds:
+            said = {
+                m.name: _read(m, (k,), roots, tables.CROSS_VALIDATED)
+                for m in ensemble.members
+            }
+            known[k] = stack.join({m: x.take(x.fold != k) for m, x in said.items()})
+        return known
+    inner = {
+        m.name: {p: _read(m, p, roots) for p in itertools.combinations(folds, 2)}
+        for m in ensemble.members
     }
-    return said, {-1: forest}, out_of_fold.made_by
+    return {k: stack.known_without(k, inner) for k in folds}
 
 
 def _outer(
@@ -312,7 +343,10 @@ def _write_predictions(found: Logits, path: pathlib.Path) -> None:
     names = [str(name) for name in found.labels]
     table.writerow(["utt_id", "label", "predicted", *(f"p_{n}" for n in names)])
     for utt_id, label, log_p in zip(
-        found.utt_id, found.label, stack.log_softmax(found.logits), strict=True
+        found.utt_id,
+        found.label,
+        special.log_softmax(found.logits, axis=1),
+        strict=True,
     ):
         true = names[label] if label >= 0 else ""
         p = [f"{x:.4f}" for x in np.exp(log_p)]

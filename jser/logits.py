@@ -21,6 +21,7 @@ class Logits:
     fold: np.ndarray  # Int, N; the utterance's fold in the table, -1 for none.
     speaker: np.ndarray  # Str, N.
     in_sample: np.ndarray  # Bool, N; whether the member was trained on the utterance.
+    speaker_seen: np.ndarray  # Bool, N; whether it was trained on the (named) speaker.
     labels: np.ndarray  # Str, C; the label set.
     made_by: np.ndarray  # Str, any number; digests of the runs behind the rows.
 
@@ -40,7 +41,9 @@ class Logits:
         files.write_atomically(path, out.getvalue())
 
 
-_PER_ROW = ("utt_id", "logits", "label", "fold", "speaker", "in_sample")
+_PER_ROW = (
+    *("utt_id", "logits", "label", "fold", "speaker", "in_sample", "speaker_seen"),
+)
 _FIELDS = tuple(f.name for f in dataclasses.fields(Logits))
 
 

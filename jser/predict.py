@@ -46,6 +46,7 @@ def predict(
     rows = corpus.split(split)
     model = train_step.make_model(experiment, len(corpus.table.labels))
     trained_on = {u.utt_id for u in corpus.train().utterances}
+    heard = {u.speaker for u in corpus.train().utterances if u.speaker}
     found = Logits(
         utt_id=np.array([u.utt_id for u in rows.utterances]),
         logits=train.logits_of(
@@ -55,6 +56,7 @@ def predict(
         fold=np.array([-1 if u.fold is None else u.fold for u in rows.utterances]),
         speaker=np.array([u.speaker for u in rows.utterances]),
         in_sample=np.array([u.utt_id in trained_on for u in rows.utterances]),
+        speaker_seen=np.array([u.speaker in heard for u in rows.utterances]),
         labels=np.array(corpus.table.labels),
         made_by=np.array([made_by]),
     )

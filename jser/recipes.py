@@ -137,7 +137,7 @@ def over_seeds(
     return cfg.Ensemble(
         name=f"{config.name}_seeds",
         members=seeds(config, [int(k) for k in numbers]),
-        combine="average",
+        stacker="average",
     )
 
 

@@ -9,6 +9,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 import jser
 from jser import (
@@ -20,7 +21,6 @@ from jser import (
     markdown,
     metrics,
     priors,
-    stack,
 )
 from jser.corpora import table as tables
 from jser.corpora.table import Table
@@ -222,7 +222,7 @@ def _calibration(split: str, by_split: Mapping[str, Logits]) -> dict[str, Any]:
     The temperature is fitted apart from what it is applied to; see `priors.apart`.
     """
     found = by_split[split]
-    p = np.exp(stack.log_softmax(found.logits))
+    p = special.softmax(found.logits, axis=1)
     bins = calibration.reliability(p, found.label, BINS)
     scaled, temperatures = None, []
 
@@ -235,9 +235,7 @@ def _calibration(split: str, by_split: Mapping[str, Logits]) -> dict[str, Any]:
         scaled = {
             "fitted_on": place,
             "temperature": float(np.mean(temperatures)),
-            "ece": calibration.ece(
-                np.exp(stack.log_softmax(logits)), found.label, BINS
-            ),
+            "ece": calibration.ece(special.softmax(logits, axis=1), found.label, BINS),
         }
     return {
         "ece": calibration.ece(p, found.label, BINS),

@@ -1,55 +1,45 @@
-"""Combines the members' logits: their average, and a balanced random forest.
+"""Combines the members' logits into one system. No JAX here. docs/stack.md.
 
-The forest learns from out-of-fold logits alone: what a member says of an utterance it
-was trained on is surer than what it will say of a new one. No JAX here. docs/stack.md.
+A stacker learns from out-of-fold logits: what a member says of an utterance it was
+trained on, or of a speaker it was, is surer than what it will say of a new one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 import dataclasses
-import io
-import pathlib
 
 import numpy as np
-import sklearn
-from sklearn import ensemble
-import skops.io
+from scipy import special
+from sklearn import model_selection
 
-import jser
-from jser import files
+from jser import files, metrics, stackers
 from jser import logits as logits_files
 from jser.logits import Logits
 
-# The paper's forest, but balanced by class weights in place of throwing rows away.
-_FOREST = {
-    "n_estimators": 500,
-    "max_depth": 8,
-    "min_samples_split": 10,
-    "min_samples_leaf": 10,
-    "class_weight": "balanced_subsample",
-    "n_jobs": -1,
-}
-Forest = ensemble.RandomForestClassifier
+_FOLDS = 5
+_FEWEST = 50  # Rows of a class that "oof" draws, where the rarest has fewer.
 
 
 @dataclasses.dataclass(frozen=True)
 class Joined:
     """The logits of all members on the same utterances."""
 
-    first: Logits  # Ids, labels and folds; `in_sample` if any member saw the row.
-    log_p: np.ndarray  # Float, N M C; each member's log-probabilities.
+    first: Logits  # Ids, labels, folds; `in_sample`, `speaker_seen` by any member.
+    members: tuple[str, ...]
+    logits: np.ndarray  # Float64, N M C; as the members gave them.
     made_by: list[str]
 
     @property
-    def columns(self) -> np.ndarray:
-        """What the forest reads, [N, M C]; member after member."""
-        return self.log_p.reshape(len(self.log_p), -1)
+    def log_p(self) -> np.ndarray:
+        """Each member's log-probabilities, [N, M, C].
+
+        Logits are defined only up to a constant per utterance, which a forest would
+        take for a signal.
+        """
+        return special.log_softmax(self.logits, axis=-1)
 
 
 def join(members: Mapping[str, Logits]) -> Joined:
     """Aligns the members by utt_id.
-
-    Logits are turned into log-probabilities: they are defined only up to a constant per
-    utterance, which a forest would take for a signal.
 
     Raises:
       ValueError: if the members do not hold the same utterances, labels or label sets,
@@ -73,156 +63,223 @@ def join(members: Mapping[str, Logits]) -> Joined:
                     f" {str(first.utt_id[differs][0])!r}. Train both on one table."
                 )
     everyone = list(ordered.values())
-    seen = np.any([x.in_sample for x in everyone], axis=0)
+    seen = {
+        column: np.any([getattr(x, column) for x in everyone], axis=0)
+        for column in ("in_sample", "speaker_seen")
+    }
     return Joined(
-        first=dataclasses.replace(first, in_sample=seen),
-        log_p=np.stack([log_softmax(x.logits) for x in everyone], axis=1),
+        first=dataclasses.replace(first, **seen),
+        members=tuple(ordered),
+        logits=np.stack([x.logits.astype(np.float64) for x in everyone], axis=1),
         made_by=[str(m) for x in everyone for m in x.made_by],
     )
 
 
-def fit(out_of_fold: Joined, *, seed: int) -> Forest:
-    """Fits the forest on out-of-fold logits.
-
-    Raises:
-      ValueError: if a member was trained on one of the utterances, or labels are held
-        back.
-    """
-    leaked = out_of_fold.first.utt_id[out_of_fold.first.in_sample]
-    if len(leaked):
-        raise ValueError(
-            f"{len(leaked)} utterances, e.g. {str(leaked[0])!r}, were in their member's"
-            " training: stacking needs out-of-fold logits (train with data.holdout)."
-        )
-    if (out_of_fold.first.label < 0).any():
-        raise ValueError("the stacker needs labels, and some are held back.")
-    forest = Forest(**_FOREST, random_state=seed)
-    return forest.fit(out_of_fold.columns, out_of_fold.first.label)
-
-
-def apply(forest: Forest, joined: Joined) -> Logits:
-    """What the forest says: log-probabilities of all classes, also of ones unseen."""
-    p = np.zeros((len(joined.first), len(joined.first.labels)))
-    p[:, forest.classes_] = forest.predict_proba(joined.columns)
-    return _as_logits(joined, p)
-
-
 def average(joined: Joined) -> Logits:
-    """The mean of the members' probabilities, as log-probabilities."""
+    """The mean of the members' probabilities, as log-probabilities; nothing fitted."""
     return _as_logits(joined, np.exp(joined.log_p).mean(axis=1))
 
 
-def cross_validate(
-    outer: Mapping[str, Mapping[int, Logits]],
-    inner: Mapping[str, Mapping[tuple[int, int], Logits]],
-    *,
-    seed: int,
-) -> tuple[Logits, dict[int, Forest]]:
-    """Stacks inside cross-validation, without a member having seen the fold under test.
+@dataclasses.dataclass(frozen=True)
+class Stacker:
+    """A fitted combination: the mean of its parts' probabilities."""
 
-    For fold k the forest learns from every other fold r, by the logits that members
-    trained without k *and* r gave of r; then it is applied to what the members trained
-    without k said of k.
+    kind: str
+    members: tuple[str, ...]  # In the order of the columns.
+    labels: tuple[str, ...]
+    seed: int
+    parts: tuple[stackers.Part, ...]
+    held_out: dict[str, float]  # Scores of each part on the rows it was not fitted on.
+    made_by: tuple[str, ...]  # Digests of the runs whose logits it learned from ...
+    learned_from: str  # ... and of these logits and labels.
 
-    Args:
-      outer: By member and fold k, its logits of k when trained without k.
-      inner: By member and pair (i, j), i < j, its logits of both, trained without both.
-      seed: Of the forests.
+    @property
+    def importance(self) -> np.ndarray | None:
+        """How much it leans on each member and class, [M, C], of 1 in all.
 
-    Returns:
-      Log-probabilities of all utterances, and the forest of each fold.
-    """
-    folds = sorted(next(iter(outer.values())))
-    said, forests = [], {}
-    for k in folds:
-        learned_from = {}
-        for member, pairs in inner.items():
-            others = []
-            for r in folds:
-                if r != k:
-                    both = pairs[min(k, r), max(k, r)]
-                    others.append(both.take(both.fold == r))
-            learned_from[member] = logits_files.concatenate(others)
-        forests[k] = fit(join(learned_from), seed=seed)
-        said.append(apply(forests[k], join({m: x[k] for m, x in outer.items()})))
-    return logits_files.concatenate(said), forests
+        A forest's by decrease of impurity, a mixture's by weight; None for other kinds.
+        """
+        parts = [part.importance(len(self.labels)) for part in self.parts]
+        found = [x for x in parts if x is not None]
+        return np.mean(found, axis=0) if found else None
 
 
-def save(
-    folder: pathlib.Path,
-    forests: Mapping[int, Forest],
-    *,
-    members: Sequence[str],
-    labels: Sequence[str],
-    made_by: Sequence[str],
-    seed: int,
-) -> None:
-    """Writes `stacker.skops` and `stack.json`, which says what they were made of.
+def fit(kind: str, known: Joined, seed: int) -> Stacker:
+    """Fits a stacker.
+
+    The rows are divided into five folds, speaker-disjoint and alike in classes; each
+    part is fitted without one of them, and scored on it. Classes are balanced: a part
+    of "oof" draws as many rows of each as the rarest has (50 where it has fewer: what
+    is then uneven is evened by weights), the other kinds weight them.
+
+    "paper" does as published instead: it draws as many rows of each class as the rarest
+    has, divides them by a stratified five-fold split that knows no speakers, and reads
+    logits of four decimals. It alone takes logits of rows that its members were trained
+    on, as published; its `held_out` scores are then far too good.
 
     Args:
-      folder: Of the ensemble.
-      forests: By fold; the single one of a train/dev/test protocol is -1.
-      members: Names, in the order of the forest's columns.
-      labels: The label set.
-      made_by: Digests of the runs whose logits were learned from.
-      seed: Of the forests.
+      kind: One of `stackers.SETTINGS`.
+      known: What the members say of utterances, out of fold, and the true labels.
+      seed: Of the folds and of the trees.
+
+    Raises:
+      ValueError: if a member was trained on one of the utterances, or on its speaker;
+        if labels are held back; if there are fewer than two speakers.
     """
-    out = io.BytesIO()
-    skops.io.dump({str(k): f for k, f in forests.items()}, out)
-    files.write_atomically(folder / "stacker.skops", out.getvalue())
-    files.write_json(
-        folder / "stack.json",
-        {
-            "jser": jser.__version__,
-            "scikit-learn": sklearn.__version__,
-            "members": list(members),
-            "labels": list(labels),
-            "forest": _FOREST | {"random_state": seed},
-            "made_by": sorted(set(made_by)),
-            "sha256": files.file_digest(folder / "stacker.skops"),
-        },
+    if kind not in stackers.SETTINGS:
+        raise ValueError(f"{kind!r} is not one of {', '.join(stackers.SETTINGS)}.")
+    if (known.first.label < 0).any():
+        raise ValueError("the stacker needs labels, and some are held back.")
+    if kind == "paper":
+        known = _take(known, _balanced_rows(known.first.label, seed))
+    else:
+        _refuse_leaks(known.first)
+    said, label = _read(kind, known), known.first.label
+    p, parts = np.zeros((len(label), said.shape[2])), []
+    for n, (fitted_on, rest) in enumerate(_folds(kind, known.first, seed)):
+        if kind == "oof":
+            drawn = _balanced_rows(label[fitted_on], seed + n, at_least=_FEWEST)
+            fitted_on = fitted_on[drawn]
+        part = stackers.fit(kind, said[fitted_on], label[fitted_on], seed)
+        p[rest] = part(said[rest])
+        parts.append(part)
+    return Stacker(
+        kind=kind,
+        members=known.members,
+        labels=tuple(known.first.labels.tolist()),
+        seed=seed,
+        parts=tuple(parts),
+        held_out=metrics.scores(label, p.argmax(axis=1), p.shape[1]),
+        made_by=tuple(sorted(set(known.made_by))),
+        learned_from=files.digest(
+            "\n".join(known.first.utt_id.tolist()), said.tobytes(), label.tobytes()
+        ),
     )
 
 
-def load(folder: pathlib.Path) -> dict[int, Forest]:
-    """Reads the forests that `save` wrote. Only scikit-learn's own types are trusted.
+def apply(stacker: Stacker, joined: Joined) -> Logits:
+    """What the stacker says: log-probabilities of all classes, also of ones unseen.
 
     Raises:
-      ValueError: if the file is not the one that stack.json names, or a tree in it is
-        not one.
+      ValueError: if the members or the labels are not those it was fitted with.
     """
-    path = folder / "stacker.skops"
-    if files.file_digest(path) != files.read_json(folder / "stack.json")["sha256"]:
-        raise ValueError(f"{path}: not the file stack.json names; stack again.")
-    forests = skops.io.load(path, trusted=[_TREE])
-    for forest in forests.values():
-        _refuse_broken_trees(path, forest)
-    return {int(k): f for k, f in forests.items()}
+    for what, then, now in (
+        ("members", stacker.members, joined.members),
+        ("labels", stacker.labels, tuple(joined.first.labels.tolist())),
+    ):
+        if then != now:
+            raise ValueError(
+                f"the stacker was fitted with {what} {', '.join(then)}, not"
+                f" {', '.join(now)}; stack again."
+            )
+    said = _read(stacker.kind, joined)
+    return _as_logits(joined, np.mean([part(said) for part in stacker.parts], axis=0))
 
 
-_TREE = "sklearn.tree._tree.Tree"  # Safe once its indices are checked.
+def cross_validate(
+    kind: str, outer: Mapping[int, Joined], known: Mapping[int, Joined], seed: int
+) -> tuple[Logits, dict[int, Stacker]]:
+    """Stacks inside cross-validation: the stacker of fold k must not know k.
+
+    Args:
+      kind: One of `stackers.SETTINGS`.
+      outer: By fold k, what the members trained without k say of k.
+      known: By fold k, what its stacker learns from: `known_without`, or, for "paper",
+        what the members trained without k say of all other folds.
+      seed: Of the stackers.
+
+    Returns:
+      Log-probabilities of all utterances, and the stacker of each fold.
+
+    Raises:
+      ValueError: if `known[k]` holds rows of fold k.
+    """
+    said, fitted = [], {}
+    for k in sorted(outer):
+        if (known[k].first.fold == k).any():
+            raise ValueError(f"the stacker of fold {k} must not learn from fold {k}.")
+        fitted[k] = fit(kind, known[k], seed)
+        said.append(apply(fitted[k], outer[k]))
+    return logits_files.concatenate(said), fitted
 
 
-def _refuse_broken_trees(path: pathlib.Path, forest: Forest) -> None:
-    """scikit-learn follows a tree's indices without looking where they lead."""
-    for estimator in forest.estimators_:
-        tree = estimator.tree_
-        nodes = np.arange(tree.node_count)
-        leaf = tree.children_left == -1
-        for children in (tree.children_left, tree.children_right):
-            # A child comes after its parent, so that a walk down must end.
-            ok = leaf | ((children > nodes) & (children < tree.node_count))
-            if not ok.all():
-                raise ValueError(f"{path}: a tree leads nowhere; stack again.")
-        if not (leaf | ((tree.feature >= 0) & (tree.feature < tree.n_features))).all():
-            raise ValueError(f"{path}: a tree reads an unknown column; stack again.")
+def known_without(
+    k: int, inner: Mapping[str, Mapping[tuple[int, int], Logits]]
+) -> Joined:
+    """Out-of-fold logits of all folds but k, by members that did not see k either.
+
+    Of every other fold r speak the members that were trained without k *and* r.
+
+    Args:
+      k: The fold under test.
+      inner: By member and pair (i, j), i < j, its logits of both, trained without both.
+    """
+    return join(
+        {
+            member: logits_files.concatenate(
+                [both.take(both.fold != k) for pair, both in pairs.items() if k in pair]
+            )
+            for member, pairs in inner.items()
+        }
+    )
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Log-probabilities [..., C] in float64."""
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+def _read(kind: str, joined: Joined) -> np.ndarray:
+    """What a kind reads of the members, [N, M, C]."""
+    return np.round(joined.logits, 4) if kind == "paper" else joined.log_p
+
+
+def _folds(
+    kind: str, rows: Logits, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Row numbers that a part is fitted on, and those of the rest, part by part."""
+    if kind == "paper":
+        folds = model_selection.StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+        return folds.split(rows.utt_id, rows.label)
+    # Where nobody is named, utterances are all there is; else the unnamed are one.
+    group = rows.speaker if (rows.speaker != "").any() else rows.utt_id
+    count = min(_FOLDS, len(np.unique(group)))
+    if count < 2:
+        raise ValueError(
+            f"the stacker learns from several speakers, and all {len(rows)} utterances"
+            f" are by {str(group[0])!r}. Combine by stacker 'average' instead."
+        )
+    folds = model_selection.StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    return folds.split(rows.utt_id, rows.label, group)
+
+
+def _balanced_rows(label: np.ndarray, seed: int, at_least: int = 1) -> np.ndarray:
+    """As many rows of each class as the rarest has, in their order."""
+    rows_of = [np.flatnonzero(label == c) for c in np.unique(label)]
+    count = max(at_least, min(map(len, rows_of)))
+    drawn = [
+        rows[np.random.RandomState(seed).permutation(len(rows))[:count]]
+        for rows in rows_of
+    ]
+    return np.sort(np.concatenate(drawn))
+
+
+def _refuse_leaks(rows: Logits) -> None:
+    for seen, what, mend in (
+        (rows.in_sample, "were", "train with data.holdout"),
+        (
+            rows.speaker_seen,
+            "are by speakers who were",
+            "prepare speaker-disjoint folds",
+        ),
+    ):
+        if seen.any():
+            raise ValueError(
+                f"{seen.sum()} utterances, e.g. {str(rows.utt_id[seen][0])!r}, {what}"
+                " in their member's training: stacking needs out-of-fold logits"
+                f" ({mend})."
+            )
+
+
+def _take(joined: Joined, rows: np.ndarray) -> Joined:
+    return dataclasses.replace(
+        joined, first=joined.first.take(rows), logits=joined.logits[rows]
+    )
 
 
 def _as_logits(joined: Joined, p: np.ndarray) -> Logits:

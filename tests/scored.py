@@ -27,6 +27,7 @@ def said(rng, split: str = "test", *, skill: float = 0.0) -> Logits:
         fold=np.full(count, -1),
         speaker=np.array([f"{split}-s{k % SPEAKERS[split]}" for k in range(count)]),
         in_sample=np.zeros(count, bool),
+        speaker_seen=np.zeros(count, bool),
         labels=np.array(LABELS),
         made_by=np.array(["0123456789abcdef@1"]),
     )
@@ -83,6 +84,7 @@ def inputs(folder: pathlib.Path) -> results.Inputs:
         stacker={
             "members": ["one_seed0", "one_seed1"],
             "scikit-learn": "1.7.0",
+            "stacker": "oof",
             "sha256": "fedcba9876543210",
             "importance": [[0.1, 0.2, 0.05], [0.3, 0.25, 0.1]],
         },

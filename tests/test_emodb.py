@@ -43,7 +43,7 @@ def test_two_speakers_each_by_what_the_other_taught(tmp_path):
     prepare.prepare("emodb", source, roots.data / "emodb", policy="loso")
     member = recipes.load(ROOT / "configs" / "emodb_functionals.py")
     member.epochs = 30
-    slice_of = cfg.Ensemble(name="slice", members=(member,), combine="average")
+    slice_of = cfg.Ensemble(name="slice", members=(member,), stacker="average")
     page = ensemble.run(slice_of.check(), roots)
     assert page.exists()
     assert scores_of(roots, "slice")["uar"] > 0.5
@@ -56,6 +56,6 @@ def test_words_alone_know_nothing(tmp_path):
     table = prepare.prepare("emodb", SOURCE, roots.data / "emodb", policy="loso")
     extraction.extract(table, "char_ngrams", roots.features)
     member = recipes.load(ROOT / "configs" / "emodb_words.py")
-    control = cfg.Ensemble(name="control", members=(member,), combine="average")
+    control = cfg.Ensemble(name="control", members=(member,), stacker="average")
     ensemble.run(control.check(), roots, jobs=2)
     assert scores_of(roots, "control")["macro_f1"] < 0.2

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jser import config as cfg
-from jser import ensemble, stack
+from jser import ensemble, stacker_file, stackers
 from jser import logits as logits_files
 from jser.corpora import prepare
 from jser.corpora import table as tables
@@ -16,7 +16,7 @@ from jser.roots import Roots
 from tests import small
 
 
-def config(combine: str = "forest", **data) -> cfg.Ensemble:
+def config(stacker: str = "oof", **data) -> cfg.Ensemble:
     members = []
     for name, streams in (
         ("both", {"speech": "logmel", "text": "char_ngrams"}),
@@ -26,7 +26,7 @@ def config(combine: str = "forest", **data) -> cfg.Ensemble:
         member.name, member.epochs = name, 1
         member.data = dataclasses.replace(member.data, **data)
         members.append(member)
-    return cfg.Ensemble(name="small_ensemble", members=tuple(members), combine=combine)
+    return cfg.Ensemble(name="small_ensemble", members=tuple(members), stacker=stacker)
 
 
 CV = {"train_split": "cv", "dev_split": ""}
@@ -44,6 +44,10 @@ def test_plan_with_splits(corpus):
         [(k,) for k in range(3)] * 2
     )
     assert len(ensemble.plan(config("average"), table)) == 2
+    paper = ensemble.plan(config("paper"), table)
+    assert [r.splits for r in paper] == [("dev", "test", "train")] * 2
+    for kind in ("scaled_average", "weighted_average", "logistic", "boosting"):
+        assert ensemble.plan(config(kind), table) == runs
 
 
 def test_plan_of_cross_validation(corpus, tmp_path):
@@ -59,6 +63,8 @@ def test_plan_of_cross_validation(corpus, tmp_path):
     assert holdouts == [*singles, *itertools.combinations(range(5), 2)]
     assert all(r.splits == ("heldout",) for r in runs)
     assert len(ensemble.plan(config("average", **CV), table)) == 10
+    paper = ensemble.plan(config("paper", **CV), table)
+    assert [r.splits for r in paper] == [("heldout", "cv")] * 10
 
 
 def test_members_must_agree_on_the_corpus():
@@ -68,20 +74,32 @@ def test_members_must_agree_on_the_corpus():
         found.check()
 
 
+def test_unknown_stackers_are_refused():
+    with pytest.raises(ValueError, match="stacker: 'forest' is not one of oof, paper"):
+        config("forest").check()
+
+
+@pytest.fixture
+def few_trees(monkeypatch):
+    for kind in ("paper", "oof"):
+        monkeypatch.setitem(stackers.SETTINGS[kind], "n_estimators", 20)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_trees")
 def test_the_whole_road_with_splits(corpus, tmp_path):
     roots = small.elsewhere(corpus, tmp_path)
     page = ensemble.run(config(), roots, jobs=2)
     home = tmp_path / "small_ensemble"
     assert page == home / "report.html"
     results = json.loads((home / "results.json").read_text())
-    assert list(results["systems"]) == ["both", "words", "average", "forest"]
+    assert list(results["systems"]) == ["both", "words", "average", "oof"]
     with (home / "predictions" / "test.csv").open() as f:
         rows = list(csv.DictReader(f))
     table = tables.read(roots.data / "small")
     assert [r["utt_id"] for r in rows] == sorted(u.utt_id for u in table.select("test"))
     right = np.mean([r["label"] == r["predicted"] for r in rows])
-    shown = results["systems"]["forest"]["test"]["accuracy"]
+    shown = results["systems"]["oof"]["test"]["accuracy"]
     assert right == pytest.approx(shown)
     for row in rows:
         p = [float(row[f"p_{e}"]) for e in small.EMOTIONS]
@@ -89,15 +107,26 @@ def test_the_whole_road_with_splits(corpus, tmp_path):
     record = json.loads((home / "stack.json").read_text())
     assert record["members"] == ["both", "words"]
     assert len(record["made_by"]) == 6
-    assert len(stack.load(home)) == 1
+    assert len(stacker_file.load(home)) == 1
 
     trained = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("metrics.jsonl")}
     ensemble.run(config(), roots, jobs=1)
     assert trained == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("metrics.jsonl")}
     assert json.loads((home / "results.json").read_text()) == results
 
+    # Other stackers of the same members train nothing more.
+    for kind in ("weighted_average", "logistic", "paper"):
+        ensemble.run(config(kind), roots, jobs=1)
+        assert json.loads((home / "stack.json").read_text())["stacker"] == kind
+        assert (home / "logits" / kind / "test.npz").exists()
+    assert trained == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("metrics.jsonl")}
+    learned = logits_files.load(tmp_path / "both" / "logits" / "train.npz")
+    assert learned.in_sample.all()
+    assert learned.speaker_seen.all()
+
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_trees")
 def test_the_whole_road_in_cross_validation(tmp_path):
     roots = Roots(
         data=tmp_path / "data", features=tmp_path / "features", runs=tmp_path / "runs"
@@ -108,19 +137,22 @@ def test_the_whole_road_in_cross_validation(tmp_path):
     )
     ensemble.run(config(**CV), roots, jobs=2)
     home = roots.runs / "small_ensemble"
-    for system in ("average", "forest"):
+    for system in ("average", "oof"):
         found = logits_files.load(home / "logits" / system / "cv.npz")
         assert len(found) == len(table.utterances)
         assert not found.in_sample.any()
-    assert sorted(stack.load(home)) == [0, 1, 2]
+    assert sorted(stacker_file.load(home)) == [0, 1, 2]
     text = (home / "report.html").read_text()
     assert "trained without its fold" in text
-    # No model whose logits the forest of fold k learned from had seen fold k.
+    # No model whose logits the stacker of fold k learned from had seen fold k.
     for i, j in itertools.combinations(range(3), 2):
         workdir = roots.runs / "both" / f"holdout_{i}_{j}"
         said = logits_files.load(workdir / "logits" / "heldout.npz")
         assert set(said.fold) == {i, j}
         assert not said.in_sample.any()
+        assert not said.speaker_seen.any()
+    ensemble.run(config("paper", **CV), roots, jobs=2)
+    assert sorted(stacker_file.load(home)) == [0, 1, 2]
 
 
 @pytest.mark.slow

@@ -14,21 +14,21 @@ FLOORS = (
     {"augment", "corpora", "data", "extract"},
     {"bootstrap", "calibration", "charts", "groups", "logits", "losses"}
     | {"markdown", "metrics", "models", "priors", "published", "submission"},
-    {"checkpoints", "compilation", "record", "train_step", "writer"},
+    {"checkpoints", "compilation", "record", "stackers", "train_step", "writer"},
     {"comparison", "report", "results", "stack", "train"},
-    {"evaluate", "predict"},
+    {"evaluate", "predict", "stacker_file"},
     {"convert", "ensemble"},
 )
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS_OF = {
     "torch": {"extract"},
     "transformers": {"extract"},
-    "sklearn": {"stack"},
+    "sklearn": {"stack", "stacker_file", "stackers"},
     "tensorflow": set(),
 }
 WITHOUT_JAX = (
     *("bootstrap", "calibration", "charts", "config", "files", "groups", "logits"),
-    *("metrics", "report", "stack", "submission"),
+    *("metrics", "report", "stack", "stacker_file", "submission"),
 )
 MODULES = sorted((ROOT / "jser").rglob("*.py"))
 

@@ -35,6 +35,7 @@ def test_what_the_file_holds(run):
     assert found.utt_id.tolist() == sorted(found.utt_id.tolist())
     assert set(found.fold) == {0}
     assert not found.in_sample.any()
+    assert not found.speaker_seen.any()
     assert found.labels.tolist() == ["angry", "sad", "neutral"]
     assert found.logits.shape == (len(found), 3)
     assert {u.split("_")[0] for u in found.utt_id} == set(found.speaker)
@@ -42,6 +43,7 @@ def test_what_the_file_holds(run):
     trained_on = predict.predict(roots, workdir, "train")
     assert trained_on.in_sample.sum() == len(trained_on) - len(found)
     assert set(trained_on.fold[~trained_on.in_sample]) == {0}
+    np.testing.assert_array_equal(trained_on.speaker_seen, trained_on.in_sample)
 
 
 def test_what_was_said_is_not_computed_again(run, monkeypatch):

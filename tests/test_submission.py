@@ -92,6 +92,7 @@ def test_logits_and_predictions_say_the_same(predicted, tmp_path):
         fold=nothing,
         speaker=np.full(24, ""),
         in_sample=np.zeros(24, bool),
+        speaker_seen=np.zeros(24, bool),
         labels=np.array(EMOTIONS),
         made_by=np.array(["x@1"]),
     ).save(tmp_path / "test3.npz")
