@@ -400,6 +400,13 @@ def test_a_run_on_another_table_is_refused(corpus, tmp_path):
         evaluate.of_run(workdir, corpus)
 
 
+def test_importance_is_of_the_stacker_that_the_config_names(tmp_path):
+    files.write_json(tmp_path / "stack.json", {"stacker": "logistic"})
+    config = cfg.Ensemble(name="e", members=(small.experiment(),))
+    with pytest.raises(ValueError, match=r"another stacker than 'oof'.*scripts/stack"):
+        ensemble._stacker(config, tmp_path)
+
+
 def test_seeds_of_a_config():
     member = small.experiment()
     config = recipes.over_seeds(member, ["3", "4"]).check()

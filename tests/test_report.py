@@ -201,12 +201,20 @@ def test_published_rows_stand_beside_ones_own(inputs, tmp_path):
     assert "these 10." in Page(text).shown
 
 
-def test_the_stack_stands_beside_a_stack_of_all_twelve(inputs):
-    found = results.score(as_paper(inputs, list(published.ROWS)))
+def test_the_stack_stands_beside_a_stack_of_all_twelve():
+    systems = {name: {"dev": f"scores of {name}"} for name in [*published.ROWS, "oof"]}
+    found = {
+        "corpus": {"source": "msp_podcast"},
+        "headline": {"system": "oof", "split": "test1"},
+        "systems": systems,
+    }
     rows = report._paper(found)
+    assert [r["name"] for r in rows] == [*published.ROWS, "oof"]
     assert len(rows) == 13
     assert rows[-1]["theirs"] is published.STACK
-    assert rows[-1]["ours"] == found["systems"]["forest"]["dev"]
+    assert all(r["ours"] == f"scores of {r['name']}" for r in rows)
+    del systems["hubert_whisper"]
+    assert [r["name"] for r in report._paper(found)][-1] != "oof"
 
 
 def test_published_rows_are_not_shown_beside_another_corpus(inputs, tmp_path):

@@ -60,6 +60,10 @@ def test_prepare_extract_train_predict(tmp_path):
     found = run("predict", "--workdir=runs/words", "--split=test", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert "macro_f1 0." in found.stdout
+    found = run("report", "--workdir=runs/words", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "| test | words | 0." in found.stdout
+    assert (tmp_path / "runs" / "words" / "report.html").exists()
 
 
 @pytest.mark.parametrize(
