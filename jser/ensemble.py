@@ -12,17 +12,17 @@ import itertools
 import multiprocessing
 import os
 import pathlib
+from typing import Any
 
 from absl import logging
 import numpy as np
 from scipy import special
 
 from jser import config as cfg
-from jser import files, report, stack, stacker_file, writer
+from jser import evaluate, files, recipes, report, results, stack, stacker_file, writer
 from jser import logits as logits_files
 from jser.corpora import table as tables
 from jser.corpora.table import Table
-from jser.data import features
 from jser.extract import frontends
 from jser.extract import run as extraction
 from jser.logits import Logits
@@ -49,7 +49,7 @@ def run(
       at_once: Train runs of like shapes in one step (`together`).
     """
     table = _table(ensemble, roots)
-    for front_end in _front_ends(ensemble):
+    for front_end in evaluate.front_ends(ensemble.members):
         if front_end in frontends.FRONT_ENDS:  # Others must be told their weights.
             extraction.extract(table, front_end, roots.features)
     train_all(plan(ensemble, table), roots, jobs, at_once=at_once)
@@ -194,6 +194,17 @@ def member_logits(
 
 def write_report(ensemble: cfg.Ensemble, roots: Roots) -> pathlib.Path:
     """Scores members and ensemble and writes the report; returns its path."""
+    folder = roots.runs / ensemble.name
+    report.write(to_evaluate(ensemble, roots), folder)
+    return folder / "report.html"
+
+
+def to_evaluate(ensemble: cfg.Ensemble, roots: Roots) -> results.Inputs:
+    """What there is to score: members and combinations on their splits.
+
+    Raises:
+      FileNotFoundError: if a member has not spoken yet, or nothing is combined.
+    """
     table, folder = _table(ensemble, roots), roots.runs / ensemble.name
     members = member_logits(ensemble, roots, table)
     systems: dict[str, dict[str, Logits]] = dict(members)
@@ -210,16 +221,40 @@ def write_report(ensemble: cfg.Ensemble, roots: Roots) -> pathlib.Path:
         )
         for m in ensemble.members
     }
-    inputs = report.Inputs(
+    notes = evaluate.notes(ensemble.members, roots, table)
+    if ensemble.stacker == "paper":
+        notes.append(
+            "The stacker learned, as published, from what its members say of their own"
+            " training utterances."
+        )
+    return results.Inputs(
         name=ensemble.name,
         table=table,
         systems=systems,
+        members=list(members),
         curves=curves,
         commands=_commands(ensemble, table),
-        notes=_notes(ensemble, roots, table),
+        seeds=evaluate.seeds_of(ensemble.members),
+        stacker=_stacker(ensemble, folder),
+        failures=evaluate.failures(ensemble.members, roots),
+        notes=notes,
     )
-    report.write(inputs, folder)
-    return folder / "report.html"
+
+
+def _stacker(ensemble: cfg.Ensemble, folder: pathlib.Path) -> dict[str, Any] | None:
+    """What stack.json says, and how much the stackers lean on members and classes."""
+    if ensemble.stacker == "average":
+        return None
+    record = files.read_json(folder / "stack.json")
+    if record.get("stacker") != ensemble.stacker:
+        raise ValueError(
+            f"{folder}/stack.json: of another stacker than {ensemble.stacker!r}, which"
+            " the config names. Run scripts/stack.py."
+        )
+    leans = [s.importance for s in stacker_file.load(folder).values()]
+    known = [x for x in leans if x is not None]
+    importance = np.mean(known, axis=0).tolist() if known else None
+    return {**record, "importance": importance}
 
 
 def _stack(
@@ -314,42 +349,9 @@ def _folds(ensemble: cfg.Ensemble, table: Table) -> list[int]:
     return sorted({u.fold for u in rows if u.fold is not None})
 
 
-def _front_ends(ensemble: cfg.Ensemble) -> list[str]:
-    used = (f for m in ensemble.members for f in m.data.streams.values())
-    return list(dict.fromkeys(used))
-
-
 def _commands(ensemble: cfg.Ensemble, table: Table) -> list[str]:
-    return [table.command, f"python scripts/run.py --config configs/{ensemble.name}.py"]
-
-
-def _notes(ensemble: cfg.Ensemble, roots: Roots, table: Table) -> list[str]:
-    """What a reader must know about the numbers."""
-    notes = []
-    if table.source == "demo":
-        notes.append(
-            "The speech is synthetic, made by a small program with known rules. These"
-            " numbers show that the stages work; they say nothing about real emotion."
-        )
-    if table.split_policy == "utterances":
-        notes.append("Speakers are shared between splits, so the scores are flattered.")
-    if ensemble.members[0].data.train_split == tables.CROSS_VALIDATED:
-        notes.append(
-            "Cross-validated: every utterance is scored by models that were trained"
-            " without its fold; nothing was chosen on it. The curves are of the first"
-            " fold's models."
-        )
-    for name in _front_ends(ensemble):
-        corpus = ensemble.members[0].data.corpus
-        found = features.FeatureSet(
-            features.dataset_folder(roots.features, corpus, name)
-        )
-        if found.failures:
-            notes.append(
-                f"{len(found.failures)} utterances are left out everywhere: {name}"
-                " could not encode them (failures.csv)."
-            )
-    return notes
+    found = [table.command] if table.command else []
+    return [*found, f"python scripts/run.py {recipes.arguments(ensemble)}"]
 
 
 def _write_predictions(found: Logits, path: pathlib.Path) -> None:

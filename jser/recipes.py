@@ -1,6 +1,7 @@
 """The recipes that configs share."""
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 import importlib.util
 import os
 import pathlib
@@ -102,6 +103,59 @@ def tiny(experiment: cfg.Experiment) -> cfg.Experiment:
     experiment.epochs, experiment.log_every = 1, 1
     experiment.name += "_tiny"
     return experiment
+
+
+def seeds(
+    experiment: cfg.Experiment, numbers: Sequence[int]
+) -> tuple[cfg.Experiment, ...]:
+    """The same experiment once for each seed, named `<name>_seed<k>`."""
+    return tuple(
+        dataclasses.replace(experiment, name=f"{experiment.name}_seed{k}", seed=k)
+        for k in numbers
+    )
+
+
+def over_seeds(
+    config: cfg.Experiment | cfg.Ensemble, numbers: Sequence[int | str]
+) -> cfg.Ensemble:
+    """The average of an experiment's seeds, named `<name>_seeds`.
+
+    Args:
+      config: An experiment; or an ensemble, which is returned as it is.
+      numbers: The seeds; none with an ensemble.
+
+    Raises:
+      ValueError: if the two do not fit together.
+    """
+    if isinstance(config, cfg.Ensemble):
+        if numbers:
+            raise ValueError(
+                f"--seeds: {config.name} is an ensemble; give a member, or make seeds"
+                " members of it with recipes.seeds in its file."
+            )
+        return config
+    if not all(str(k).isdecimal() for k in numbers):
+        raise ValueError(f"--seeds: {','.join(map(str, numbers))} must read as 0,1,2.")
+    if len(numbers) < 2 or len(set(numbers)) < len(numbers):
+        raise ValueError(
+            f"--seeds: {config.name} is one member; give two seeds or more, as 0,1,2."
+            " scripts/train.py trains it once, scripts/evaluate.py --workdir scores it."
+        )
+    return cfg.Ensemble(
+        name=f"{config.name}_seeds",
+        members=seeds(config, [int(k) for k in numbers]),
+        stacker="average",
+    )
+
+
+def arguments(ensemble: cfg.Ensemble) -> str:
+    """What scripts/run.py was given to run an ensemble."""
+    first = ensemble.members[0]
+    one = first.name.removesuffix(f"_seed{first.seed}")
+    if ensemble.name != f"{one}_seeds":
+        return f"--config configs/{ensemble.name}.py"
+    numbers = ",".join(str(m.seed) for m in ensemble.members)
+    return f"--config configs/{one}.py --seeds {numbers}"
 
 
 def siblings(config_file: str, names: Sequence[str]) -> tuple[cfg.Experiment, ...]:

@@ -1,140 +1,39 @@
-"""Scores every system of an ensemble and writes report.html, results.json and .md.
+"""Draws the results as one page, `report.html`, that asks the network for nothing.
 
-The page is one file and asks the network for nothing. No JAX here. docs/report.md.
+No JAX here. docs/report.md.
 """
 
 from collections.abc import Mapping, Sequence
-import dataclasses
 import json
 import pathlib
 from typing import Any
 
 import jinja2
-import numpy as np
 
-import jser
-from jser import bootstrap, charts, files, metrics
-from jser.corpora import table as tables
-from jser.corpora.table import Table
-from jser.logits import Logits
+from jser import charts, files, markdown, metrics, published, results
+from jser.charts import Row
 
-_FEWEST_SPEAKERS = 5  # A bootstrap over fewer says nothing.
+_NOTHING = "\N{EN DASH}"
+_LEAST_P = 0.001  # Below it, the page says no more.
+_SHOWN_FAILURES = 20  # Of more, the page gives the number.
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """What a report is made of."""
-
-    name: str  # Of the ensemble.
-    table: Table
-    systems: Mapping[str, Mapping[str, Logits]]  # By system, best last, and split.
-    curves: Mapping[str, Sequence[Mapping[str, float]]]  # Lines of metrics.jsonl.
-    commands: Sequence[str]
-    notes: Sequence[str] = ()  # What a reader must know to read the numbers.
+def write(inputs: results.Inputs, folder: pathlib.Path) -> dict[str, Any]:
+    """Writes report.html, results.json and results.md; returns the second's content."""
+    found = results.write(inputs, folder)
+    files.write_atomically(folder / "report.html", page(found, inputs.curves))
+    return found
 
 
-def write(inputs: Inputs, folder: pathlib.Path) -> dict[str, Any]:
-    """Writes the three files into `folder`; returns what results.json holds."""
-    results = score(inputs)
-    files.write_json(folder / "results.json", results)
-    files.write_atomically(folder / "results.md", to_markdown(results))
-    files.write_atomically(folder / "report.html", _page(results, inputs))
-    return results
+def page(
+    found: Mapping[str, Any], curves: Mapping[str, Sequence[Mapping[str, float]]]
+) -> str:
+    """The page of what results.json holds.
 
-
-def score(inputs: Inputs) -> dict[str, Any]:
-    """All numbers of the report, as plain values."""
-    table = inputs.table
-    return {
-        "ensemble": inputs.name,
-        "jser": jser.__version__,
-        "corpus": {
-            "name": table.folder.resolve().name,
-            "source": table.source,
-            "fingerprint": table.fingerprint,
-            "split_policy": table.split_policy,
-            "utterances": len(table.utterances),
-            "hours": sum(u.seconds or 0 for u in table.utterances) / 3600,
-            "speakers": len({u.speaker for u in table.utterances if u.speaker}),
-            "without_transcript": sum(not u.transcript for u in table.utterances),
-            "counts": tables.counts(table),
-            "excluded": table.excluded,
-        },
-        "labels": list(table.labels),
-        "notes": list(inputs.notes),
-        "systems": {
-            system: {
-                split: score_split(found)
-                for split, found in splits.items()
-                if (found.label >= 0).all()
-            }
-            for system, splits in inputs.systems.items()
-        },
-        "commands": list(inputs.commands),
-    }
-
-
-def score_split(found: Logits) -> dict[str, Any]:
-    """Scores, intervals, recalls and confusions of one system on one split."""
-    classes, predicted = len(found.labels), found.logits.argmax(axis=1)
-    counts = metrics.confusion(found.label, predicted, classes)
-    names = [str(name) for name in found.labels]
-    speakers = set(found.speaker.tolist())
-    by_speaker = None
-    if "" not in speakers and len(speakers) >= _FEWEST_SPEAKERS:
-        by_speaker = bootstrap.interval(
-            found.label, predicted, classes, cluster=found.speaker
-        )
-    return {
-        "utterances": len(found),
-        "speakers": len(speakers - {""}),
-        **metrics.scores(found.label, predicted, classes),
-        "interval": bootstrap.interval(found.label, predicted, classes),
-        "interval_by_speaker": by_speaker,
-        "recall": dict(zip(names, _plain(metrics.recall(counts)), strict=True)),
-        "precision": dict(zip(names, _plain(metrics.precision(counts)), strict=True)),
-        "confusion": counts.tolist(),
-    }
-
-
-def to_markdown(results: Mapping[str, Any]) -> str:
-    """The table of results as Markdown."""
-    lines = [f"# {results['ensemble']}", ""]
-    lines += [f"> {note}\n" for note in results["notes"]]
-    lines += [
-        "| split | system | macro-F1 | UAR | accuracy |",
-        "|---|---|---|---|---|",
-    ]
-    for split in _splits(results):
-        for system, found in results["systems"].items():
-            if split in found:
-                cells = [_with_interval(found[split], s) for s in metrics.SCORES]
-                lines.append(f"| {split} | {system} | {' | '.join(cells)} |")
-    lines += ["", f"In brackets: {INTERVAL}.", "", "To reproduce:", "", "```"]
-    return "\n".join([*lines, *results["commands"], "```", ""])
-
-
-INTERVAL = (
-    "95 % percentile bootstrap interval, drawn over speakers where the split has five"
-    " or more, else over utterances"
-)
-
-
-def _with_interval(found: Mapping[str, Any], score: str) -> str:
-    low, high = (found["interval_by_speaker"] or found["interval"])[score]
-    return f"{found[score]:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _splits(results: Mapping[str, Any]) -> list[str]:
-    """All splits that were scored, in the order they come up."""
-    return list(dict.fromkeys(s for x in results["systems"].values() for s in x))
-
-
-def _plain(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(v) else float(v) for v in values]
-
-
-def _page(results: dict[str, Any], inputs: Inputs) -> str:
+    Args:
+      found: As `results.score` gives it.
+      curves: Lines of metrics.jsonl by member.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jser", "."),
         autoescape=True,
@@ -142,32 +41,199 @@ def _page(results: dict[str, Any], inputs: Inputs) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {
+        "score": _score,
+        "share": _share,
+        "gain": _gain,
+        "p": _p,
+    }
+    meant, first = found["headline"]["system"], found["headline"]["split"]
+    splits = [first, *(s for s in found["splits"] if s != first)]
     return environment.get_template("report.html.j2").render(
-        results=results,
-        splits=_splits(results),
-        scores=list(metrics.SCORES),
-        with_interval=_with_interval,
-        interval=INTERVAL,
-        charts=[_curve(member, lines) for member, lines in inputs.curves.items()],
-        results_json=json.dumps(results),
+        results=found,
+        meant=meant,
+        splits=splits,
+        head=found["systems"][meant][first],
+        score_names=SCORE_NAMES,
+        interval=markdown.INTERVAL,
+        bs_f1=markdown.BS_F1,
+        verdict=verdict,
+        overview={s: _overview(found, s) for s in splits},
+        subsets={s: _subsets(found, s) for s in splits},
+        reliability={s: _reliability(found, s) for s in splits},
+        group_charts={s: _groups(found, s) for s in splits},
+        paper=_paper(found),
+        published=published,
+        curves=[_curve(member, lines) for member, lines in curves.items()],
+        shown_failures=_SHOWN_FAILURES,
+        results_json=json.dumps(found),
     )
+
+
+SCORE_NAMES = dict(zip(metrics.SCORES, ("macro-F1", "UAR", "accuracy"), strict=True))
+
+
+def verdict(compared: Mapping[str, Any]) -> str:
+    """What a comparison allows to be said, in one sentence, by macro-F1."""
+    found = compared["scores"]["macro_f1"]
+    low, high = found["interval"]
+    which = "above" if found["difference"] > 0 else "below"
+    p = found["p_bootstrap"]
+    said = "no difference that these utterances can show"
+    if not low <= 0 <= high:
+        said = "a difference that chance hardly explains"
+    return (
+        f"{abs(found['difference']):.3f} {which} {compared['rival']} in macro-F1"
+        f" (paired 95 % interval {_gain(low)} to {_gain(high)},"
+        f" p {'' if p < _LEAST_P else '= '}{_p(p)}): {said}."
+    )
+
+
+def _score(x: float | None) -> str:
+    return _NOTHING if x is None else f"{x:.3f}"
+
+
+def _share(x: float | None) -> str:
+    return _NOTHING if x is None else charts.typeset(f"{x:.2f}")
+
+
+def _gain(x: float) -> str:
+    return charts.typeset(f"{x:+.3f}")
+
+
+def _p(x: float) -> str:
+    return f"< {_LEAST_P}" if x < _LEAST_P else f"{x:.3f}"
+
+
+def _overview(found: Mapping[str, Any], split: str) -> str:
+    """Macro-F1 of every system with its interval."""
+    rows = []
+    for system, of in found["systems"].items():
+        if split in of:
+            low, high = (of[split]["interval_by_speaker"] or of[split]["interval"])[
+                "macro_f1"
+            ]
+            strong = system == found["headline"]["system"]
+            value = of[split]["macro_f1"]
+            rows.append(
+                Row(name=system, value=value, low=low, high=high, strong=strong)
+            )
+    return charts.intervals(
+        rows,
+        title=f"Macro-F1 of each system on {split}, with 95 % intervals",
+        x_label="macro-F1",
+        reference=("guessing", 1 / len(found["labels"])),
+    )
+
+
+def _subsets(found: Mapping[str, Any], split: str) -> str:
+    """The hundred scores behind BS-F1, and the published mean where there is one."""
+    rows = []
+    for system, of in found["systems"].items():
+        if split in of:
+            b = of[split]["balanced_subsets"]
+            theirs = published.ROWS.get(system) if _of_the_paper(found, split) else None
+            rows.append(
+                Row(
+                    name=system,
+                    value=b["mean"],
+                    low=b["low"],
+                    high=b["high"],
+                    points=b["scores"],
+                    other=theirs.bs_f1 if theirs else None,
+                    strong=system == found["headline"]["system"],
+                )
+            )
+    return charts.intervals(
+        rows,
+        title=f"Macro-F1 of 100 balanced subsets of {split}: all, mean, range",
+        x_label="macro-F1 of a balanced subset",
+    )
+
+
+def _reliability(found: Mapping[str, Any], split: str) -> dict[str, str]:
+    """A reliability diagram of each system that combines, or of all if none does."""
+    return {
+        system: charts.reliability(
+            [
+                (b["confidence"], b["accuracy"], b["count"] / of[split]["utterances"])
+                for b in of[split]["calibration"]["bins"]
+            ],
+            title=f"{system} on {split}: accuracy by confidence",
+        )
+        for system, of in found["systems"].items()
+        if split in of and system in _combining(found)
+    }
+
+
+def _combining(found: Mapping[str, Any]) -> list[str]:
+    return [s for s in found["systems"] if s not in found["members"]] or list(
+        found["systems"]
+    )
+
+
+def _groups(found: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """The groups of the system meant, and UAR by gender and length as charts."""
+    groups = found["systems"][found["headline"]["system"]][split]["groups"]
+    drawn = {}
+    for kind in ("gender", "length"):
+        rows = []
+        for name, g in groups.get(kind, {}).items():
+            low, high = g["interval"]["uar"]
+            rows.append(Row(name=name, value=g["uar"], low=low, high=high))
+        drawn[kind] = charts.intervals(
+            rows,
+            title=f"UAR by {kind} on {split}, with 95 % intervals",
+            x_label=f"UAR by {kind}",
+        )
+    return {"tables": groups, "charts": drawn}
+
+
+def _of_the_paper(found: Mapping[str, Any], split: str) -> bool:
+    corpus = found["corpus"]["source"]
+    return (corpus, split) == (published.CORPUS, published.SPLIT)
+
+
+def _paper(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The published rows that the reader has runs for, with both; often none."""
+    if not _of_the_paper(found, published.SPLIT):
+        return []
+    here = {
+        s: x[published.SPLIT]
+        for s, x in found["systems"].items()
+        if published.SPLIT in x
+    }
+    rows = [
+        {"name": s, "theirs": theirs, "ours": here[s]}
+        for s, theirs in published.ROWS.items()
+        if s in here
+    ]
+    meant = found["headline"]["system"]
+    if len(rows) == len(published.ROWS) and meant not in published.ROWS:
+        theirs = published.STACK
+        rows.append({"name": meant, "theirs": theirs, "ours": here[meant]})
+    return rows
 
 
 def _curve(member: str, lines: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     """The learning curves of a member, loss and scores each in a chart of their own."""
 
-    def pick(*names):
-        found = {n: [(x["step"], x[n]) for x in lines if n in x] for n in names}
+    def pick(**names: str):
+        found = {
+            shown: [(x["step"], x[n]) for x in lines if n in x]
+            for n, shown in ((v, k) for k, v in names.items())
+        }
         return {n: points for n, points in found.items() if points}
 
-    loss = pick("train/loss", "dev/loss")
-    scores = pick("dev/macro_f1", "dev/uar", "dev/accuracy")
+    loss = pick(train="train/loss", dev="dev/loss")
+    scores = pick(macro_F1="dev/macro_f1", UAR="dev/uar", accuracy="dev/accuracy")
+    scores = {name.replace("_", "-"): points for name, points in scores.items()}
     axes = {"x_label": "step"}
     return {
         "member": member,
         "loss": charts.lines(loss, title=f"{member}: loss", y_label="loss", **axes),
         "scores": charts.lines(
-            scores, title=f"{member}: dev scores", y_label="score", **axes
+            scores, title=f"{member}: dev scores", y_label="dev score", **axes
         )
         if scores
         else None,

@@ -1,23 +1,21 @@
-"""Scores an ensemble and its members: runs/<ensemble>/report.html, results.json, .md.
+"""Scores a run, seeds of a config or an ensemble and draws the page: report.html.
 
-python scripts/report.py --config configs/ensemble_demo.py
+  python scripts/report.py --config configs/ensemble_demo.py
+
+It takes what scripts/evaluate.py takes, and writes results.json and .md as well.
 """
 
-from absl import flags
-from ml_collections import config_flags
 import shared_flags
-
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="The ensemble.")
-flags.mark_flag_as_required("config")
+import subject_flags
 
 
 def main() -> None:
-    from jser import ensemble
+    from jser import report
 
-    config, roots = _CONFIG.value.check(), shared_flags.roots()
-    page = ensemble.write_report(config, roots)
-    print(page.with_name("results.md").read_text(encoding="utf-8"))
-    print(page)
+    inputs, folder = subject_flags.subject()
+    report.write(inputs, folder)
+    print((folder / "results.md").read_text(encoding="utf-8"))
+    print(folder / "report.html")
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ FLOORS = (
     {"emotions", "files", "shapes"},
     {"config", "recipes", "roots", "draws", "console"},
     {"augment", "corpora", "data", "extract"},
-    {"bootstrap", "calibration", "charts", "groups"}
-    | {"logits", "losses", "metrics", "models"},
+    {"bootstrap", "calibration", "charts", "groups", "logits", "losses"}
+    | {"markdown", "metrics", "models", "priors", "published", "submission"},
     {"checkpoints", "compilation", "record", "stackers", "train_step", "writer"},
-    {"report", "stack", "train"},
-    {"predict", "stacker_file", "together"},
+    {"comparison", "report", "results", "stack", "train"},
+    {"evaluate", "predict", "stacker_file", "together"},
     {"convert", "ensemble"},
 )
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
@@ -28,7 +28,7 @@ ROOMS_OF = {
 }
 WITHOUT_JAX = (
     *("bootstrap", "calibration", "charts", "config", "files", "groups", "logits"),
-    *("metrics", "report", "stack", "stacker_file"),
+    *("metrics", "report", "stack", "stacker_file", "submission"),
 )
 MODULES = sorted((ROOT / "jser").rglob("*.py"))
 

@@ -9,7 +9,9 @@ import pytest
 from tests import small
 
 ROOT = pathlib.Path(__file__).parents[1]
-SCRIPTS = sorted(p for p in (ROOT / "scripts").glob("*.py") if p.stem != "shared_flags")
+SCRIPTS = sorted(
+    p for p in (ROOT / "scripts").glob("*.py") if not p.stem.endswith("_flags")
+)
 
 
 def run(script: str, *arguments: str, cwd=ROOT) -> subprocess.CompletedProcess:
@@ -58,6 +60,10 @@ def test_prepare_extract_train_predict(tmp_path):
     found = run("predict", "--workdir=runs/words", "--split=test", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert "macro_f1 0." in found.stdout
+    found = run("report", "--workdir=runs/words", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "| test | words | 0." in found.stdout
+    assert (tmp_path / "runs" / "words" / "report.html").exists()
 
 
 @pytest.mark.parametrize(
