@@ -14,7 +14,7 @@ _TABLE = flags.DEFINE_string("table", None, "Folder of the table.", required=Tru
 _WEIGHTS = flags.DEFINE_string(
     "weights",
     None,
-    "A Whisper: folder, or owner/model in the hub cache.",
+    "A Whisper: folder, or owner/model of the hub.",
     required=True,
 )
 _LANGUAGE = flags.DEFINE_string("language", None, "As en; detected by default.")

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from jser import files
 from jser.corpora import table as tables
 from jser.corpora.table import Table, Utterance
-from jser.data import features
+from jser.data import feature_writer
 from jser.extract import audio, run, transcriber
 from jser.extract.transcriber import Transcriber, Transcript, Window
 
@@ -188,7 +188,7 @@ def _refuse_failures(
     if not failures:
         listed.unlink(missing_ok=True)
         return
-    features.write_failures(listed, failures)
+    feature_writer.write_failures(listed, failures)
     utt_id, reason = next(iter(failures.items()))
     if len(failures) > max_failures:
         raise run.TooManyFailures(

@@ -80,7 +80,7 @@ class Transcriber:
         """Reads a checkpoint.
 
         Args:
-          given: Its folder, or the hub's `owner/model`, which must be in the cache.
+          given: Its folder, or the hub's `owner/model`.
           language: Of all utterances, as "en" or "English"; None: what
             generation_config.json says, else detected in each one's first 30 s.
           batch_size: Windows that are computed together; it changes no transcript.
@@ -102,6 +102,7 @@ class Transcriber:
         self._tokenizer = tokens.load(folder)
         self._batch_size = batch_size
         encoder, encoder_params = whisper.load(folder, jnp.dtype(dtype))
+        encoder = encoder.clone(layer="last")
         decoder, decoder_params = whisper_decoder.load(folder, jnp.dtype(dtype))
         self.bands = encoder.config.bands
         rules_digest = files.file_digest(folder / "generation_config.json")
@@ -116,7 +117,7 @@ class Transcriber:
         @jax.jit
         def encode(encoder_params, decoder_params, mel):
             with jax.default_matmul_precision(precision):
-                states = encoder.apply(encoder_params, mel)[-1]
+                states = encoder.apply(encoder_params, mel)
                 cross: Any = decoder.apply(decoder_params, states, method="cross")
                 if not detects:
                     return states, cross, jnp.full(len(mel), self._language or 0)
