@@ -61,8 +61,10 @@ def main() -> None:
     """Prints the mean over draws of the world, and its standard error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
+    arguments = parser.parse_args()
     rows: dict[str, list[list[float]]] = {}
-    for seed in range(parser.parse_args().draws):
+    for seed in range(arguments.draws):
         world = World(np.random.default_rng(seed))
         train, dev, test = map(world.spoken, (TRAIN, DEV, TEST))
 
@@ -75,7 +77,7 @@ def main() -> None:
             rows.setdefault(name, []).append(found)
 
         score("average", stack.average)
-        for kind in KINDS:
+        for kind in arguments.kinds:
             fitted = stack.fit(kind, train, seed)
             score(kind, lambda x, fitted=fitted: stack.apply(fitted, x))
         # The alternative to drawing: all rows, weighted.

@@ -1,7 +1,7 @@
 """What combines the members' probabilities: one function per kind, from N M C to N C.
 
-Every kind balances the classes: its probabilities are those of a world where all are
-equally frequent, as the challenge's test set has them. docs/stack.md says why.
+All are fitted to balanced classes: to a world where all are equally frequent, as in the
+challenge's test set. docs/stack.md says why.
 """
 
 import dataclasses

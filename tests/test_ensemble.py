@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from jser import logits as logits_files
 from jser.corpora import prepare
 from jser.corpora import table as tables
 from jser.extract import run as extraction
+from jser.logits import Logits
 from jser.roots import Roots
 from tests import small
 
@@ -83,6 +85,76 @@ def test_unknown_stackers_are_refused():
 def few_trees(monkeypatch):
     for kind in ("paper", "oof"):
         monkeypatch.setitem(stackers.SETTINGS[kind], "n_estimators", 20)
+
+
+def speak(runs, table, roots: Roots) -> None:
+    """Writes what members might say, as scripts/predict.py does after training."""
+    rng = np.random.default_rng(0)
+    for run in runs:
+        data = run.experiment.data
+        train = table.select(data.train_split)
+        trained_on = [
+            u for u in train if u.fold not in data.holdout or not data.holdout
+        ]
+        ids = {u.utt_id for u in trained_on}
+        for split in run.splits:
+            rows = (
+                [u for u in train if u.utt_id not in ids]
+                if split == "heldout"
+                else table.select(split)
+            )
+            label = np.array([table.labels.index(u.emotion) for u in rows])
+            heard = {u.speaker for u in trained_on}
+            noise = rng.standard_normal((len(rows), 3))
+            Logits(
+                utt_id=np.array([u.utt_id for u in rows]),
+                logits=(2 * np.eye(3)[label] + noise).astype(np.float32),
+                label=label,
+                fold=np.array([-1 if u.fold is None else u.fold for u in rows]),
+                speaker=np.array([u.speaker for u in rows]),
+                in_sample=np.array([u.utt_id in ids for u in rows]),
+                speaker_seen=np.array([u.speaker in heard for u in rows]),
+                labels=np.array(table.labels),
+                made_by=np.array([f"{run.experiment.name}{data.holdout}@1"]),
+            ).save(roots.workdir(run.experiment) / "logits" / f"{split}.npz")
+
+
+@pytest.mark.usefixtures("few_trees")
+@pytest.mark.parametrize("kind", ["oof", "paper", "weighted_average", "average"])
+@pytest.mark.parametrize("policy", ["given", "loso"])
+def test_what_each_stacker_leaves_on_disk(tmp_path, policy, kind):
+    roots = Roots(data=tmp_path, features=tmp_path / "none", runs=tmp_path / "runs")
+    source = small.make(tmp_path / "source")
+    table = prepare.prepare("csv", source, tmp_path / "small", policy=policy)
+    found = config(kind, **(CV if policy == "loso" else {}))
+    runs = ensemble.plan(found.check(), table)
+    speak(runs, table, roots)
+    ensemble.combine(found, roots)
+    home = roots.runs / "small_ensemble"
+    splits = ("cv",) if policy == "loso" else ("dev", "test")
+    for split in splits:
+        said = logits_files.load(home / "logits" / kind / f"{split}.npz")
+        assert said.utt_id.tolist() == sorted(u.utt_id for u in table.select(split))
+        if "average" in kind:  # Forests hardly split so few rows.
+            assert (said.logits.argmax(1) == said.label).mean() > 0.6
+        assert (home / "predictions" / f"{split}.csv").exists()
+        assert not said.speaker_seen.any()
+    assert (home / "stack.json").exists() == (kind != "average")
+    if kind == "average":
+        return
+    fitted = stacker_file.load(home)
+    assert sorted(fitted) == (list(range(5)) if policy == "loso" else [-1])
+    for k, stacker in fitted.items():
+        # No run that was trained on fold k taught the stacker of fold k, but k's own.
+        without = [m for m in stacker.made_by if re.search(rf"\b{k}\b", m)]
+        assert k == -1 or len(without) == len(stacker.made_by)
+    # Fewer runs have spoken than a stacker needs: it says which file is not there.
+    missing = (
+        roots.workdir(runs[-1].experiment) / "logits" / f"{runs[-1].splits[-1]}.npz"
+    )
+    missing.unlink()
+    with pytest.raises(FileNotFoundError, match=missing.name):
+        ensemble.combine(found, roots)
 
 
 @pytest.mark.slow
