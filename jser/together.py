@@ -173,7 +173,7 @@ def _stretch(
 ) -> bool:
     """Trains from epoch `first` up to `last`. Whether it was stopped before."""
     program, states = _stack(members)
-    own = _stacked(*[m.task.own for m in members])
+    own = stacked(*[m.task.own for m in members])
     source = MemberBatches([m.task.source for m in members])
     step, per_epoch = together_step(program), source.steps_per_epoch
     feed = train.Feed(batches.prefetch(source, start=first * per_epoch))
@@ -274,7 +274,8 @@ def together_predict_step(program: Program) -> Callable[..., jax.Array]:
 
 
 @jax.jit
-def _stacked(*trees):
+def stacked(*trees):
+    """States, or whatever belongs to members, with a leading axis M."""
     return jax.tree.map(lambda *x: jnp.stack(x), *trees)
 
 
@@ -291,7 +292,7 @@ def _stack(members: list[Member]) -> tuple[Program, TrainState]:
     """
     with_head = [m for m in members if m.task.program.neutral is not None]
     if not with_head:
-        return members[0].task.program, _stacked(*[m.state for m in members])
+        return members[0].task.program, stacked(*[m.state for m in members])
     head = jax.tree.map(jnp.zeros_like, with_head[0].state.params["neutral"])
     states = [
         m.state
@@ -299,7 +300,7 @@ def _stack(members: list[Member]) -> tuple[Program, TrainState]:
         else _in_params(m.state, lambda params: params | {"neutral": head})
         for m in members
     ]
-    return with_head[0].task.program, _stacked(*states)
+    return with_head[0].task.program, stacked(*states)
 
 
 def _state_of(member: Member, states: TrainState, row: int) -> TrainState:

@@ -2,14 +2,17 @@ import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
+import jax
 import numpy as np
 import pytest
 
+from benchmarks import msp_podcast
 from jser import augment
 from jser import config as cfg
 from jser.data import batches
 from jser.data import corpus as corpora
 from jser.data.batches import Levels
+from jser.shapes import Stream
 
 
 @given(
@@ -57,6 +60,75 @@ def test_a_window_of_one_keeps_the_order_of_batches_random(rng):
     assert {frozenset(b) for b in cut} == {
         frozenset(order[i : i + 8]) for i in range(0, 64, 8)
     }
+
+
+def composition(window: int, count: int = 20_000) -> tuple[float, float, float]:
+    """How random batches of 64 are and how much they are padded; docs/run.md.
+
+    Returns:
+      Padded over real speech frames; the variance of length within batches, 1 where
+      they are drawn at random and 0 where they are sorted; and how much oftener than
+      at random two mates of one epoch meet in the next.
+    """
+    rng = np.random.default_rng(0)
+    length = msp_podcast.lengths(count, rng)
+    levels, speech = Levels.of(length, 6), length["speech"]
+    level, epochs = levels.level(length), []
+    for _ in range(2):
+        order = [rng.permutation(count)]
+        epochs.append(
+            batches.epoch_batches(order, level, batch_size=64, window=window, rng=rng)
+        )
+    padded = sum(64 * levels.frames["speech"][level[b].max()] for b in epochs[0])
+    within = np.mean([speech[b].var() for b in epochs[0]])
+    at = np.empty(count, int)
+    for i, rows in enumerate(epochs[1]):
+        at[rows] = i
+    met = pairs = 0
+    for rows in epochs[0]:
+        found = np.bincount(at[rows])
+        met += (found * (found - 1)).sum()
+        pairs += len(rows) * (len(rows) - 1)
+    again = met / pairs * (count - 1) / 63
+    return padded / speech.sum(), within / speech.var(), again
+
+
+def test_a_window_trades_randomness_for_padding():
+    found = {window: composition(window) for window in (1, 4, 16, 64)}
+    print(found)
+    padding, spread, again = zip(*found.values(), strict=True)
+    assert list(padding) == sorted(padding, reverse=True)
+    assert list(spread) == sorted(spread, reverse=True)
+    assert list(again) == sorted(again)
+    assert spread[0] == pytest.approx(1, abs=0.03)
+    assert again[0] == pytest.approx(1, abs=0.1)
+    assert found[16][0] < 1.25  # The recipe's window; 1.9 without.
+    assert found[16][2] < 8
+
+
+def test_long_and_short_batches_have_the_same_places_whatever_the_seed(rng):
+    """So members that train together are padded little."""
+    level = rng.integers(0, 4, 1024)
+    highest = []
+    for _ in range(2):
+        cut = batches.epoch_batches(
+            [rng.permutation(1024)],
+            level,
+            batch_size=32,
+            window=16,
+            rng=np.random.default_rng(5),
+        )
+        highest.append([level[b].max() for b in cut])
+    same_place = np.mean(np.equal(*highest))
+    assert same_place > 0.7  # By chance: about a third.
+
+
+def test_frames_travel_as_float16(corpus, experiment):
+    source = open_batches(corpus, experiment, seed=1)
+    batch = next(batches.prefetch(source, start=0))
+    for s in batch.streams.values():
+        assert isinstance(s.x, jax.Array)  # Already on the device.
+        assert s.x.dtype == np.float16
 
 
 def test_a_short_batch_is_filled_with_weightless_rows(rng):
@@ -148,10 +220,6 @@ def test_eval_batches_hold_each_utterance_once(corpus, experiment):
 
 
 def test_masks_hide_runs_of_real_frames_only(rng):
-    import jax
-
-    from jser.shapes import Stream
-
     x = np.ones((64, 40, 10), np.float32)
     mask = np.arange(40) < rng.integers(5, 41, 64)[:, None]
     c = cfg.Augment(time_masks=2, time_mask_share=0.3, width_masks=1)
@@ -167,10 +235,6 @@ def test_masks_hide_runs_of_real_frames_only(rng):
 
 
 def test_noise_leaves_padding_alone(rng):
-    import jax
-
-    from jser.shapes import Stream
-
     mask = np.arange(20) < np.array([3, 20])[:, None]
     stream = Stream(np.zeros((2, 20, 4), np.float32), mask)
     found = augment.disturb(jax.random.key(0), stream, cfg.Augment(noise=0.5))

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jser import checkpoints, metrics, predict, train, train_step, writer
+from jser import checkpoints, compilation, metrics, predict, train, train_step, writer
 from jser import config as cfg
 from jser.corpora import table as tables
 from jser.data import corpus as corpora
@@ -47,6 +47,54 @@ def test_first_step(trained, experiment):
     first = lines(trained[0], experiment)[0]
     assert first["step"] == 1
     assert {k: first[k] for k in GOLDEN} == pytest.approx(GOLDEN, rel=1e-4), CHANGED
+
+
+def test_speed_and_waiting_are_told(trained, experiment):
+    path = trained[0].workdir(experiment) / "metrics.jsonl"
+    found = [x for x in writer.read(path) if "train/loss" in x]
+    for x in found:
+        assert x["perf/utterances_per_s"] > 0
+        assert 0 <= x["perf/data_wait"] <= 1
+
+
+def test_steps_are_compiled_once_a_padded_shape(corpus, tmp_path, experiment):
+    """Another fold and another seed compile nothing; scores use the same lengths."""
+    with compilation.counted() as first:
+        train.train(experiment, small.elsewhere(corpus, tmp_path / "first"))
+    experiment.seed, experiment.optim.lr = 8, 2e-3
+    experiment.data.holdout, experiment.loss.class_weights = (1,), False
+    with compilation.counted() as second:
+        train.train(experiment, small.elsewhere(corpus, tmp_path / "second"))
+    levels = experiment.data.length_levels
+    for name in ("step", "predict_step"):
+        assert (
+            first.programs[f"jit({name})"] + second.programs[f"jit({name})"] <= levels
+        )
+    assert second.programs["jit(step)"] <= 1  # A level the first run had not met.
+    assert 0 <= second.from_cache <= second.programs.total()
+
+
+@pytest.mark.slow
+def test_bfloat16_is_as_good_as_float32(corpus, tmp_path):
+    """Dev scores of three seeds, after training long enough to learn."""
+    found = {}
+    for precision in cfg.PRECISIONS:
+        for seed in range(3):
+            c = small.experiment()
+            c.name, c.precision, c.seed = f"{precision}_{seed}", precision, seed
+            c.epochs, c.optim.lr, c.log_every, c.data.length_levels = 25, 1e-2, 50, 1
+            roots = small.elsewhere(corpus, tmp_path)
+            state = train.train(c.check(), roots)
+            assert {x.dtype.name for x in jax.tree.leaves(state.params)} == {"float32"}
+            last = [x for x in lines(roots, c) if "dev/loss" in x][-1]
+            found[precision, seed] = last["dev/loss"], last["dev/uar"]
+    full, half = (
+        np.array([found[p, seed] for seed in range(3)]) for p in cfg.PRECISIONS
+    )
+    print(full, half)
+    assert full[:, 1].min() > 0.6  # It has learned; chance is a third.
+    noise = np.maximum(full.std(axis=0, ddof=1), 0.05)
+    assert (abs(half.mean(axis=0) - full.mean(axis=0)) < 2 * noise).all()
 
 
 def test_what_a_run_leaves(trained, experiment):

@@ -1,0 +1,252 @@
+"""Races an epoch, loader and all, against the authors' loop in PyTorch.
+
+  python -m benchmarks.epoch                     # hidden 512, 256 utterances
+  python -m benchmarks.epoch --utterances 2048   # takes many hours on a few cores
+  python -m benchmarks.epoch --quick             # small; a minute, and says little
+
+Theirs: one `.pt` of float32 per utterance and stream, random batches of 64, padded to
+their longest. Ours: the store as `extract` writes it, the paper's recipe. Features are
+generated, with MSP-Podcast's lengths. The sides alternate in one process, on all of its
+cores; read the ratios, as other work may run beside. The figures go to
+benchmarks/results/epoch.md.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+import dataclasses
+import os
+import pathlib
+import platform
+import tempfile
+import time
+
+from absl import flags
+import jax
+import numpy as np
+import torch
+
+from benchmarks import msp_podcast, peer
+from jser import recipes, together, train, train_step
+from jser.corpora import table as tables
+from jser.corpora.table import Table, Utterance
+from jser.data import batches, features
+from jser.data.batches import Levels
+from jser.data.corpus import Corpus
+from jser.data.features import Part
+from jser.data.members import MemberBatches
+from jser.emotions import MSP_PODCAST
+from jser.extract.frontends import Spec
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "epoch.md"
+WIDTHS = {"speech": 1280, "text": 1024}  # Whisper or HuBERT, RoBERTa.
+SHARD = 128  # Utterances.
+EMOTIONS = tuple(MSP_PODCAST.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """The same utterances as both sides keep them."""
+
+    corpus: Corpus
+    tensors: pathlib.Path  # `<utt_id>.<stream>.pt`.
+
+
+def make_store(home: pathlib.Path, count: int) -> Store:
+    """Generates `count` utterances, all of the train split."""
+    rng = np.random.default_rng(0)
+    length = msp_podcast.lengths(count, rng)
+    emotion = rng.permutation(np.resize(EMOTIONS, count))
+    table = Table(
+        utterances=tuple(
+            Utterance(utt_id=f"u{i:06}", file=f"u{i:06}.wav", emotion=e, split="train")
+            for i, e in enumerate(map(str, emotion))
+        ),
+        labels=EMOTIONS,
+        audio_root=".",
+    )
+    tensors = home / "tensors"
+    tensors.mkdir(parents=True)
+    streams = {}
+    for s, width in WIDTHS.items():
+        spec = Spec(name=f"generated_{s}", kind=s, width=width)
+        parts = []
+        for start in range(0, count, SHARD):
+            some = table.utterances[start : start + SHARD]
+            T = length[s][start : start + SHARD]
+            frames = rng.standard_normal((T.sum(), width), np.float32)
+            frames = frames.astype(np.float16)
+            for u, x in zip(some, np.split(frames, T.cumsum()[:-1]), strict=True):
+                tensor = torch.from_numpy(x.astype(np.float32))
+                torch.save(tensor, tensors / f"{u.utt_id}.{s}.pt")
+            parts.append(home / "parts" / f"{s}_{start}.npz")
+            Part(
+                utt_id=np.array([u.utt_id for u in some]),
+                digest=np.array([tables.input_digest(u, s) for u in some]),
+                length=T,
+                frames=frames,
+                failures={},
+            ).save(parts[-1])
+        streams[s] = features.write(home, "generated", spec, parts)
+    data = recipes.paper("epoch", epochs=1, speech="", text="").data
+    levels = Levels.of({s: f.length for s, f in streams.items()}, data.length_levels)
+    return Store(Corpus(table, streams, levels, data), tensors)
+
+
+def ours(store: Store, members: int, hidden: int) -> Callable[[], None]:
+    """An epoch of `members` runs that differ in seed, in one step where several."""
+    tasks = []
+    for seed in range(members):
+        c = recipes.paper(f"seed{seed}", epochs=1, speech="", text="")
+        c.data.dev_split, c.model.hidden, c.seed = "", hidden, seed
+        corpus = dataclasses.replace(store.corpus, config=c.data)
+        tasks.append(train.prepare(c.check(), corpus))
+    program, states = tasks[0].program, [t.fresh for t in tasks]
+    if members == 1:
+        source, own = tasks[0].source, tasks[0].own
+        step, extra = train_step.jitted_step(program), ()
+    else:
+        source = MemberBatches([t.source for t in tasks])
+        own = together.stacked(*[t.own for t in tasks])
+        step, extra = together.together_step(program), (np.ones(members, bool),)
+
+    def epoch() -> None:
+        state = together.stacked(*states) if members > 1 else copy(states[0])
+        feed = train.Feed(batches.prefetch(source, start=0))
+        for batch in feed:
+            state, scalars = step(state, batch, own, *extra)
+            feed.started(scalars["loss"])
+        jax.block_until_ready(state)
+        epoch.data_wait_s = feed.waited_s
+
+    return epoch
+
+
+def copy(state):
+    """Steps give their state's memory away."""
+    return jax.tree.map(lambda x: x.copy(), state)
+
+
+def theirs(store: Store, hidden: int, batch_size: int = 64) -> Callable[[], None]:
+    """An epoch of the authors' loop."""
+    torch.manual_seed(0)
+    network = peer.Network(list(WIDTHS.values()), hidden, len(EMOTIONS))
+    optimizer = peer.optimizer_of(network)
+    split = store.corpus.train()
+    label = torch.from_numpy(split.label).long()
+    weight = torch.from_numpy(
+        train.weights_of(np.bincount(split.label, minlength=len(EMOTIONS)))
+    )
+
+    class Utterances(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(split)
+
+        def __getitem__(self, i):
+            name = store.tensors / split.utterances[i].utt_id
+            return [torch.load(f"{name}.{s}.pt") for s in WIDTHS], label[i]
+
+    def collate(examples):
+        frames, labels = zip(*examples, strict=True)
+        pad = torch.nn.utils.rnn.pad_sequence
+        streams = [pad(list(x), batch_first=True) for x in zip(*frames, strict=True)]
+        return streams, torch.stack(labels)
+
+    loader = torch.utils.data.DataLoader(
+        Utterances(), batch_size, shuffle=True, collate_fn=collate
+    )
+
+    def epoch() -> None:
+        network.train()
+        for streams, labels in loader:
+            peer.train_step(network, optimizer, streams, labels, weight)
+
+    return epoch
+
+
+def seconds_of(epoch: Callable[[], None]) -> tuple[float, float]:
+    """Wall and processor time of an epoch."""
+    began = time.perf_counter(), time.process_time()
+    epoch()
+    return time.perf_counter() - began[0], time.process_time() - began[1]
+
+
+def race(store: Store, hidden: int, members: Sequence[int], repeats: int) -> list[str]:
+    """Rows of the table: epochs of either side in turn, compiled before."""
+    sides = {"torch": theirs(store, hidden)}
+    sides |= {f"jser, {m} together": ours(store, m, hidden) for m in members}
+    compiling_s = {}
+    for name, epoch in sides.items():
+        if name != "torch":  # An epoch that does not count.
+            compiling_s[name], _ = seconds_of(epoch)
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, epoch in sides.items():
+            taken[name].append(seconds_of(epoch))
+    N, rows = len(store.corpus.table.utterances), []
+    for name, epoch in sides.items():
+        m = 1 if name == "torch" else int(name.split()[1])
+        wall_s, cpu_s = np.median(taken[name], axis=0)
+        pairs = zip(taken["torch"], taken[name], strict=True)
+        ratio = m * np.median([np.divide(a, b) for a, b in pairs], axis=0)
+        waited = getattr(epoch, "data_wait_s", None)
+        share = "-" if waited is None else f"{waited / taken[name][-1][0]:.1%}"
+        rows.append(
+            f"| {hidden} | {N} | {name} | {m * N / wall_s:.1f} |"
+            f" {1e3 * cpu_s / (m * N):.0f} | **{ratio[0]:.2f}** | {ratio[1]:.2f} |"
+            f" {share} | {compiling_s.get(name, 0):.0f} |"
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def page(rows: Sequence[str], store: Store) -> str:
+    """The results as Markdown."""
+    split, levels = store.corpus.train(), store.corpus.levels
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    real = {s: int(n.sum()) for s, n in split.length.items()}
+    lines = [
+        "# An epoch, loader and all\n",
+        "Made by `python -m benchmarks.epoch`; its docstring says what races."
+        " Utterances count once a member that is trained on them. Data wait is the"
+        " share of the epoch in which no step ran for want of a batch, at most.\n",
+        "| hidden | utterances | side | utterances/s | CPU ms/utterance |"
+        " ratio to torch | ratio of CPU time | data wait |"
+        " first epoch, with compilation, s |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *rows,
+        "",
+        f"Frames: {real['speech'] / len(split):.0f} of speech and"
+        f" {real['text'] / len(split):.0f} of text an utterance; padded lengths"
+        f" {', '.join(map(str, levels.frames['speech']))}.",
+        f"jax {jax.__version__}, torch {torch.__version__}, Python"
+        f" {platform.python_version()}, {platform.machine()}, {cores} cores,"
+        f" {torch.get_num_threads()} threads in PyTorch; load {load:.1f} at the end, so"
+        f" other work {'ran' if load > cores + 1 else 'hardly ran'} beside.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Parses flags, races, writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--utterances", type=int, default=256)
+    parser.add_argument("--hidden", type=int, nargs="+", default=[512])
+    parser.add_argument("--members", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="small sizes")
+    parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
+    a = parser.parse_args()
+    if a.quick:
+        a.utterances, a.hidden, a.members, a.repeats = 64, [16], [1, 2], 1
+    flags.FLAGS.mark_as_parsed()  # grain reads absl flags.
+    with tempfile.TemporaryDirectory() as home:
+        store = make_store(pathlib.Path(home), a.utterances)
+        rows = [row for H in a.hidden for row in race(store, H, a.members, a.repeats)]
+        found = page(rows, store)
+    a.out.parent.mkdir(parents=True, exist_ok=True)
+    a.out.write_text(found)
+    print(f"{a.out}: written")
+
+
+if __name__ == "__main__":
+    main()
