@@ -14,7 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jser.extract import deberta, frontends, native, readers, roberta, wav2vec, whisper
+from jser.extract import (
+    deberta,
+    facodec,
+    frontends,
+    native,
+    readers,
+    roberta,
+    wav2vec,
+    whisper,
+)
 from jser.extract.batched import Batched
 
 CORPUS = 119_421  # Files of MSP-Podcast.
