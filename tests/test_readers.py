@@ -93,3 +93,24 @@ def test_batches_keep_to_the_budget_and_shapes_are_few(rng):
     for rows, samples in seen:
         assert rows == 1 or rows * WAVES.frames(samples) <= 512
     assert encode([]) == []
+
+
+@pytest.mark.parametrize("compiles", [True, False])
+def test_what_is_left_fills_few_rows(compiles):
+    seen = []
+
+    def run(samples, lengths):
+        seen.append(len(samples))
+        return positions(samples, lengths)
+
+    encode = batched.Batched(WAVES, run, budget=16 * 100, compiles=compiles)
+    for n in (3, 13, 100, 101, 191):
+        seen.clear()
+        done = []
+        made = encode([np.full(400, k, np.float32) for k in range(n)], done.append)
+        assert [x[0, 0] for x in made] == list(range(n))
+        assert sum(done) == n
+        assert n <= sum(seen) <= (1.25 * n if compiles else n)
+        assert (
+            all(rows in (100, 1, 2, 4, 8, 16, 32, 64) for rows in seen) or not compiles
+        )

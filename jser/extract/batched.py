@@ -7,6 +7,8 @@ import numpy as np
 
 from jser.extract import readers
 
+_LEAST_FULL = 0.8  # Of a batch's rows; else what is left makes two batches.
+
 
 class Batched:
     """Cuts utterances into windows, batches windows of like length, joins the frames.
@@ -86,10 +88,9 @@ class Batched:
         While the device computes a batch the next one is being prepared.
         """
         waiting = None
-        for batch, padded in self._batches(windows):
-            fill = self._rows(padded, len(batch)) - len(batch)
-            rows = [windows[k] for k in (*batch, *batch[-1:] * fill)]
-            arrays = self._reader.batch(rows, padded)
+        for batch, rows, padded in self._batches(windows):
+            fill = batch[-1:] * (rows - len(batch))
+            arrays = self._reader.batch([windows[k] for k in batch + fill], padded)
             self._shapes.add(arrays[0].shape)
             made = self._run(*arrays)
             heard = readers.bucket(max(windows[k].keep.stop for k in batch))
@@ -103,16 +104,16 @@ class Batched:
 
     def _batches(
         self, windows: list[readers.Window]
-    ) -> Iterator[tuple[list[int], int]]:
+    ) -> Iterator[tuple[list[int], int, int]]:
+        """Indices of a batch's windows, its rows, and the length they are padded to."""
         left = sorted(range(len(windows)), key=lambda k: -windows[k].frames)
         while left:
             padded = self._reader.padded(windows[left[0]].frames)
             most = max(self._budget // padded, 1)
-            yield left[:most], padded
-            left = left[most:]
-
-    def _rows(self, padded: int, windows: int) -> int:
-        """Of the array that so many windows go into: full, or a power of two."""
-        if not self._compiles:
-            return windows
-        return min(max(self._budget // padded, 1), 2 ** (windows - 1).bit_length())
+            rows = take = min(most, len(left))
+            if take < most and self._compiles:
+                rows = min(most, 2 ** (take - 1).bit_length())
+                if take < _LEAST_FULL * rows:
+                    rows = take = 2 ** (take.bit_length() - 1)
+            yield left[:take], rows, padded
+            left = left[take:]

@@ -64,7 +64,7 @@ def _facodec(folder: pathlib.Path, spec: Spec) -> Batched:
     )
     run = jax.jit(encode)
     reader = readers.Hops(whole=spec.compat)
-    return Batched(reader, lambda *arrays: run(params, *arrays), budget=_budget())
+    return Batched(reader, lambda *arrays: run(params, *arrays), budget=budget())
 
 
 def _text(family: Any, before: int, folder: pathlib.Path, spec: Spec) -> Batched:
@@ -104,10 +104,11 @@ def encoder(
             made = module.apply({"params": params}, *arrays)
         return made[0] if isinstance(made, tuple) else made
 
-    return Batched(reader, lambda *arrays: apply(params, *arrays), budget=_budget())
+    return Batched(reader, lambda *arrays: apply(params, *arrays), budget=budget())
 
 
-def _budget() -> int:
+def budget() -> int:
+    """Frames of a batch on this device."""
     return _CPU_BUDGET if jax.default_backend() == "cpu" else _BUDGET
 
 
