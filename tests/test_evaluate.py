@@ -22,7 +22,7 @@ from jser import logits as logits_files
 from jser import results as results_module
 from jser.corpora import table as tables
 from tests import scored, small
-from tests.test_scripts import ROOT, run
+from tests.test_scripts import run
 
 
 @pytest.fixture(scope="module")
@@ -344,10 +344,6 @@ def test_the_script_compares(saved, tmp_path):
     for arguments, message in (
         (["--compare=weak"], "must be two"),
         ([], "give --config or --workdir"),
-        (
-            [f"--config={ROOT}/configs/ensemble_demo.py", "--seeds=0,1"],
-            "is an ensemble",
-        ),
     ):
         found = run("evaluate", *arguments, cwd=tmp_path)
         assert found.returncode == 1
@@ -423,6 +419,12 @@ def test_seeds_of_a_config():
     whole = cfg.Ensemble(name="e", members=(*recipes.seeds(member, (0, 1)), other))
     assert recipes.over_seeds(whole.check(), []) is whole
     assert recipes.arguments(whole) == "--config configs/e.py"
+
+
+def test_an_ensemble_has_no_seeds_of_its_own():
+    whole = cfg.Ensemble(name="e", members=(small.experiment(),))
+    with pytest.raises(ValueError, match="--seeds: e is an ensemble"):
+        recipes.over_seeds(whole, ["0", "1"])
 
 
 @pytest.mark.parametrize(

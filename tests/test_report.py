@@ -165,6 +165,15 @@ def test_one_run_makes_a_page_too(inputs, tmp_path):
     Page(text)
 
 
+@pytest.mark.parametrize("importance", [None, [[0.0] * 3] * 2])
+def test_a_stacker_may_lean_on_nothing(inputs, tmp_path, importance):
+    """Other kinds than forests have no importance; trees may not have split at all."""
+    stacker = {**(inputs.stacker or {}), "importance": importance}
+    report.write(dataclasses.replace(inputs, stacker=stacker), tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert ("Importance, per cent" in text) == (importance is not None)
+
+
 def as_paper(inputs, names) -> results.Inputs:
     """The same systems on the paper's corpus, under other names."""
     by_split = list(inputs.systems.values())
