@@ -15,6 +15,7 @@ them from the cache at every step as XLA's loop does.
 """
 
 import functools
+from typing import cast
 
 from flax import linen as nn
 import jax
@@ -62,7 +63,7 @@ class BiGru(nn.Module):
         kernel_2HG = jnp.stack([p["hh"][0] for p in params])
         bias_2G = jnp.stack([p["hh"][1] for p in params])
         states = bidirectional(self.dtype, gates, kernel_2HG, bias_2G)
-        return jnp.swapaxes(states, 0, 1)
+        return jnp.swapaxes(cast(jax.Array, states), 0, 1)
 
 
 class _Direction(nn.Module):
