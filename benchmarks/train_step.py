@@ -1,11 +1,11 @@
 """Races one training step against the authors' network in PyTorch.
 
   python -m benchmarks.train_step            # hidden 512, 64 utterances; many minutes
-  python -m benchmarks.train_step --quick    # small; a minute, and says little
+  python -m benchmarks.train_step --quick    # small; prints what says little
 
 Both sides alternate in one process, on all of its cores, on equal padded batches; read
 the ratios, as other work may run beside. On a GPU it also races bfloat16 and
-`torch.compile`. The figures go to benchmarks/results/train_step.md.
+`torch.compile`. The figures go to benchmarks/results/train_step.md, or to --out.
 """
 
 import argparse
@@ -238,7 +238,7 @@ def main() -> None:
         "--cores", type=int, help="that both may use; 1 where the machine is shared"
     )
     parser.add_argument("--quick", action="store_true", help="small sizes")
-    parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
+    parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.cores:
@@ -250,9 +250,14 @@ def main() -> None:
         a.batch, a.frames, a.tokens, a.hidden = 8, [24], 8, 32
         a.repeats, a.trimodal = 3, 16
     page = report(a)
-    a.out.parent.mkdir(parents=True, exist_ok=True)
-    a.out.write_text(page)
-    print(f"{a.out}: written")
+    if a.quick and not a.out:
+        print(page)
+        return None
+    out = a.out or RESULTS
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page)
+    print(f"{out}: written")
+    return None
 
 
 if __name__ == "__main__":
