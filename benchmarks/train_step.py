@@ -1,11 +1,11 @@
 """Races one training step against the authors' network in PyTorch.
 
   python -m benchmarks.train_step            # hidden 512, 64 utterances; many minutes
-  python -m benchmarks.train_step --quick    # small; a minute, and says little
+  python -m benchmarks.train_step --quick    # small; prints what says little
 
 Both sides alternate in one process, on all of its cores, on equal padded batches; read
 the ratios, as other work may run beside. On a GPU it also races bfloat16 and
-`torch.compile`. The figures go to benchmarks/results/train_step.md.
+`torch.compile`. The figures go to benchmarks/results/train_step.md, or to --out.
 """
 
 import argparse
@@ -234,19 +234,30 @@ def main() -> None:
         help="frames of speech in the race of three streams, of a quarter of the"
         " batch; 0 leaves it out",
     )
+    parser.add_argument(
+        "--cores", type=int, help="that both may use; 1 where the machine is shared"
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes")
-    parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
+    parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     a = parser.parse_args()
+    if a.cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: a.cores])
+        torch.set_num_threads(a.cores)
     if a.peak:
         return _print_peak(a.peak)
     if a.quick:
         a.batch, a.frames, a.tokens, a.hidden = 8, [24], 8, 32
         a.repeats, a.trimodal = 3, 16
     page = report(a)
-    a.out.parent.mkdir(parents=True, exist_ok=True)
-    a.out.write_text(page)
-    print(f"{a.out}: written")
+    if a.quick and not a.out:
+        print(page)
+        return None
+    out = a.out or RESULTS
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page)
+    print(f"{out}: written")
+    return None
 
 
 if __name__ == "__main__":

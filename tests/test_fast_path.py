@@ -131,7 +131,7 @@ def test_initial_parameters_are_the_plain_forms(rng):
     jax.tree.map(np.testing.assert_array_equal, fast, slow)
 
 
-@pytest.mark.parametrize("kind", ["fusion", "pooling"])
+@pytest.mark.parametrize("kind", [pytest.param("fusion", marks=SLOW), "pooling"])
 def test_products_in_bfloat16_move_results_a_little(kind, rng):
     """All that comes out is float32."""
     frames = {"speech": 7, "text": 3}

@@ -118,20 +118,11 @@ def test_initial_leaves_spread_as_pytorchs():
 
 def torch_network(torch, H: int, widths: dict[str, int]) -> dict[str, np.ndarray]:
     """The state dict of the authors' bimodal network, built from its description."""
+    from benchmarks import peer
+
     torch.manual_seed(0)
-    nn, network = torch.nn, {}
-    for s, D in widths.items():
-        network[f"{s}_projection"] = nn.Linear(D, H)
-        network[f"{s}_norm"] = nn.LayerNorm(H)
-        network[f"{s}_gru"] = nn.GRU(H, H, bidirectional=True, batch_first=True)
-        network[f"{s}_attention"] = nn.MultiheadAttention(2 * H, 1, batch_first=True)
-        network[f"{s}_attn"] = nn.Linear(2 * H, 1)
-    network["layer_norm"] = nn.LayerNorm(4 * H)
-    for name, classes in (("classifier", 8), ("neutral_classifier", 1)):
-        head = (nn.Linear(4 * H, H), nn.ReLU(), nn.Dropout(0.5), nn.Linear(H, classes))
-        network[name] = nn.Sequential(*head)
-    state = nn.ModuleDict(network).state_dict()
-    return {name: x.numpy() for name, x in state.items()}
+    network = peer.Network(tuple(widths.values()), H, neutral=True)
+    return {name: x.numpy() for name, x in network.state_dict().items()}
 
 
 def test_class_weights_of_msp_podcast():

@@ -47,7 +47,7 @@ class Attended:
         w_AE = jnp.einsum("aed,d->ae", out_AED, w_D)
         w_DA = jnp.einsum("dae,ae->da", value_DAE, w_AE)
         w_A1 = jnp.einsum("ae,ae->a", value_AE, w_AE)[:, None]
-        total = jnp.asarray(len(self.p) * (out_D @ w_D))
+        total = len(self.p) * jnp.dot(out_D, w_D)
         for p_BATS, other_BSD in zip(self.p, self.others, strict=True):
             heard_BAS = jnp.einsum("bsd,da->bas", other_BSD, w_DA) + w_A1
             total += jnp.einsum("bats,bas->bt", p_BATS, heard_BAS)

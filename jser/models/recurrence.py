@@ -15,7 +15,7 @@ them from the cache at every step as XLA's loop does.
 """
 
 import functools
-from typing import Any
+from typing import cast
 
 from flax import linen as nn
 import jax
@@ -62,8 +62,8 @@ class BiGru(nn.Module):
         gates += jnp.where(mask.T, 0.0, 1.0)[..., None] * hold_G2
         kernel_2HG = jnp.stack([p["hh"][0] for p in params])
         bias_2G = jnp.stack([p["hh"][1] for p in params])
-        states: Any = bidirectional(self.dtype, gates, kernel_2HG, bias_2G)
-        return jnp.swapaxes(states, 0, 1)
+        states = bidirectional(self.dtype, gates, kernel_2HG, bias_2G)
+        return jnp.swapaxes(cast(jax.Array, states), 0, 1)
 
 
 class _Direction(nn.Module):
