@@ -254,6 +254,7 @@ def _stacker(ensemble: cfg.Ensemble, folder: pathlib.Path) -> dict[str, Any] | N
     leans = [s.importance for s in stacker_file.load(folder).values()]
     known = [x for x in leans if x is not None]
     importance = np.mean(known, axis=0).tolist() if known else None
+    del record["sha256"]  # Of a zip file, which holds the hour it was written.
     return {**record, "importance": importance}
 
 

@@ -78,7 +78,7 @@ def test_the_page_is_whole_and_asks_the_network_for_nothing(folder):
         "90 utterances, 0.07 hours, 9 speakers",
         "88 utterances without a transcript",
         "0123456789abcdef@1",
-        "Stacker “oof” fedcba9876543210 , scikit-learn 1.7.0",
+        "Stacker “oof”, seed 42, scikit-learn 1.7.0, learned from fedcba9876543210 .",
     ):
         assert needed in page.shown, needed
     assert not {"b", "shorter"} & set(page.tags)
