@@ -103,7 +103,7 @@ def train_all(
     if at_once:
         from jser import together
 
-        found = together.groups([r.experiment for r in runs])
+        found = together.groups([r.experiment for r in runs], roots)
         groups = [[runs[i] for i in group] for group in found]
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager:

@@ -23,9 +23,9 @@ from jser import checkpoints, compilation, record, train, train_step, writer
 from jser import config as cfg
 from jser.data import batches
 from jser.data import corpus as corpora
+from jser.data import features
 from jser.data.corpus import Corpus
 from jser.data.members import MemberBatches
-from jser.extract import frontends
 from jser.roots import Roots
 from jser.shapes import Batch
 from jser.train import Task
@@ -34,7 +34,7 @@ from jser.train_step import Program, TrainState
 AT_ONCE = 12  # Members in a step: what the device's memory is meant to hold.
 
 
-def groups(experiments: Sequence[cfg.Experiment]) -> list[list[int]]:
+def groups(experiments: Sequence[cfg.Experiment], roots: Roots) -> list[list[int]]:
     """Which experiments can train in one step, by their numbers; `AT_ONCE` at most.
 
     They agree in the network and its widths, batch size, number of padded lengths,
@@ -43,10 +43,11 @@ def groups(experiments: Sequence[cfg.Experiment]) -> list[list[int]]:
     """
     alike: dict[str, list[int]] = {}
     for i, c in enumerate(experiments):
-        shape = [frontends.get(f).spec for f in c.data.streams.values()]
+        front_ends = c.data.streams.values()
+        specs = [features.spec_of(roots.features, c.data.corpus, f) for f in front_ends]
         key = [
             Program.of(c, 0, (), None).config,
-            [(s.width, s.layers, s.kind) for s in shape],
+            [(s["width"], s["layers"], s["kind"]) for s in specs],
             c.data.corpus,
             None if c.model.mask_padding else i,
         ]

@@ -192,7 +192,7 @@ def test_a_loss_that_is_not_finite_stops_its_run_alone(alone, corpus, tmp_path):
         assert saved.latest_step() is None
 
 
-def test_groups():
+def test_groups(corpus):
     found = [
         *members(),
         member("wide", model__hidden=16),
@@ -200,14 +200,14 @@ def test_groups():
         member("unmasked", model__mask_padding=False),
         member("also_unmasked", model__mask_padding=False),
     ]
-    assert sorted(together.groups(found)) == [[0, 1, 2], [3], [4], [5], [6]]
+    assert sorted(together.groups(found, corpus)) == [[0, 1, 2], [3], [4], [5], [6]]
     many = [member(f"seed{k}", seed=k) for k in range(together.AT_ONCE + 1)]
-    sizes = [len(g) for g in together.groups(many)]
+    sizes = [len(g) for g in together.groups(many, corpus)]
     assert max(sizes) <= together.AT_ONCE
     assert sum(sizes) == len(many)
     assert min(sizes) >= max(sizes) - 1
-    other = small.experiment(speech="prosody", text="char_ngrams")
-    assert together.groups([small.experiment(), other]) == [[0], [1]]
+    other = small.experiment(speech="char_ngrams", text="char_ngrams")
+    assert together.groups([small.experiment(), other], corpus) == [[0], [1]]
 
 
 @pytest.mark.slow

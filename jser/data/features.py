@@ -126,6 +126,17 @@ def refuse_missing(folder: pathlib.Path) -> None:
         )
 
 
+def spec_of(root: pathlib.Path, corpus: str, front_end: str) -> dict[str, Any]:
+    """What made the features of a corpus; its fields are those of `frontends.Spec`.
+
+    Raises:
+      FileNotFoundError: if there are none, with the remedy.
+    """
+    folder = dataset_folder(root, corpus, front_end)
+    refuse_missing(folder)
+    return files.read_json(folder / "manifest.json")["spec"]
+
+
 def open_streams(
     root: pathlib.Path, corpus: str, streams: Mapping[str, str]
 ) -> dict[str, FeatureSet]:
