@@ -21,9 +21,8 @@ import numpy as np
 
 from jser import checkpoints, compilation, record, train, train_step, writer
 from jser import config as cfg
-from jser.data import batches
+from jser.data import batches, features
 from jser.data import corpus as corpora
-from jser.data import features
 from jser.data.corpus import Corpus
 from jser.data.members import MemberBatches
 from jser.roots import Roots
