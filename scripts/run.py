@@ -17,7 +17,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 _SEEDS = flags.DEFINE_list("seeds", [], "Seeds of a member: 0,1,2")
 _JOBS = flags.DEFINE_integer("jobs", 1, "Trainings at a time.", lower_bound=1)
 _TOGETHER = flags.DEFINE_bool(
-    "together", False, "Train folds and members of like shapes in one step."
+    "together", False, "Train runs of like shapes in one step; for accelerators."
 )
 flags.mark_flag_as_required("config")
 
