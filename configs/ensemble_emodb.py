@@ -1,15 +1,21 @@
-"""Two members and a stacker on EMO-DB, leave-one-speaker-out, nothing pretrained.
+"""Two streams x two losses and a stacker on EMO-DB, leave-one-speaker-out.
 
   python scripts/prepare.py --corpus emodb --source DIR --out data/emodb --split loso
   python scripts/run.py --config configs/ensemble_emodb.py --jobs 2
 
-For the stacker each member is trained without every pair of speakers too: 110 runs.
+Nothing is pretrained. For the stacker each member is trained without every pair of
+speakers too: 220 runs.
 """
 
 from jser import config as cfg
 from jser import recipes
 
-MEMBERS = ("emodb_functionals", "emodb_prosody")
+MEMBERS = (
+    "emodb_functionals",
+    "emodb_prosody",
+    "emodb_functionals_sml",
+    "emodb_prosody_sml",
+)
 
 
 def get_config():
