@@ -5,6 +5,7 @@
 Rerun it to resume. Any field can be set: --config.optim.lr=3e-4 --config.seed=1
 """
 
+import json
 import pathlib
 
 from absl import flags
@@ -17,10 +18,11 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> None:
-    from jser import train
+    from jser import config, train
 
     experiment, roots = _CONFIG.value.check(), shared_flags.roots()
     workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None
+    print(json.dumps(config.to_dict(experiment), indent=2))
     state = train.train(experiment, roots, workdir)
     print(f"{workdir or roots.workdir(experiment)}: trained to step {int(state.step)}")
 

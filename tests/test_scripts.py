@@ -56,6 +56,7 @@ def test_prepare_extract_train_predict(tmp_path):
     )
     found = run("train", "--config=words.py", "--config.optim.lr=3e-4", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
+    assert '"lr": 0.0003,' in found.stdout  # The resolved config.
     assert "runs/words: trained to step 1" in found.stdout
     found = run("predict", "--workdir=runs/words", "--split=test", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
