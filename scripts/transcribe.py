@@ -21,6 +21,9 @@ _LANGUAGE = flags.DEFINE_string("language", None, "As en; detected by default.")
 _ALL = flags.DEFINE_bool("all", False, "Also those that have a transcript.")
 _BATCH = flags.DEFINE_integer("batch_size", 16, "Windows of 30 s at a time.")
 _DTYPE = flags.DEFINE_string("dtype", "float32", "float32, or bfloat16 for GPU or TPU.")
+_FRONTEND = flags.DEFINE_string(
+    "frontend", None, "Also makes the features of this Whisper front end, by one pass."
+)
 _MAX_FAILURES = flags.DEFINE_integer("max_failures", 0, "Utterances that may fail.")
 
 
@@ -28,6 +31,7 @@ def main() -> None:
     from jser.corpora import table as tables
     from jser.extract import transcribe
 
+    roots = shared_flags.roots()
     done = transcribe.transcribe(
         tables.read(pathlib.Path(_TABLE.value)),
         weights=_WEIGHTS.value,
@@ -36,6 +40,7 @@ def main() -> None:
         batch_size=_BATCH.value,
         dtype=_DTYPE.value,
         max_failures=_MAX_FAILURES.value,
+        also=(_FRONTEND.value, roots.features) if _FRONTEND.value else None,
     )
     print(done)
 

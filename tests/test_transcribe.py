@@ -18,6 +18,8 @@ import soundfile
 from jser.corpora import prepare
 from jser.corpora import table as tables
 from jser.extract import (
+    audio,
+    frontends,
     run,
     transcribe,
     transcriber,
@@ -469,3 +471,49 @@ def test_old_tables_are_read_and_stay_as_they_are(tmp_path):
     texts.write_text("utt_id,transcript\nu00,bye\nu01,\n")
     replaced = prepare.add_transcripts(found.utterances, texts)
     assert [u.transcript_note for u in replaced] == ["", ""]
+
+
+@slow
+def test_one_pass_makes_transcripts_and_features(checkpoint, tmp_path, monkeypatch):
+    """Both are those of the scripts alone, and no pass was made twice."""
+    alone = make_table(tmp_path / "alone")
+    weights_ = str(checkpoint[0])
+    front_end = frontends.open("whisper", weights=weights_)
+    want = run.extract(alone, front_end, tmp_path / "alone" / "features")
+    said = transcribe.transcribe(alone, weights=weights_, batch_size=2)
+    table, root = make_table(tmp_path / "both"), tmp_path / "both" / "features"
+
+    def refuse(*_):
+        raise AssertionError("the encoder was loaded a second time")
+
+    monkeypatch.setattr(frontends, "_load", refuse)
+    both = transcribe.transcribe(
+        table, weights=weights_, batch_size=2, also=("whisper", root)
+    )
+    assert both.transcripts == said.transcripts
+    got = run.extract(table, front_end, root)
+    records = np.arange(len(table.utterances))
+    assert got.utt_id == want.utt_id
+    for ours, theirs in zip(got.read(records), want.read(records), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-3)  # Of float16, near 1.
+    with pytest.raises(ValueError, match="'logmel' is not one of whisper_large_v3"):
+        transcribe.transcribe(table, weights=weights_, also=("logmel", root))
+
+
+@slow
+def test_what_is_longer_than_a_window_is_encoded_by_itself(checkpoint, tmp_path):
+    """Windows of the front end overlap, those of transcripts do not."""
+    table = make_table(tmp_path)
+    path = tmp_path / "sounds" / "u00.wav"
+    soundfile.write(path, tiny.sound(0, 31), 16_000)
+    table = prepare.prepare("csv", tmp_path / "sounds" / "all.csv", table.folder)
+    weights_ = str(checkpoint[0])
+    transcribe.transcribe(
+        table, weights=weights_, batch_size=2, also=("whisper", tmp_path / "features")
+    )
+    front_end = frontends.open("whisper", weights=weights_)
+    got = run.extract(table, front_end, tmp_path / "features")
+    (frames,) = got.read(np.array([got.record["u00"]]))
+    np.testing.assert_allclose(
+        frames, front_end.load()([audio.load(path)])[0], atol=2e-3
+    )

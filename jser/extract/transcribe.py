@@ -4,20 +4,24 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 import concurrent.futures
 import dataclasses
+import math
 import pathlib
 import shutil
 import time
 
+import numpy as np
 from tqdm import tqdm
 
 from jser import files
 from jser.corpora import table as tables
 from jser.corpora.table import Table, Utterance
-from jser.data import feature_writer
-from jser.extract import audio, run, transcriber
+from jser.data import feature_writer, features
+from jser.extract import audio, frontends, run, shards, transcriber, whisper, workers
+from jser.extract.frontends import FrontEnd
 from jser.extract.transcriber import Transcriber, Transcript, Window
 
 _UTTERANCES_PER_PIECE = 64
+_WINDOW_S = whisper.WINDOW_SAMPLES / audio.SAMPLE_RATE_HZ
 _READERS = 4  # Threads that decode sounds,
 _READ_AHEAD = 64  # and how many utterances they are ahead at most.
 
@@ -54,6 +58,7 @@ def transcribe(
     batch_size: int = 16,
     dtype: str = "float32",
     max_failures: int = 0,
+    also: tuple[str, pathlib.Path] | None = None,
 ) -> Summary:
     """Fills the transcripts of a table, and writes it anew.
 
@@ -70,6 +75,9 @@ def transcribe(
       dtype: Of the computation.
       max_failures: How many utterances may fail. They are listed in
         `transcribe_failures.csv` and keep what they had.
+      also: Name of a Whisper front end and the folder of all features: its features are
+        made as well, by the same pass of the encoder where no sound of a shard is over
+        30 s and all are transcribed.
 
     Raises:
       run.TooManyFailures: if more fail; what was transcribed is kept for the next run.
@@ -81,11 +89,12 @@ def transcribe(
         for u in table.utterances
         if everything or not (u.transcript or u.transcript_source)
     ]
-    whisper = Transcriber(
-        weights, language=language, batch_size=batch_size, dtype=dtype
-    )
-    pieces = table.folder / f"transcripts-{whisper.source.rpartition('@')[2]}"
-    failures = _transcribe_all(table, rows, whisper, pieces)
+    model = Transcriber(weights, language=language, batch_size=batch_size, dtype=dtype)
+    pieces = table.folder / f"transcripts-{model.source.rpartition('@')[2]}"
+    front_end = _front_end(also[0], weights, dtype) if also else None
+    if front_end and also:
+        _encode_too(table, rows, model, pieces, front_end, also[1])
+    failures = _transcribe_all(table, rows, model, pieces)
     _refuse_failures(table, failures, len(rows), max_failures)
     done = _read_pieces(pieces)
     new = {u.utt_id: done[_key(u)] for u in rows if u.utt_id not in failures}
@@ -94,13 +103,60 @@ def transcribe(
             f"{table.folder}: the table was changed while it was transcribed. Run the"
             " same command again: what was transcribed is kept."
         )
-    table = tables.write(_with(table, new, whisper.source), table.folder)
+    if front_end and also:  # Encodes what is left, and joins.
+        run.extract(table, front_end, also[1], max_failures=max_failures)
+    table = tables.write(_with(table, new, model.source), table.folder)
     shutil.rmtree(pieces, ignore_errors=True)
-    return Summary(table, whisper.source, new, failures)
+    return Summary(table, model.source, new, failures)
+
+
+def _front_end(name: str, weights: str, dtype: str) -> FrontEnd:
+    entry = frontends.PRETRAINED.get(name)
+    if entry is None or entry.model_type != "whisper":
+        kinds = (p.name for p in frontends.PRETRAINED.values())
+        known = (k for k in kinds if frontends.PRETRAINED[k].model_type == "whisper")
+        raise ValueError(f"front end {name!r} is not one of {', '.join(known)}.")
+    return frontends.open(name, weights=weights, dtype=dtype)
+
+
+def _encode_too(
+    table: Table,
+    rows: Sequence[Utterance],
+    model: Transcriber,
+    pieces: pathlib.Path,
+    front_end: FrontEnd,
+    root: pathlib.Path,
+) -> None:
+    """Writes the parts of shards, and pieces of what was heard in them.
+
+    A shard whose part is there, or with an utterance that keeps its transcript or is
+    longer than a window, is left to others. Pieces are written first: a cut between
+    the two costs an encoding, not a transcript.
+    """
+    name = table.folder.resolve().name
+    folder = features.dataset_folder(root, name, front_end.spec.name)
+    if folder.exists():
+        return
+    wanted = {u.utt_id for u in rows if (u.seconds or math.inf) <= _WINDOW_S}
+    shared = [
+        shard
+        for shard in shards.cut(table, front_end.spec, folder.parent)
+        if wanted.issuperset(u.utt_id for u in shard.rows) and not shard.path.exists()
+    ]
+    total = sum(len(shard.rows) for shard in shared)
+    with tqdm(total=total, desc=f"{model.source} and frames") as progress:
+        for shard, inputs in workers.read_ahead(shared, _READERS):
+            there = zip(shard.rows, inputs, strict=True)
+            sounds = {_key(u): x for u, x in there if isinstance(x, np.ndarray)}
+            frames, said = model.encode_and_transcribe(sounds.values())
+            if sounds:
+                _write_piece(pieces, dict(zip(sounds, said, strict=True)))
+            shard.save(inputs, frames)
+            progress.update(len(shard.rows))
 
 
 def _transcribe_all(
-    table: Table, rows: Sequence[Utterance], whisper: Transcriber, pieces: pathlib.Path
+    table: Table, rows: Sequence[Utterance], model: Transcriber, pieces: pathlib.Path
 ) -> dict[str, str]:
     """Writes pieces for all utterances that are in none; returns the failures."""
     done = _read_pieces(pieces)
@@ -111,7 +167,7 @@ def _transcribe_all(
     under_way: deque[Utterance] = deque()
 
     def sounds() -> Iterator[list[Window]]:
-        for u, sound in _read_ahead(table, todo, whisper.bands):
+        for u, sound in _read_ahead(table, todo, model.bands):
             if isinstance(sound, audio.AudioError):
                 failures[u.utt_id] = str(sound)
                 progress.update()
@@ -124,10 +180,10 @@ def _transcribe_all(
     with tqdm(
         total=len(rows),
         initial=len(rows) - len(todo),
-        desc=whisper.source,
+        desc=model.source,
         unit="utterance",
     ) as progress:
-        for said in whisper.transcribe(sounds()):
+        for said in model.transcribe(sounds()):
             u = under_way.popleft()
             piece[_key(u)] = said
             heard_s += u.seconds or 0

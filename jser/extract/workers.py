@@ -77,7 +77,7 @@ def _encode_here(
     seconds, start, done = 0.0, time.monotonic(), progress.n
     with (
         concurrent.futures.ThreadPoolExecutor(1) as writer,
-        contextlib.closing(_read_ahead(todo, threads)) as reads,
+        contextlib.closing(read_ahead(todo, threads)) as reads,
     ):
         written: list[concurrent.futures.Future[None]] = []
         for shard, inputs in reads:
@@ -100,7 +100,7 @@ def _seconds(inputs: Sequence[Input]) -> float:
     return samples / audio.SAMPLE_RATE_HZ
 
 
-def _read_ahead(
+def read_ahead(
     todo: Sequence[Shard], threads: int
 ) -> Generator[tuple[Shard, list[Input]]]:
     """Each shard with its inputs, which threads read while the one before is used.
