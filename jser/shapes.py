@@ -7,7 +7,8 @@ One letter means one thing in the whole package:
   S  frames of the other stream   G  3 * H, the GRU gates in the order r, z, n
   M  ensemble members             C  emotion classes, in the order of the label set
   N  utterances of a split        K  streams
-  L  layers of an encoder
+  L  layers of an encoder         A  attention heads, each of width E
+  F  outputs of a layer
 
 Public signatures say shapes with jaxtyping, and the tests enforce them. Inside a
 function an array carries its axes as a suffix, `speech_BTD`.
