@@ -251,9 +251,8 @@ def _stacker(ensemble: cfg.Ensemble, folder: pathlib.Path) -> dict[str, Any] | N
             f"{folder}/stack.json: of another stacker than {ensemble.stacker!r}, which"
             " the config names. Run scripts/stack.py."
         )
-    leans = [s.importance for s in stacker_file.load(folder).values()]
-    known = [x for x in leans if x is not None]
-    importance = np.mean(known, axis=0).tolist() if known else None
+    leans = [about["importance"] for about in record["folds"].values()]
+    importance = np.mean(leans, axis=0).tolist() if None not in leans else None
     del record["sha256"]  # Of a zip file, which holds the hour it was written.
     return {**record, "importance": importance}
 

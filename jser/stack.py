@@ -82,7 +82,11 @@ def average(joined: Joined) -> Logits:
 
 @dataclasses.dataclass(frozen=True)
 class Stacker:
-    """A fitted combination: the mean of its parts' probabilities."""
+    """A fitted combination: the mean of its parts' probabilities.
+
+    `importance` is how much it leans on each member and class, [M, C], of 1 in all: a
+    forest's by decrease of impurity, a mixture's by weight; None for other kinds.
+    """
 
     kind: str
     members: tuple[str, ...]  # In the order of the columns.
@@ -90,18 +94,9 @@ class Stacker:
     seed: int
     parts: tuple[stackers.Part, ...]
     held_out: dict[str, float]  # Scores of each part on the rows it was not fitted on.
+    importance: list[list[float]] | None
     made_by: tuple[str, ...]  # Digests of the runs whose logits it learned from ...
     learned_from: str  # ... and of these logits and labels.
-
-    @property
-    def importance(self) -> np.ndarray | None:
-        """How much it leans on each member and class, [M, C], of 1 in all.
-
-        A forest's by decrease of impurity, a mixture's by weight; None for other kinds.
-        """
-        parts = [part.importance(len(self.labels)) for part in self.parts]
-        found = [x for x in parts if x is not None]
-        return np.mean(found, axis=0) if found else None
 
 
 def fit(kind: str, known: Joined, seed: int) -> Stacker:
@@ -150,11 +145,17 @@ def fit(kind: str, known: Joined, seed: int) -> Stacker:
         seed=seed,
         parts=tuple(parts),
         held_out=metrics.scores(label, p.argmax(axis=1), p.shape[1]),
+        importance=_importance(parts, p.shape[1]),
         made_by=tuple(sorted(set(known.made_by))),
         learned_from=files.digest(
             "\n".join(known.first.utt_id.tolist()), said.tobytes(), label.tobytes()
         ),
     )
+
+
+def _importance(parts: list[stackers.Part], classes: int) -> list[list[float]] | None:
+    found = [x for part in parts if (x := part.importance(classes)) is not None]
+    return np.mean(found, axis=0).tolist() if found else None
 
 
 def apply(stacker: Stacker, joined: Joined) -> Logits:

@@ -53,6 +53,7 @@ def save(folder: pathlib.Path, fitted: Mapping[int, Stacker]) -> None:
                     "made_by": s.made_by,
                     "learned_from": s.learned_from,
                     "held_out": s.held_out,
+                    "importance": s.importance,
                 }
                 for k, s in fitted.items()
             },
@@ -84,6 +85,7 @@ def load(folder: pathlib.Path) -> dict[int, Stacker]:
             seed=record["seed"],
             parts=tuple(stackers.Part(**part) for part in parts[fold]),
             held_out=about["held_out"],
+            importance=about["importance"],
             made_by=tuple(about["made_by"]),
             learned_from=about["learned_from"],
         )
