@@ -40,6 +40,7 @@ MODELS = {
     "whisper": (
         "6 layers, 512 wide",
         {"d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8}
+        | {"decoder_attention_heads": 8}
         | {"encoder_ffn_dim": 2048, "decoder_layers": 1, "vocab_size": 64}
         | {"pad_token_id": 0},
     ),
