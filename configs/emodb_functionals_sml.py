@@ -9,8 +9,7 @@ from jser import recipes
 
 
 def get_config(arg: str | None = None):
-    exp = recipes.emodb("emodb_functionals_sml", speech="functionals")
-    exp.model.hidden, exp.augment.mixup = 64, 0.4
-    exp.optim.lr, exp.epochs = 1e-3, 40
+    (exp,) = recipes.siblings(__file__, ("emodb_functionals",))
+    exp.name = "emodb_functionals_sml"
     exp.loss.neutral_weight = 1.0
     return recipes.tiny(exp) if arg == "tiny" else exp

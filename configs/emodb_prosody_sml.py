@@ -9,6 +9,7 @@ from jser import recipes
 
 
 def get_config(arg: str | None = None):
-    exp = recipes.emodb("emodb_prosody_sml", speech="prosody")
+    (exp,) = recipes.siblings(__file__, ("emodb_prosody",))
+    exp.name = "emodb_prosody_sml"
     exp.loss.neutral_weight = 1.0
     return recipes.tiny(exp) if arg == "tiny" else exp

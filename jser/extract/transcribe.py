@@ -111,10 +111,9 @@ def transcribe(
 
 
 def _front_end(name: str, weights: str, dtype: str) -> FrontEnd:
-    entry = frontends.PRETRAINED.get(name)
-    if entry is None or entry.model_type != "whisper":
-        kinds = (p.name for p in frontends.PRETRAINED.values())
-        known = (k for k in kinds if frontends.PRETRAINED[k].model_type == "whisper")
+    entries = frontends.PRETRAINED.values()
+    known = [p.name for p in entries if p.model_type == "whisper"]
+    if name not in known:
         raise ValueError(f"front end {name!r} is not one of {', '.join(known)}.")
     return frontends.open(name, weights=weights, dtype=dtype)
 
