@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
-from jser.extract import audio
+from jser.extract import attention, audio
 from jser.extract.facodec_encoder import ConvEncoder, is_real, zero_fill
 from jser.shapes import Array
 
@@ -176,8 +176,7 @@ class _Layer(nn.Module):
         q, k, v = (
             part.reshape(*part.shape[:2], 4, -1) for part in jnp.split(qkv, 3, axis=-1)
         )
-        context = jax.nn.dot_product_attention(q, k, v, mask=real[:, None, None, :])
-        x = x + nn.Dense(D, name="self_attn.out_proj")(context.reshape(x.shape))
+        x = x + nn.Dense(D, name="self_attn.out_proj")(attention.attend(q, k, v, real))
         h = jnp.where(real[..., None], norm(name="ln_2")(x), 0)
         h = nn.relu(nn.Conv(4 * D, (5,), padding=2, name="ffn.ffn_1")(h))
         return x + nn.Dense(D, name="ffn.ffn_2")(h)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 import dataclasses
-import math
 from typing import Any
 
 from flax import linen as nn
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
-from jser.extract import bert, hidden
+from jser.extract import attention, bert, hidden
 from jser.shapes import Array
 
 _NAMES = bert.BLOCK_NAMES | {
@@ -59,9 +58,7 @@ class Block(nn.Module):
             bert.split_heads(c, bert.dense(c, c.width, name)(x))
             for name in ("query", "key", "value")
         )
-        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
-        scores /= math.sqrt(q.shape[-1])
-        return bert.rest_of_block(c, x, bert.attend(scores, v, mask[:, None, None]))
+        return bert.rest_of_block(c, x, attention.attend(q, k, v, mask))
 
 
 class Roberta(nn.Module):

@@ -17,12 +17,11 @@ import re
 from typing import Any
 
 from flax import linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
-from jser.extract import hidden, weights
+from jser.extract import attention, hidden, weights
 from jser.shapes import Array
 
 _FAMILY = ("hubert", "wavlm", "wav2vec2")
@@ -315,13 +314,11 @@ class _Attention(nn.Module):
             nn.Dense(c.width, dtype=self.dtype, name=name)(x_BTD).reshape(heads)
             for name in ("query", "key", "value")
         )
+        bias_BHTT = None
         if bias_HTT is not None:
-            bias_HTT = _Gate(name="gate")(x_BTD.reshape(heads)) * bias_HTT
-        context_BTHd = jax.nn.dot_product_attention(
-            q_BTHd, k_BTHd, v_BTHd, bias=bias_HTT, mask=mask_BT[:, None, None]
-        )
-        out = nn.Dense(c.width, dtype=self.dtype, name="out")
-        return out(context_BTHd.reshape(x_BTD.shape))
+            bias_BHTT = _Gate(name="gate")(x_BTD.reshape(heads)) * bias_HTT
+        context_BTD = attention.attend(q_BTHd, k_BTHd, v_BTHd, mask_BT, bias_BHTT)
+        return nn.Dense(c.width, dtype=self.dtype, name="out")(context_BTD)
 
 
 class _Gate(nn.Module):

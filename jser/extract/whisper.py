@@ -15,12 +15,11 @@ import re
 from typing import Any
 
 from flax import linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 import numpy as np
 
-from jser.extract import audio, hidden, weights
+from jser.extract import attention, audio, hidden, weights
 from jser.shapes import Array
 
 WINDOW_SAMPLES = 30 * audio.SAMPLE_RATE_HZ  # What the encoder always reads.
@@ -196,12 +195,12 @@ class _Attention(nn.Module):
         c = self.config
         dense = functools.partial(nn.Dense, c.width, dtype=self.dtype)
         heads = (*x_BTD.shape[:2], c.heads, -1)
-        context_BTHd = jax.nn.dot_product_attention(
+        context_BTD = attention.attend(
             dense(name="query")(x_BTD).reshape(heads),
             dense(name="key", use_bias=False)(x_BTD).reshape(heads),
             dense(name="value")(x_BTD).reshape(heads),
         )
-        return dense(name="out")(context_BTHd.reshape(x_BTD.shape))
+        return dense(name="out")(context_BTD)
 
 
 def load(
