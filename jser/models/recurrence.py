@@ -6,9 +6,10 @@ goes through. So the scan is `lax.scan` over plain arrays under a custom gradien
 input gates of all steps and both directions are one product before it; both directions
 step together, in one batched product; the forward scan saves the activations that the
 backward scan needs, which carries only the state's gradient; and the gradients of
-weights and inputs are products over all steps after it. Each step writes where its
-frame lies, so that nothing is transposed, reversed or joined before or after. The plain
-form, by `nn.scan`, is in tests/plain.py.
+weights and inputs are products over all steps after it. A step leaves its activations
+where it has read its gates, and later their gradients where it has read them: there is
+one large array, and nothing is transposed, reversed or joined before or after. The
+plain form, by `nn.scan`, is in tests/plain.py.
 
 There is no kernel of our own for GPUs: at H = 512 the recurrent weights (1.5 MB in
 bfloat16 per direction) do not fit one multiprocessor, so that a kernel would stream
@@ -113,11 +114,10 @@ def _forward(dtype, x, hold, ih, hh):
         jnp.split(bias[:, None], 3, axis=-1) for _, bias in (ih, hh)
     )
     r_bias, z_bias = ri_bias + rh_bias, zi_bias + zh_bias
-    gates_BTG2 = _dot("btd,kdg->btkg", x, ih[0].astype(dtype)).reshape(B, T, -1)
     hold_BT2 = jnp.stack([hold, hold], axis=-1)
 
     def step(h_2BH, inputs):
-        gates_2BG, hold_2B1 = inputs
+        (gates_2BG, *_), hold_2B1 = inputs
         ri, zi, ni = jnp.split(gates_2BG, 3, axis=-1)
         hidden_2BG = _dot("kbh,khg->kbg", h_2BH, weight_2HG)
         rh, zh, nh = jnp.split(hidden_2BG, 3, axis=-1)
@@ -126,17 +126,24 @@ def _forward(dtype, x, hold, ih, hh):
         nh = nh + nh_bias
         n = jnp.tanh(ni + ni_bias + r * nh)
         h_2BH = n + z * (h_2BH - n)
-        return h_2BH, (h_2BH,), (r, z, n, nh)
+        return h_2BH, (jnp.concatenate([r, z, n], axis=-1), nh, h_2BH)
 
-    read = lambda t: (_both(gates_BTG2, t), _both(hold_BT2, t))
-    h0_2BH = jnp.zeros((2, B, H), x.dtype)
-    (states_BTH2,), saved = _scan(read, step, h0_2BH, (2 * H,), range(T))
+    gates_BTG2 = _dot("btd,dg->btg", x, _side_by_side(ih[0]).astype(dtype))
+    empty_BTH2 = jnp.zeros((B, T, 2 * H), x.dtype)
+    r_z_n, nh, states_BTH2 = _scan(
+        step,
+        jnp.zeros((2, B, H), x.dtype),
+        (gates_BTG2, empty_BTH2, empty_BTH2),
+        lambda t: _both(hold_BT2, t),
+        range(T),
+    )
+    saved = r_z_n, nh
     return states_BTH2, (x, hold, ih[0], weight_2HG, states_BTH2, saved)
 
 
 def _backward(dtype, residuals, d_states):
     x, hold, kernel_2DG, weight_2HG, states_BTH2, saved = residuals
-    (B, T, _), H = x.shape, weight_2HG.shape[1]
+    (B, T, D), H = x.shape, weight_2HG.shape[1]
     # The state each step began with.
     start = jnp.zeros((B, 1, H), x.dtype)
     ahead = jnp.concatenate([start, states_BTH2[:, :-1, :H]], axis=1)
@@ -144,38 +151,43 @@ def _backward(dtype, residuals, d_states):
     before_BTH2 = jnp.concatenate([ahead, back], axis=-1)
 
     def step(d_h, inputs):
-        d_state, h, (r, z, n, nh) = inputs
+        (r_z_n, nh), (d_state, h) = inputs
+        r, z, n = jnp.split(r_z_n, 3, axis=-1)
         d_h = d_h + d_state
         d_n = d_h * (1 - z) * (1 - n * n)
         d_z = d_h * (h - n) * z * (1 - z)
         d_r = d_n * nh * r * (1 - r)
-        d_rz = jnp.concatenate([d_r, d_z], axis=-1)
         d_nh = d_n * r  # The recurrent half of the gate n is multiplied by r.
-        d_hidden_2BG = jnp.concatenate([d_rz, d_nh], axis=-1)
+        d_hidden_2BG = jnp.concatenate([d_r, d_z, d_nh], axis=-1)
         d_h = d_h * z + _dot("kbg,khg->kbh", d_hidden_2BG, weight_2HG)
-        return d_h, (d_rz, d_n, d_nh), ()
+        return d_h, (jnp.concatenate([d_r, d_z, d_n], axis=-1), d_nh)
 
-    def read(t):
-        return _both(d_states, t), _both(before_BTH2, t), [s[t] for s in saved]
-
-    d_h0, widths = jnp.zeros((2, B, H), x.dtype), (4 * H, 2 * H, 2 * H)
-    made, _ = _scan(read, step, d_h0, widths, range(T)[::-1])
-    d_rz, d_n, d_nh = (d.reshape(B, T, 2, -1) for d in made)
-    weigh = lambda a, d: _dot("btkh,btkg->khg", a, d.astype(dtype))
-    before_BT2H = before_BTH2.reshape(B, T, 2, H)
-    bias = lambda d: d.sum((0, 1))
-    d_x, d_kernel = 0.0, []
-    kernel_2DG = kernel_2DG.astype(dtype)
-    for d, kernel in zip((d_rz, d_n), jnp.split(kernel_2DG, [2 * H], -1), strict=True):
-        d_x += _dot("btkg,kdg->btd", d, kernel)
-        d_kernel.append(_dot("btd,btkg->kdg", x, d.astype(dtype)))
-    join = lambda parts: jnp.concatenate(parts, axis=-1)
-    d_ih = join(d_kernel), join([bias(d_rz), bias(d_n)])
-    d_hh = (
-        join([weigh(before_BT2H, d_rz), weigh(before_BT2H, d_nh)]),
-        join([bias(d_rz), bias(d_nh)]),
+    d_gates, d_nh = _scan(
+        step,
+        jnp.zeros((2, B, H), x.dtype),
+        saved,
+        lambda t: (_both(d_states, t), _both(before_BTH2, t)),
+        range(T)[::-1],
     )
-    return d_x, jnp.zeros_like(hold), d_ih, d_hh
+    # Matrices from here on, of all frames, so that XLA transposes the narrow ones.
+    x_ND, before_NH2, d_gates, d_nh = (
+        y.reshape(B * T, -1) for y in (x, before_BTH2, d_gates, d_nh)
+    )
+    weigh = lambda a, d: _dot("na,ng->ag", a, d.astype(dtype))
+    d_rz = [d[:, : 2 * H] for d in _halves(d_gates)]
+    d_hh = [
+        jnp.stack(list(map(weigh, _halves(before_NH2), halves)))
+        for halves in (d_rz, _halves(d_nh))
+    ]
+    d_ih_bias, d_nh_bias = _apart(d_gates.sum(axis=0)), _apart(d_nh.sum(axis=0))
+    d_hh_bias = jnp.concatenate([d_ih_bias[:, : 2 * H], d_nh_bias], axis=-1)
+    kernel_GD = _side_by_side(kernel_2DG).T.astype(dtype)
+    return (
+        _dot("ng,gd->nd", d_gates, kernel_GD).reshape(B, T, D),
+        jnp.zeros_like(hold),
+        (_apart(weigh(x_ND, d_gates)), d_ih_bias),
+        (jnp.concatenate(d_hh, axis=-1), d_hh_bias),
+    )
 
 
 bidirectional.defvjp(_forward, _backward)
@@ -184,6 +196,21 @@ bidirectional.defvjp(_forward, _backward)
 def _dot(subscripts: str, a: Array, b: Array) -> jax.Array:
     """Their product in the precision of `b`, summed in that of `a`."""
     return jnp.einsum(subscripts, a.astype(b.dtype), b, preferred_element_type=a.dtype)
+
+
+def _halves(x: Array) -> list[jax.Array]:
+    """The forward and the backward direction's columns."""
+    return jnp.split(x, 2, axis=-1)
+
+
+def _side_by_side(x: Array) -> jax.Array:
+    """[2, ..., W] to [..., 2 W]."""
+    return jnp.concatenate([x[0], x[1]], axis=-1)
+
+
+def _apart(x: Array) -> jax.Array:
+    """[..., 2 W] to [2, ..., W]."""
+    return jnp.stack(_halves(x))
 
 
 def _both(x: Array, t) -> jax.Array:
@@ -201,26 +228,31 @@ def _write(x: Array, t, made: Array) -> jax.Array:
     return lax.dynamic_update_slice(x, made[1, :, None], (0, T - 1 - t, W))
 
 
-def _scan(read, step, carry, widths: tuple[int, ...], steps: range):
-    """`lax.scan` of `step` over `read(t)` for t in `steps`.
+def _scan(step, carry, buffers, read, steps: range) -> tuple[jax.Array, ...]:
+    """`lax.scan` of `step`, which leaves in the buffers something for what it reads.
 
     The next slices travel in the carry: XLA's CPU backend would otherwise fuse the
     slicing into the cell and lose its vector instructions.
 
-    Returns:
-      What `step` writes, [B, T, W] of each of `widths`, and what it saves, by t.
+    Args:
+      step: From the carry and from the slices of step t to the next carry and to what
+        is written into the first, second, ... buffer where step t has read.
+      carry: The first.
+      buffers: [B, T, 2 W] each.
+      read: What else step t reads.
+      steps: The order of t.
     """
     first, low, high = steps[0], min(steps), max(steps)
-    shape = carry.shape[1], len(steps)
-    written = tuple(jnp.zeros((*shape, W), carry.dtype) for W in widths)
+    slices = lambda buffers, t: ([_both(x, t) for x in buffers], read(t))
 
     def body(state, t):
-        carry, inputs, written = state
-        carry, made, saved = step(carry, inputs)
-        written = tuple(_write(x, t, m) for x, m in zip(written, made, strict=True))
-        return (carry, read(jnp.clip(t + steps.step, low, high)), written), saved
+        carry, inputs, buffers = state
+        carry, made = step(carry, inputs)
+        buffers = tuple(_write(x, t, m) for x, m in zip(buffers, made, strict=True))
+        following = jnp.clip(t + steps.step, low, high)
+        return (carry, slices(buffers, following), buffers), None
 
-    state = carry, read(first), written
+    state = carry, slices(buffers, first), buffers
     order = jnp.arange(len(steps))
-    (_, _, written), saved = lax.scan(body, state, order, reverse=steps.step < 0)
-    return written, saved
+    (_, _, buffers), _ = lax.scan(body, state, order, reverse=steps.step < 0)
+    return buffers
