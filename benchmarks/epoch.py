@@ -29,12 +29,12 @@ from benchmarks import msp_podcast, peer
 from jser import recipes, together, train, train_step
 from jser.corpora import table as tables
 from jser.corpora.table import Table, Utterance
-from jser.data import batches, features
+from jser.data import batches, feature_writer, features
 from jser.data.batches import Levels
 from jser.data.corpus import Corpus
-from jser.data.features import Part
 from jser.data.members import MemberBatches
 from jser.emotions import MSP_PODCAST
+from jser.extract import shards
 from jser.extract.frontends import Spec
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "epoch.md"
@@ -75,18 +75,22 @@ def make_store(home: pathlib.Path, count: int) -> Store:
             T = length[s][start : start + SHARD]
             frames = rng.standard_normal((T.sum(), width), np.float32)
             frames = frames.astype(np.float16)
-            for u, x in zip(some, np.split(frames, T.cumsum()[:-1]), strict=True):
+            each = np.split(frames, T.cumsum()[:-1])
+            for u, x in zip(some, each, strict=True):
                 tensor = torch.from_numpy(x.astype(np.float32))
                 torch.save(tensor, tensors / f"{u.utt_id}.{s}.pt")
             parts.append(home / "parts" / f"{s}_{start}.npz")
-            Part(
+            shards.Part(
                 utt_id=np.array([u.utt_id for u in some]),
                 digest=np.array([tables.input_digest(u, s) for u in some]),
+                content=np.array([shards.content_digest(x) for x in each]),
                 length=T,
                 frames=frames,
                 failures={},
             ).save(parts[-1])
-        streams[s] = features.write(home, "generated", spec, parts)
+        folder = features.dataset_folder(home, "generated", spec.name)
+        feature_writer.write(folder, spec, parts)
+        streams[s] = features.FeatureSet(folder)
     data = recipes.paper("epoch", epochs=1, speech="", text="").data
     levels = Levels.of({s: f.length for s, f in streams.items()}, data.length_levels)
     return Store(Corpus(table, streams, levels, data), tensors)

@@ -11,7 +11,7 @@ from jser.shapes import Stream
 
 torch = pytest.importorskip("torch")
 
-from benchmarks import peer, sides, train_step  # noqa: E402
+from benchmarks import epoch, peer, sides, train_step  # noqa: E402
 
 
 @pytest.mark.parametrize("widths", [(6, 5), pytest.param((6, 5, 3), id="trimodal")])
@@ -69,3 +69,12 @@ def test_peak_memory_is_that_of_a_process_of_its_own():
     shape = sides.Shape(2, (5, 3), hidden=8)
     assert 100 < train_step.peak_mb("torch", shape) < 2000
     assert kept[0] == 1
+
+
+@pytest.mark.slow
+def test_a_small_epoch_from_the_store(tmp_path):
+    store = epoch.make_store(tmp_path, 16)
+    rows = epoch.race(store, hidden=8, members=(1, 2), repeats=1)
+    sides_raced = [row.split(" | ")[2] for row in rows]
+    assert sides_raced == ["torch", "jser, 1 together", "jser, 2 together"]
+    assert "16 | torch" in epoch.page(rows, store)
