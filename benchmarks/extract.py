@@ -85,13 +85,36 @@ class Theirs:
             )
             if self.batch == 1 and not self.whisper:
                 given.pop("attention_mask")
-            with self.torch.inference_mode():
+            with self.torch.no_grad():
                 frames = self.model(**given).last_hidden_state.numpy()
             for row, i in enumerate(rows):
                 n = len(sounds[i])
                 real = -(-n // 320) if self.whisper else (n - 400) // 320 + 1
                 made[i] = frames[row, :real].copy()
         return made
+
+    def flops(self, sounds: list[np.ndarray]) -> int:
+        """Floating-point operations of its products and convolutions."""
+        from torch.utils import flop_counter
+
+        fused = self.model.config._attn_implementation
+        self.model.config._attn_implementation = "eager"  # The counter knows its parts.
+        with flop_counter.FlopCounterMode(display=False) as counter:
+            self(sounds)
+        self.model.config._attn_implementation = fused
+        return counter.get_total_flops()
+
+
+def product_rate() -> float:
+    """Operations per second of PyTorch's float32 product of square matrices."""
+    import torch
+
+    a, taken = torch.rand(2048, 2048), []
+    for _ in range(20):
+        began = time.perf_counter()
+        a @ a
+        taken.append(time.perf_counter() - began)
+    return 2 * 2048**3 / min(taken)
 
 
 def make(kind: str, folder: pathlib.Path) -> None:
@@ -124,6 +147,7 @@ def compare(kind: str, sounds: list[np.ndarray], repeats: int, batch: int) -> st
         want = ways["each"](sounds[:2])
         error = max(np.abs(a - b).max() for a, b in zip(frames, want, strict=False))
         wall, cpu = ({way: [] for way in ways} for _ in range(2))
+        floor = ways["each"].flops(sounds) / product_rate()
         load = [os.getloadavg()[0]]
         for _ in range(repeats):
             for way, encode in ways.items():
@@ -141,6 +165,7 @@ def compare(kind: str, sounds: list[np.ndarray], repeats: int, batch: int) -> st
         + "".join(
             f" | {median[w]:.1f} ({s})" for w, s in zip(wall, spread, strict=True)
         )
+        + f" | {floor:.1f}"
         + f" | **{median['each'] / median['ours']:.2f}x**"
         + f" | **{median['padded'] / median['ours']:.2f}x**"
         + f" | {busy['each'] / busy['ours']:.2f}x, {busy['padded'] / busy['ours']:.2f}x"
@@ -202,14 +227,17 @@ def main() -> None:
         f"{args.utterances} utterances, {seconds:.0f} s of sound, float32 on the CPU,"
         " random weights. Seconds are the median of the turns, and the least and the"
         " most; ratios are those of medians, of time by the clock and of processor"
-        " time. Where the load (of the last minute, at the start of the first turn and"
+        " time. No float32 is faster than the operations of one-by-one PyTorch's"
+        " products and convolutions take at the speed of its fastest product of large"
+        " matrices. Where the load (of the last minute, at the start of the first turn and"
         " at the end of the last) is above 1, other programs ran beside it, and only"
         " ratios mean something.",
         "",
         f"| model | PyTorch one by one | PyTorch padded, {args.batch} at a time | jser"
-        " | faster than one by one | than padded | by processor time | shapes"
-        " compiled, once | largest difference of frames | load |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        " | no float32 is faster than | jser faster than one by one | than padded"
+        " | by processor time | shapes compiled, once | largest difference of frames"
+        " | load |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for kind in filter(None, args.models.split(",")):
         lines.append(compare(kind, sounds, args.repeats, args.batch))

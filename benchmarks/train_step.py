@@ -25,6 +25,7 @@ import torch
 
 from benchmarks import sides
 from benchmarks.sides import Shape
+from jser import charts
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "train_step.md"
 TOKENS = 80  # As the authors' text streams.
@@ -100,8 +101,11 @@ def _print_peak(what: str) -> None:
     print(int(peak_kb) // 1024)
 
 
-def growth(shape: Shape, rounds: int) -> list[str]:
-    """Rows: our time per utterance along frames, utterances and streams."""
+Point = tuple[str, Shape, float]  # What grows, a shape, seconds a step.
+
+
+def growth(shape: Shape, rounds: int) -> list[Point]:
+    """Our time along frames, utterances and streams."""
     B, (T, *rest) = shape.batch, shape.frames
     shape = dataclasses.replace(shape, neutral=False)
     along = {
@@ -117,10 +121,54 @@ def growth(shape: Shape, rounds: int) -> list[str]:
     contestants = {name: sides.ours(s)[0] for name, s in distinct.items()}
     found = race(contestants, rounds)
     return [
-        f"| {what} | {_name(s)} | {1000 * found.seconds(_name(s)) / s.batch:.2f} |"
-        for what, shapes in along.items()
-        for s in shapes
+        (what, s, found.seconds(_name(s))) for what, all_ in along.items() for s in all_
     ]
+
+
+def growth_table(points: Sequence[Point]) -> list[str]:
+    """Rows: time per utterance."""
+    return [
+        f"| {what} | {_name(s)} | {1000 * seconds / s.batch:.2f} |"
+        for what, s, seconds in points
+    ]
+
+
+def growth_picture(points: Sequence[Point]) -> str:
+    """The same as SVG: a line each for frames, utterances and streams."""
+    sizes = {
+        "frames": lambda s: s.frames[0],
+        "utterances": lambda s: s.batch,
+        "streams": lambda s: len(s.frames),
+    }
+    series = {
+        what: [
+            (sizes[what](s) / sizes[what](largest), seconds)
+            for w, s, seconds in points
+            if w == what
+        ]
+        for what, largest, _ in points  # The last of a kind is the largest.
+    }
+    chart = charts.lines(
+        series,
+        title="Time of a training step as the batch grows",
+        x_label="size, as a share of the largest",
+        y_label="seconds a step",
+    )
+    svg = str(chart).partition("</svg>")[0].replace("<svg ", f"<svg {_XMLNS} ", 1)
+    key = "".join(
+        f'<path class="line{n}" d="M60 {30 + 14 * n}h24"/>'
+        f'<text x="90" y="{34 + 14 * n}">{what}</text>'
+        for n, what in enumerate(series)
+    )
+    return f"{svg}{_STYLE}{key}</svg>\n"
+
+
+_XMLNS = 'xmlns="http://www.w3.org/2000/svg" style="background:white"'
+_STYLE = (
+    "<style>text{font:11px sans-serif;fill:#444}path{fill:none;stroke-width:2}"
+    ".grid{stroke:#ddd;stroke-width:1}.line0{stroke:#0072b2}"
+    ".line1{stroke:#d55e00}.line2{stroke:#009e73}</style>"
+)
 
 
 def accelerator(
@@ -163,8 +211,8 @@ def surroundings(load: float) -> str:
     )
 
 
-def report(a: argparse.Namespace) -> str:
-    """Runs everything and returns the page."""
+def report(a: argparse.Namespace) -> tuple[str, str]:
+    """Runs everything and returns the page and its picture."""
     began_under = os.getloadavg()[0]
     shapes = [Shape(a.batch, (T, a.tokens), a.hidden) for T in a.frames]
     if a.trimodal:
@@ -178,7 +226,7 @@ def report(a: argparse.Namespace) -> str:
         fast = accelerator((64, 256), (300, a.tokens), a.hidden, 4 * a.repeats)
     else:
         fast = ["| 64, 256 x 300 + 80 | all | open: no accelerator here | open |"]
-    return "\n".join(
+    page = "\n".join(
         [
             "# One training step",
             "",
@@ -205,7 +253,9 @@ def report(a: argparse.Namespace) -> str:
             "",
             "| along | utterances x frames | ms an utterance |",
             "|---|---|---|",
-            *grown,
+            *growth_table(grown),
+            "",
+            "![Seconds a step against the size](train_step.svg)",
             "",
             "## On an accelerator",
             "",
@@ -215,6 +265,7 @@ def report(a: argparse.Namespace) -> str:
             "",
         ]
     )
+    return page, growth_picture(grown)
 
 
 def main() -> None:
@@ -249,13 +300,14 @@ def main() -> None:
     if a.quick:
         a.batch, a.frames, a.tokens, a.hidden = 8, [24], 8, 32
         a.repeats, a.trimodal = 3, 16
-    page = report(a)
+    page, picture = report(a)
     if a.quick and not a.out:
         print(page)
         return None
     out = a.out or RESULTS
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page)
+    out.with_name("train_step.svg").write_text(picture)
     print(f"{out}: written")
     return None
 

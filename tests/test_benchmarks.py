@@ -1,6 +1,8 @@
 """The race is between equals, and its figures say what they claim."""
 
+import dataclasses
 import time
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -52,6 +54,30 @@ def test_ratios_are_of_the_first_side():
     assert found.ratio("slow") == 1
     assert found.ratio("fast") == pytest.approx(3, rel=0.5)
     assert found.seconds("fast") == pytest.approx(0.02, rel=0.5)
+
+
+def test_growth_is_drawn_to_scale():
+    """Twice the frames in twice the time: the line ends in the far corner."""
+    shape = sides.Shape(2, (10, 3))
+    points = [
+        (what, dataclasses.replace(shape, frames=(T, 3)), T / 10)
+        for what in ("frames", "utterances", "streams")
+        for T in (10, 20)
+    ]
+    assert train_step.growth_table(points)[1] == "| frames | 2 x 20 + 3 | 1000.00 |"
+    root = ElementTree.fromstring(train_step.growth_picture(points))
+    space = "{http://www.w3.org/2000/svg}"
+    lines = [p for p in root.iter(f"{space}path") if p.get("class") == "line line0"]
+    (x0, y0), (x1, y1) = (
+        map(float, p.split()) for p in lines[0].get("d")[1:].split("L")
+    )
+    assert x1 > x0
+    assert y1 < y0  # SVG's y points down.
+    assert [t.text for t in root.iter(f"{space}text")][-3:] == [
+        "frames",
+        "utterances",
+        "streams",
+    ]
 
 
 @pytest.mark.slow
