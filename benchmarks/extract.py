@@ -229,9 +229,9 @@ def main() -> None:
         " most; ratios are those of medians, of time by the clock and of processor"
         " time. No float32 is faster than the operations of one-by-one PyTorch's"
         " products and convolutions take at the speed of its fastest product of large"
-        " matrices. Where the load (of the last minute, at the start of the first turn and"
-        " at the end of the last) is above 1, other programs ran beside it, and only"
-        " ratios mean something.",
+        " matrices. Where the load (of the last minute, at the start of the first turn"
+        " and at the end of the last) is above 2, other programs ran beside it, and"
+        " only ratios mean something.",
         "",
         f"| model | PyTorch one by one | PyTorch padded, {args.batch} at a time | jser"
         " | no float32 is faster than | jser faster than one by one | than padded"
