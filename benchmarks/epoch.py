@@ -1,7 +1,7 @@
 """Races an epoch, loader and all, against the authors' loop in PyTorch.
 
   python -m benchmarks.epoch                     # hidden 512, 256 utterances
-  python -m benchmarks.epoch --utterances 2048   # takes many hours on a few cores
+  python -m benchmarks.epoch --utterances 2048   # a quarter of an hour a round
   python -m benchmarks.epoch --quick             # small; a minute, and says little
 
 Theirs: one `.pt` of float32 per utterance and stream, random batches of 64, padded to
@@ -17,6 +17,7 @@ import dataclasses
 import os
 import pathlib
 import platform
+import sys
 import tempfile
 import time
 
@@ -210,7 +211,8 @@ def page(rows: Sequence[str], store: Store) -> str:
     real = {s: int(n.sum()) for s, n in split.length.items()}
     lines = [
         "# An epoch, loader and all\n",
-        "Made by `python -m benchmarks.epoch`; its docstring says what races."
+        f"Made by `{' '.join(['python -m benchmarks.epoch', *sys.argv[1:]])}`; its"
+        " docstring says what races."
         " Utterances count once a member that is trained on them. Data wait is the"
         " share of the epoch in which no step ran for want of a batch, at most.\n",
         "| hidden | utterances | side | utterances/s | CPU ms/utterance |"

@@ -227,14 +227,14 @@ def main() -> None:
         f"{args.utterances} utterances, {seconds:.0f} s of sound, float32 on the CPU,"
         " random weights. Seconds are the median of the turns, and the least and the"
         " most; ratios are those of medians, of time by the clock and of processor"
-        " time. No float32 is faster than the operations of one-by-one PyTorch's"
+        " time. The floor of float32 is what the operations of one-by-one PyTorch's"
         " products and convolutions take at the speed of its fastest product of large"
-        " matrices. Where the load (of the last minute, at the start of the first turn"
-        " and at the end of the last) is above 2, other programs ran beside it, and"
-        " only ratios mean something.",
+        " matrices, and nothing else. Where the load (of the last minute, at the start"
+        " of the first turn and at the end of the last) is above 2, other programs ran"
+        " beside it, and only ratios mean something.",
         "",
         f"| model | PyTorch one by one | PyTorch padded, {args.batch} at a time | jser"
-        " | no float32 is faster than | jser faster than one by one | than padded"
+        " | floor of float32 | jser faster than one by one | than padded"
         " | by processor time | shapes compiled, once | largest difference of frames"
         " | load |",
         "|---|---|---|---|---|---|---|---|---|---|---|",

@@ -162,7 +162,7 @@ def _weigh(x_BTD: Array, w_DA: Array) -> jax.Array:
     three axes with one, and for its gradient.
     """
     B, T, D = x_BTD.shape
-    return (x_BTD.reshape(B * T, D) @ w_DA).reshape(B, T, -1)
+    return jnp.dot(x_BTD.reshape(B * T, D), w_DA).reshape(B, T, -1)
 
 
 class AttentionPool(nn.Module):
