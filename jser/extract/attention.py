@@ -30,7 +30,7 @@ def attend(
       bias: Added to the scores, query first.
     """
     B, T, H, d = query.shape
-    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (query * d**-0.5, key, value))
+    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
     low = jnp.zeros((B, T)) if mask is None else jnp.where(mask, 0.0, _LOW)
     low = jnp.broadcast_to(low[:, None, None], (B, H, 1, T))
     low = low if bias is None else low + bias
@@ -53,7 +53,7 @@ def _by_blocks(head: tuple[Array, Array, Array, Array]) -> jax.Array:
 
 def _context(q: Array, k: Array, v: Array, low: Array) -> jax.Array:
     scores = jnp.einsum("...qd,...kd->...qk", q, k, preferred_element_type=jnp.float32)
-    scores += low
+    scores = scores * q.shape[-1] ** -0.5 + low  # Scaled here, before any rounding.
     # Divided by its sum only after the product: less to divide.
     share = jnp.exp(scores - scores.max(-1, keepdims=True))
     context = jnp.einsum(
