@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from jser import bootstrap
+from jser.statistics import bootstrap
 
 UTTERANCES, SPEAKERS, CLASSES = 25_258, 700, 8
 

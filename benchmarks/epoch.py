@@ -27,16 +27,18 @@ import numpy as np
 import torch
 
 from benchmarks import msp_podcast, peer
-from jser import recipes, together, train, train_step
-from jser.corpora import table as tables
-from jser.corpora.table import Table, Utterance
-from jser.data import batches, feature_writer, features
+from jser import recipes
+from jser.corpora import tables
+from jser.corpora.tables import Table, Utterance
+from jser.data import batches
 from jser.data.batches import Levels
 from jser.data.corpus import Corpus
 from jser.data.members import MemberBatches
 from jser.emotions import MSP_PODCAST
-from jser.extract import shards
-from jser.extract.frontends import Spec
+from jser.features import shards, store, writer
+from jser.features.frontends import Spec
+from jser.training import together, train
+from jser.training.step import jitted_step
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "epoch.md"
 WIDTHS = {"speech": 1280, "text": 1024}  # Whisper or HuBERT, RoBERTa.
@@ -89,9 +91,9 @@ def make_store(home: pathlib.Path, count: int) -> Store:
                 frames=frames,
                 failures={},
             ).save(parts[-1])
-        folder = features.dataset_folder(home, "generated", spec.name)
-        feature_writer.write(folder, spec, parts)
-        streams[s] = features.FeatureSet(folder)
+        folder = store.dataset_folder(home, "generated", spec.name)
+        writer.write(folder, spec, parts)
+        streams[s] = store.FeatureSet(folder)
     data = recipes.paper("epoch", epochs=1, speech="", text="").data
     levels = Levels.of({s: f.length for s, f in streams.items()}, data.length_levels)
     return Store(Corpus(table, streams, levels, data), tensors)
@@ -108,7 +110,7 @@ def ours(store: Store, members: int, hidden: int) -> Callable[[], None]:
     program, states = tasks[0].program, [t.fresh for t in tasks]
     if members == 1:
         source, own = tasks[0].source, tasks[0].own
-        step, extra = train_step.jitted_step(program), ()
+        step, extra = jitted_step(program), ()
     else:
         source = MemberBatches([t.source for t in tasks])
         own = together.stacked(*[t.own for t in tasks])

@@ -130,7 +130,7 @@ def make(kind: str, folder: pathlib.Path) -> None:
 
 def compare(kind: str, sounds: list[np.ndarray], repeats: int, batch: int) -> str:
     """A row of the table."""
-    from jser.extract import frontends
+    from jser.features import frontends
 
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)

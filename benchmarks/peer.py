@@ -2,7 +2,7 @@
 
 Built from the paper and the facts of its code: `nn.GRU`, `nn.MultiheadAttention` that
 returns its weights, no masks, streams padded with zeros to the longest of a batch. The
-names of the parameters are theirs, so that `jser.convert` reads the state.
+names of the parameters are theirs, so that `jser.training.convert` reads the state.
 """
 
 from collections.abc import Sequence

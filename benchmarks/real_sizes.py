@@ -14,17 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jser.extract import (
+from jser.encoders import (
     deberta,
     facodec,
-    frontends,
-    native,
-    readers,
+    families,
+    processors,
     roberta,
     wav2vec,
     whisper,
 )
-from jser.extract.batched import Batched
+from jser.encoders.batching import Batched
+from jser.encoders.options import Options
 
 CORPUS = 119_421  # Files of MSP-Podcast.
 WORDS = 18  # Of a transcript, on average; a third more tokens.
@@ -72,9 +72,7 @@ class Letters:
 
 def encoder(name: str, size: Size) -> tuple[Batched, Callable[[Any], float]]:
     """The front end of that size, and the FLOP of one of its inputs."""
-    spec = frontends.Spec(
-        name=name, kind="", width=size.width, layer="last", dtype="bfloat16"
-    )
+    options = Options(dtype="bfloat16")
     half, shape = jnp.bfloat16, dataclasses.asdict(size)
     del shape["conv"]
     one = np.ones((1, 32), np.int32)
@@ -82,7 +80,7 @@ def encoder(name: str, size: Size) -> tuple[Batched, Callable[[Any], float]]:
     if name.startswith("whisper"):
         config = whisper.Config(**shape, bands=128, positions=1500)
         module = whisper.WhisperEncoder(config, half)
-        arguments, reader = (np.zeros((1, 3000, 128)),), readers.Mels(128)
+        arguments, reader = (np.zeros((1, 3000, 128)),), processors.Mels(128)
         frames = lambda x: 1500
     elif name in ("roberta_large", "deberta_xxlarge"):
         text: Any = {"vocab": 50_265, "positions": 514, "epsilon": 1e-5, "pad": 1}
@@ -92,7 +90,7 @@ def encoder(name: str, size: Size) -> tuple[Batched, Callable[[Any], float]]:
         else:
             more = {"buckets": 256, "farthest": 512, "conv": 3}
             module = deberta.Deberta(deberta.Sizes(**shape, **text, **more))
-        arguments, reader = (one, one > 0), readers.Tokens(Letters(), 512, 1)
+        arguments, reader = (one, one > 0), processors.Tokens(Letters(), 512, 1)
         frames = lambda x: len(x.split()) + 2
     else:
         wavlm = {"buckets": 320, "max_distance": 800} if name == "wavlm_large" else {}
@@ -111,14 +109,16 @@ def encoder(name: str, size: Size) -> tuple[Batched, Callable[[Any], float]]:
         module = wav2vec.Wav2Vec(config, half)
         arguments = np.zeros((1, 16_000), np.float32), np.array([16_000])
         conv = tuple(zip(KERNELS, STRIDES, strict=True))
-        reader = readers.Waves(conv, wav2vec.normalise)
+        reader = processors.Waves(conv, wav2vec.normalise)
         frames = lambda x: config.frames(len(x))
     init = jax.jit(module.clone(layer="last").init)
     params: Any = init(jax.random.key(0), *arguments)["params"]
     params = traverse_util.path_aware_map(
         lambda path, x: x.astype(half) if path[-1] == "kernel" else x, params
     )
-    return native.encoder(reader, module, params, spec), lambda x: size.flop(frames(x))
+    return families.encoder(reader, module, params, options), lambda x: size.flop(
+        frames(x)
+    )
 
 
 def facodec_prosody() -> Batched:
@@ -128,7 +128,9 @@ def facodec_prosody() -> Batched:
     params = jax.jit(model.init)(jax.random.key(0), wave, length)["params"]
     run = jax.jit(facodec.prosody)
     return Batched(
-        readers.Hops(), lambda *arrays: run(params, *arrays), budget=native.budget()
+        processors.Hops(),
+        lambda *arrays: run(params, *arrays),
+        budget=families.budget(),
     )
 
 

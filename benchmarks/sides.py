@@ -14,8 +14,15 @@ import numpy as np
 import torch
 
 from benchmarks import peer
-from jser import recipes, train_step
+from jser import recipes
 from jser.shapes import Batch, Stream
+from jser.training.step import (
+    init_state,
+    make_loss_fn,
+    make_model,
+    make_optimizer,
+    make_train_step,
+)
 
 CLASSES = 8
 WIDTHS = (1280, 1024, 256)  # Whisper or HuBERT, RoBERTa, FACodec's prosody.
@@ -65,9 +72,9 @@ def ours(shape: Shape, dtype: str = "float32") -> tuple[Side, float]:
         "race", epochs=20, soft_margin=shape.neutral, **dict.fromkeys(names, "any")
     )
     experiment.model.hidden = shape.hidden
-    model = train_step.make_model(experiment, CLASSES).clone(dtype=dtype)
-    tx = train_step.make_optimizer(experiment.optim, lambda step: 1e-5)
-    loss_fn = train_step.make_loss_fn(
+    model = make_model(experiment, CLASSES).clone(dtype=dtype)
+    tx = make_optimizer(experiment.optim, lambda step: 1e-5)
+    loss_fn = make_loss_fn(
         model,
         experiment,
         np.array(CLASS_WEIGHT, np.float32),
@@ -75,8 +82,8 @@ def ours(shape: Shape, dtype: str = "float32") -> tuple[Side, float]:
         neutral=CLASSES - 1 if shape.neutral else None,
     )
     key = jax.random.key(0)
-    state = train_step.init_state(model, tx, batch, key)
-    step = train_step.make_train_step(tx, loss_fn)
+    state = init_state(model, tx, batch, key)
+    step = make_train_step(tx, loss_fn)
     began = time.process_time()
     step = step.lower(state, batch, key).compile()
     compiling_s = time.process_time() - began

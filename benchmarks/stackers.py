@@ -11,14 +11,15 @@ from unittest import mock
 
 import numpy as np
 
-from jser import metrics, stack, stackers
-from jser.logits import Logits
+from jser.ensemble import combiners, stacking
+from jser.ensemble.logits import Logits
+from jser.statistics import metrics
 
 TRAIN = np.array((6731, 6306, 16717, 2948, 1120, 1432, 2495, 29243)) // 16
 DEV = np.array((5836, 2341, 6344, 987, 326, 542, 1459, 7423)) // 4
 TEST = np.full(8, 400)
 MEMBERS, WIDTH = 5, 10
-KINDS = tuple(k for k in stackers.SETTINGS if k != "paper")
+KINDS = tuple(k for k in combiners.SETTINGS if k != "paper")
 
 
 class World:
@@ -31,7 +32,7 @@ class World:
         self.heard = self.mean * (rng.random((MEMBERS, 1, WIDTH)) < 0.7)
         self.loudness = rng.uniform(0.7, 2.5, MEMBERS)
 
-    def spoken(self, counts: np.ndarray) -> stack.Joined:
+    def spoken(self, counts: np.ndarray) -> stacking.Joined:
         """Logits of utterances of about 30 to a speaker."""
         rng, label = self.rng, self.rng.permutation(np.repeat(np.arange(8), counts))
         N = len(label)
@@ -54,7 +55,7 @@ class World:
                 labels=np.arange(8).astype(str),
                 made_by=np.array([f"member{m}"]),
             )
-        return stack.join(said)
+        return stacking.join(said)
 
 
 def main() -> None:
@@ -76,15 +77,15 @@ def main() -> None:
             found = [dev_scores["macro_f1"], dev_scores["uar"], test_scores["macro_f1"]]
             rows.setdefault(name, []).append(found)
 
-        score("average", stack.average)
+        score("average", stacking.average)
         for kind in arguments.kinds:
-            fitted = stack.fit(kind, train, seed)
-            score(kind, lambda x, fitted=fitted: stack.apply(fitted, x))
+            fitted = stacking.fit(kind, train, seed)
+            score(kind, lambda x, fitted=fitted: stacking.apply(fitted, x))
         # The alternative to drawing: all rows, weighted.
-        with mock.patch.object(stack, "_FEWEST", 10**9):
-            fitted = stack.fit("oof", train, seed)
+        with mock.patch.object(stacking, "_FEWEST", 10**9):
+            fitted = stacking.fit("oof", train, seed)
         name = "oof, all rows weighted"
-        score(name, lambda x, fitted=fitted: stack.apply(fitted, x))
+        score(name, lambda x, fitted=fitted: stacking.apply(fitted, x))
     print(f"{'':24} macro-F1        UAR             macro-F1, balanced")
     for name, found in rows.items():
         mean = np.mean(found, axis=0)

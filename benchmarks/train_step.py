@@ -25,7 +25,7 @@ import torch
 
 from benchmarks import sides
 from benchmarks.sides import Shape
-from jser import charts
+from jser.report import charts
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "train_step.md"
 TOKENS = 80  # As the authors' text streams.

@@ -6,21 +6,21 @@ Published: macro-F1 0.329 on test, and 0.284 when the paper's authors ran it aga
 fine-tune WavLM; here it is frozen. `:tiny` after the path trains it in seconds.
 """
 
-from jser import config as cfg
 from jser import recipes
+from jser.config import Data, Experiment, Model, Optim
 
 
 def get_config(arg: str | None = None):
-    exp = cfg.Experiment(
+    exp = Experiment(
         name="baseline",
-        data=cfg.Data(
+        data=Data(
             streams={"speech": "wavlm_large"},
             batch_size=32,
             length_levels=6,
             shuffle_window=16,
         ),
-        model=cfg.Model(kind="pooling", hidden=1024),
-        optim=cfg.Optim(lr=1e-5, final_lr=1e-5),
+        model=Model(kind="pooling", hidden=1024),
+        optim=Optim(lr=1e-5, final_lr=1e-5),
         epochs=20,
     )
     return recipes.tiny(exp) if arg == "tiny" else exp

@@ -5,8 +5,8 @@
 `make demo` makes the corpus first and then runs this.
 """
 
-from jser import config as cfg
 from jser import recipes
+from jser.config import Ensemble
 
 MEMBERS = (
     "demo_logmel_words",
@@ -16,6 +16,4 @@ MEMBERS = (
 
 
 def get_config():
-    return cfg.Ensemble(
-        name="ensemble_demo", members=recipes.siblings(__file__, MEMBERS)
-    )
+    return Ensemble(name="ensemble_demo", members=recipes.siblings(__file__, MEMBERS))

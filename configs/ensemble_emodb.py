@@ -7,8 +7,8 @@ Nothing is pretrained. For the stacker each member is trained without every pair
 speakers too: 220 runs.
 """
 
-from jser import config as cfg
 from jser import recipes
+from jser.config import Ensemble
 
 MEMBERS = (
     "emodb_functionals",
@@ -19,6 +19,4 @@ MEMBERS = (
 
 
 def get_config():
-    return cfg.Ensemble(
-        name="ensemble_emodb", members=recipes.siblings(__file__, MEMBERS)
-    )
+    return Ensemble(name="ensemble_emodb", members=recipes.siblings(__file__, MEMBERS))

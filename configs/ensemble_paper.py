@@ -8,8 +8,8 @@ set. Its forests had learned from logits of its members' own training utterances
 is trained once more per fold.
 """
 
-from jser import config as cfg
 from jser import recipes
+from jser.config import Ensemble
 
 MEMBERS = (
     "hubert_roberta",
@@ -28,6 +28,4 @@ MEMBERS = (
 
 
 def get_config():
-    return cfg.Ensemble(
-        name="ensemble_paper", members=recipes.siblings(__file__, MEMBERS)
-    )
+    return Ensemble(name="ensemble_paper", members=recipes.siblings(__file__, MEMBERS))

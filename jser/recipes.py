@@ -6,7 +6,7 @@ import importlib.util
 import os
 import pathlib
 
-from jser import config as cfg
+from jser.config import Data, Ensemble, Experiment, Loss, Model, Optim
 
 _TEXT = (
     "char_ngrams",
@@ -22,7 +22,7 @@ _PROSODY = ("prosody", "facodec_prosody", "facodec")
 
 def paper(
     name: str, *, epochs: int, soft_margin: bool = False, **streams: str
-) -> cfg.Experiment:
+) -> Experiment:
     """A member of the paper's ensemble, with the values behind its published numbers.
 
     AdamW at 1e-5 with one cosine per epoch down to 1e-6, batches of 64, weighted
@@ -35,22 +35,20 @@ def paper(
     """
     heads = {"prosody": 2} if "prosody" in streams else {}
     sampler = "neutral_drawn" if soft_margin else "shuffle"
-    return cfg.Experiment(
+    return Experiment(
         name=name,
-        data=cfg.Data(
-            streams=streams, sampler=sampler, length_levels=6, shuffle_window=16
-        ),
-        model=cfg.Model(heads=heads),
-        loss=cfg.Loss(neutral_weight=1.0 if soft_margin else 0.0),
+        data=Data(streams=streams, sampler=sampler, length_levels=6, shuffle_window=16),
+        model=Model(heads=heads),
+        loss=Loss(neutral_weight=1.0 if soft_margin else 0.0),
         epochs=epochs,
     )
 
 
-def demo(name: str, **streams: str) -> cfg.Experiment:
+def demo(name: str, **streams: str) -> Experiment:
     """A small member for the demo corpus: seconds on a CPU."""
-    return cfg.Experiment(
+    return Experiment(
         name=name,
-        data=cfg.Data(
+        data=Data(
             corpus="demo",
             streams=streams,
             standardize=_functionals(streams),
@@ -58,20 +56,20 @@ def demo(name: str, **streams: str) -> cfg.Experiment:
             length_levels=2,
             shuffle_window=4,
         ),
-        model=cfg.Model(hidden=32, dropout=0.3),
-        optim=cfg.Optim(lr=2e-3, final_lr=1e-5, weight_decay=1e-4, schedule="step"),
+        model=Model(hidden=32, dropout=0.3),
+        optim=Optim(lr=2e-3, final_lr=1e-5, weight_decay=1e-4, schedule="step"),
         epochs=15,
     )
 
 
-def emodb(name: str, **streams: str) -> cfg.Experiment:
+def emodb(name: str, **streams: str) -> Experiment:
     """A small member for EMO-DB, leave-one-speaker-out; a minute a fold on a CPU.
 
     No speaker is left to choose an epoch by, so the last one is the result.
     """
-    return cfg.Experiment(
+    return Experiment(
         name=name,
-        data=cfg.Data(
+        data=Data(
             corpus="emodb",
             streams=streams,
             train_split="cv",
@@ -80,14 +78,14 @@ def emodb(name: str, **streams: str) -> cfg.Experiment:
             batch_size=32,
             shuffle_window=4,
         ),
-        model=cfg.Model(hidden=32),
-        optim=cfg.Optim(lr=4e-3, weight_decay=1e-2, schedule="step"),
+        model=Model(hidden=32),
+        optim=Optim(lr=4e-3, weight_decay=1e-2, schedule="step"),
         epochs=30,
         checkpoint_every=30,
     )
 
 
-def tiny(experiment: cfg.Experiment) -> cfg.Experiment:
+def tiny(experiment: Experiment) -> Experiment:
     """Shrinks a config until it trains in seconds: `--config configs/x.py:tiny`.
 
     It reads the demo corpus, by front ends that need no weights, whatever the config's
@@ -105,9 +103,7 @@ def tiny(experiment: cfg.Experiment) -> cfg.Experiment:
     return experiment
 
 
-def seeds(
-    experiment: cfg.Experiment, numbers: Sequence[int]
-) -> tuple[cfg.Experiment, ...]:
+def seeds(experiment: Experiment, numbers: Sequence[int]) -> tuple[Experiment, ...]:
     """The same experiment once for each seed, named `<name>_seed<k>`."""
     return tuple(
         dataclasses.replace(experiment, name=f"{experiment.name}_seed{k}", seed=k)
@@ -115,9 +111,7 @@ def seeds(
     )
 
 
-def over_seeds(
-    config: cfg.Experiment | cfg.Ensemble, numbers: Sequence[int | str]
-) -> cfg.Ensemble:
+def over_seeds(config: Experiment | Ensemble, numbers: Sequence[int | str]) -> Ensemble:
     """The average of an experiment's seeds, named `<name>_seeds`.
 
     Args:
@@ -127,7 +121,7 @@ def over_seeds(
     Raises:
       ValueError: if the two do not fit together.
     """
-    if isinstance(config, cfg.Ensemble):
+    if isinstance(config, Ensemble):
         if numbers:
             raise ValueError(
                 f"--seeds: {config.name} is an ensemble; give a member, or make seeds"
@@ -141,14 +135,14 @@ def over_seeds(
             f"--seeds: {config.name} is one member; give two seeds or more, as 0,1,2."
             " scripts/train.py trains it once, scripts/evaluate.py --workdir scores it."
         )
-    return cfg.Ensemble(
+    return Ensemble(
         name=f"{config.name}_seeds",
         members=seeds(config, [int(k) for k in numbers]),
         stacker="average",
     )
 
 
-def arguments(ensemble: cfg.Ensemble) -> str:
+def arguments(ensemble: Ensemble) -> str:
     """What scripts/run.py was given to run an ensemble."""
     first = ensemble.members[0]
     one = first.name.removesuffix(f"_seed{first.seed}")
@@ -158,18 +152,18 @@ def arguments(ensemble: cfg.Ensemble) -> str:
     return f"--config configs/{one}.py --seeds {numbers}"
 
 
-def siblings(config_file: str, names: Sequence[str]) -> tuple[cfg.Experiment, ...]:
+def siblings(config_file: str, names: Sequence[str]) -> tuple[Experiment, ...]:
     """The experiments of other files beside a config file, by their names."""
     folder = pathlib.Path(config_file).parent
     return tuple(load(folder / f"{name}.py") for name in names)
 
 
-def load(config_file: os.PathLike | str, arg: str | None = None) -> cfg.Experiment:
+def load(config_file: os.PathLike | str, arg: str | None = None) -> Experiment:
     """What `get_config` of a member in configs/ returns."""
     return _module(config_file).get_config(arg)
 
 
-def load_ensemble(config_file: os.PathLike | str) -> cfg.Ensemble:
+def load_ensemble(config_file: os.PathLike | str) -> Ensemble:
     """What `get_config` of an ensemble in configs/ returns."""
     return _module(config_file).get_config()
 

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from jser import config as cfg
+from jser.config import Experiment
 
 HELDOUT = "heldout"  # In place of a split: the folds that a run did not train on.
 
@@ -16,7 +16,7 @@ class Roots:
     features: pathlib.Path = pathlib.Path("features")
     runs: pathlib.Path = pathlib.Path("runs")
 
-    def workdir(self, experiment: cfg.Experiment) -> pathlib.Path:
+    def workdir(self, experiment: Experiment) -> pathlib.Path:
         """A run's folder unless told otherwise: its name, and the folds held out."""
         folder = self.runs / experiment.name
         if holdout := experiment.data.holdout:

@@ -19,7 +19,7 @@ _OUT = flags.DEFINE_string("out", None, "Write a state dict of --workdir there."
 
 
 def main() -> None:
-    from jser import convert
+    from jser.training import convert
 
     if _OUT.value and _WORKDIR.value:
         state = convert.from_run(pathlib.Path(_WORKDIR.value))

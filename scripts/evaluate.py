@@ -28,7 +28,7 @@ def main() -> None:
         compare()
         return
     inputs, folder = subject_flags.subject()
-    from jser import results
+    from jser.report import results
 
     results.write(inputs, folder)
     print((folder / "results.md").read_text(encoding="utf-8"))
@@ -38,7 +38,8 @@ def main() -> None:
 def compare() -> None:
     if len(_COMPARE.value) != 2:
         raise ValueError(f"--compare: {','.join(_COMPARE.value)} must be two, as A,B.")
-    from jser import comparison, files
+    from jser import files
+    from jser.report import comparison
 
     a, b = map(pathlib.Path, _COMPARE.value)
     found = comparison.of_files(a, b, _SPLIT.value)

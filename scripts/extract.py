@@ -29,30 +29,30 @@ _VERIFY = flags.DEFINE_bool("verify", False, "Only read and check every record."
 
 
 def main() -> None:
-    from jser.corpora import table as tables
-    from jser.data import features, verify
-    from jser.extract import frontends, run
+    from jser.corpora import tables
+    from jser.features import frontends, store, verify
+    from jser.features.extract import PartsMissing, extract, parse_share
 
     table, root = tables.read(pathlib.Path(_TABLE.value)), shared_flags.roots().features
     model: dict[str, Any] = {flag.name: flag.value for flag in _MODEL}
     for name in _FRONTEND.value:
         if _VERIFY.value:
-            folder = features.dataset_folder(root, table.folder.resolve().name, name)
+            folder = store.dataset_folder(root, table.folder.resolve().name, name)
             if faults := verify.verify(folder):
                 sys.exit("\n".join([*faults, f"error: {folder}: {len(faults)} faults"]))
             print(f"{folder}: every record is as it was written")
             continue
         try:
-            found = run.extract(
+            found = extract(
                 table,
                 frontends.open(name, **model),
                 root,
                 workers=_WORKERS.value,
                 max_failures=_MAX_FAILURES.value,
-                share=run.parse_share(_SHARD.value),
+                share=parse_share(_SHARD.value),
                 beam=_BEAM.value,
             )
-        except run.PartsMissing as e:
+        except PartsMissing as e:
             print(e)
         else:
             print(found.describe())

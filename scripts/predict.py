@@ -16,7 +16,8 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "As in training by default."
 
 
 def main() -> None:
-    from jser import metrics, predict
+    from jser.statistics import metrics
+    from jser.training import predict
 
     workdir, split = pathlib.Path(_WORKDIR.value), _SPLIT.value
     found = predict.predict(

@@ -10,10 +10,10 @@ import subject_flags
 
 
 def main() -> None:
-    from jser import report
+    from jser.report import page
 
     inputs, folder = subject_flags.subject()
-    report.write(inputs, folder)
+    page.write(inputs, folder)
     print((folder / "results.md").read_text(encoding="utf-8"))
     print(folder / "report.html")
 

@@ -23,13 +23,13 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> None:
-    from jser import ensemble, recipes
+    from jser import pipeline, recipes
 
     config, roots = (
         recipes.over_seeds(_CONFIG.value, _SEEDS.value),
         shared_flags.roots(),
     )
-    page = ensemble.run(
+    page = pipeline.run(
         config.check(), roots, jobs=_JOBS.value, at_once=_TOGETHER.value
     )
     print(page.with_name("results.md").read_text(encoding="utf-8"))

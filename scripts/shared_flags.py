@@ -29,7 +29,7 @@ def run(main: Callable[[], None]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unexpected arguments: {argv[1:]}")
         from jser import console
-        from jser.extract.run import TooManyFailures
+        from jser.features.extract import TooManyFailures
 
         console.quiet()
         try:

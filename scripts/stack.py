@@ -12,10 +12,10 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> None:
-    from jser import ensemble
+    from jser import pipeline
 
     config, roots = _CONFIG.value.check(), shared_flags.roots()
-    ensemble.combine(config, roots)
+    pipeline.combine(config, roots)
     print(f"{roots.runs / config.name / 'predictions'}")
 
 

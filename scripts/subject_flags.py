@@ -20,16 +20,17 @@ def subject():
     """What is to be scored, and the folder it is written to."""
     if not (_CONFIG.value or _WORKDIR.value):
         raise ValueError("give --config or --workdir.")
-    from jser import ensemble, evaluate, recipes
+    from jser import pipeline, recipes
+    from jser.report import subjects
 
     roots = shared_flags.roots()
     if _WORKDIR.value:
         folder = pathlib.Path(_WORKDIR.value)
-        inputs = evaluate.of_run(folder, roots)
+        inputs = subjects.of_run(folder, roots)
     else:
         config = recipes.over_seeds(_CONFIG.value, _SEEDS.value).check()
         folder = roots.runs / config.name
-        inputs = ensemble.to_evaluate(config, roots)
+        inputs = pipeline.to_evaluate(config, roots)
     if _PRIOR.value:
-        inputs = evaluate.with_uniform(inputs, folder)
+        inputs = subjects.with_uniform(inputs, folder)
     return inputs, folder

@@ -19,7 +19,7 @@ _SAMPLE = flags.DEFINE_string("sample", None, "The organisers', to check against
 
 
 def main() -> None:
-    from jser import submission
+    from jser.report import submission
 
     predicted = submission.read(pathlib.Path(_PREDICTIONS.value))
     sample = pathlib.Path(_SAMPLE.value) if _SAMPLE.value else None

@@ -28,8 +28,8 @@ _MAX_FAILURES = flags.DEFINE_integer("max_failures", 0, "Utterances that may fai
 
 
 def main() -> None:
-    from jser.corpora import table as tables
-    from jser.extract import transcribe
+    from jser.corpora import tables
+    from jser.features import transcribe
 
     roots = shared_flags.roots()
     done = transcribe.transcribe(

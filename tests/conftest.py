@@ -9,11 +9,11 @@ from absl import flags
 import numpy as np
 import pytest
 
-from jser import config as cfg
+from jser.config import Experiment
 from jser.corpora import prepare
-from jser.extract import run as extraction
+from jser.features.extract import extract
 from jser.roots import Roots
-from tests import small
+from tests.helpers import tiny_corpus
 
 flags.FLAGS.mark_as_parsed()  # grain reads absl flags.
 
@@ -28,13 +28,13 @@ def corpus(tmp_path_factory) -> Roots:
     """A small corpus of tones with its features, in train, dev and test; read-only."""
     home = tmp_path_factory.mktemp("corpus")
     roots = Roots(data=home / "data", features=home / "features", runs=home / "runs")
-    source = small.make(home / "source")
+    source = tiny_corpus.make(home / "source")
     table = prepare.prepare("csv", source, roots.data / "small", policy="given")
     for front_end in ("logmel", "char_ngrams"):
-        extraction.extract(table, front_end, roots.features, workers=1)
+        extract(table, front_end, roots.features, workers=1)
     return roots
 
 
 @pytest.fixture
-def experiment() -> cfg.Experiment:
-    return small.experiment()
+def experiment() -> Experiment:
+    return tiny_corpus.experiment()

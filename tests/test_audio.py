@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from jser.extract import audio
-from tests import small
+from jser import audio
+from tests.helpers import tiny_corpus
 
-TONE = small.tone(440, 1.0)
+TONE = tiny_corpus.tone(440, 1.0)
 
 
 def refused(path) -> str:
@@ -36,7 +36,7 @@ def test_channels_are_averaged(tmp_path):
 
 def test_48_khz_becomes_16(tmp_path):
     path = tmp_path / "a.wav"
-    soundfile.write(path, small.tone(440, 1.0, 48_000), 48_000, "FLOAT")
+    soundfile.write(path, tiny_corpus.tone(440, 1.0, 48_000), 48_000, "FLOAT")
     samples = audio.load(path)
     assert len(samples) == 16_000
     np.testing.assert_allclose(samples[500:-500], TONE[500:-500], atol=1e-3)

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from jser import convert
 from jser.models import fusion
 from jser.shapes import Stream
+from jser.training import convert
 
 torch = pytest.importorskip("torch")
 

@@ -3,12 +3,13 @@ import pathlib
 
 import pytest
 
-from jser import config as cfg
-from jser import recipes, train
+from jser import recipes
+from jser.config import Data, Experiment, Model, Optim, from_dict, to_dict
 from jser.corpora import prepare
-from jser.extract import run as extraction
+from jser.features.extract import extract
 from jser.roots import Roots
-from tests import small
+from jser.training import train
+from tests.helpers import tiny_corpus
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 MEMBERS = [p for p in CONFIGS if not p.stem.startswith("ensemble_")]
@@ -21,9 +22,11 @@ def demo(tmp_path_factory) -> Roots:
     """Tones in the place of the demo corpus, with all front ends without weights."""
     home = tmp_path_factory.mktemp("demo")
     roots = Roots(data=home / "data", features=home / "features", runs=home / "runs")
-    table = prepare.prepare("csv", small.make(home / "source"), roots.data / "demo")
+    table = prepare.prepare(
+        "csv", tiny_corpus.make(home / "source"), roots.data / "demo"
+    )
     for front_end in ("logmel", "prosody", "char_ngrams"):
-        extraction.extract(table, front_end, roots.features, workers=1)
+        extract(table, front_end, roots.features, workers=1)
     return roots
 
 
@@ -31,7 +34,7 @@ def demo(tmp_path_factory) -> Roots:
 def test_every_member_loads_and_is_named_as_its_file(path):
     experiment = recipes.load(path).check()
     assert experiment.name == path.stem
-    assert cfg.from_dict(cfg.to_dict(experiment)) == experiment
+    assert from_dict(to_dict(experiment)) == experiment
     assert f"scripts/train.py --config configs/{path.name}" in path.read_text()
 
 
@@ -52,8 +55,8 @@ def test_every_tiny_member_trains(path, demo):
     assert int(state.step) == 2
 
 
-def experiment(**changes) -> cfg.Experiment:
-    return dataclasses.replace(small.experiment(), **changes)
+def experiment(**changes) -> Experiment:
+    return dataclasses.replace(tiny_corpus.experiment(), **changes)
 
 
 @pytest.mark.parametrize(
@@ -61,25 +64,25 @@ def experiment(**changes) -> cfg.Experiment:
     [
         (experiment(epochs=0), r"epochs: 0 must be at least 1"),
         (
-            experiment(data=cfg.Data(streams={})),
+            experiment(data=Data(streams={})),
             r"data\.streams: \{\} must be at least",
         ),
         (
-            experiment(data=cfg.Data(streams={"a": "logmel"}, sampler="x")),
+            experiment(data=Data(streams={"a": "logmel"}, sampler="x")),
             r"data\.sampler: 'x' is not one of shuffle, neutral_drawn",
         ),
         (
-            experiment(optim=cfg.Optim(lr=1e-5, final_lr=1e-4)),
+            experiment(optim=Optim(lr=1e-5, final_lr=1e-4)),
             r"optim\.final_lr: 0\.0001 must be in \[0, optim\.lr\]",
         ),
-        (experiment(optim=cfg.Optim(schedule="x")), r"optim\.schedule: 'x' is not one"),
-        (experiment(model=cfg.Model(dropout=1.0)), r"model\.dropout: 1\.0 must be in"),
+        (experiment(optim=Optim(schedule="x")), r"optim\.schedule: 'x' is not one"),
+        (experiment(model=Model(dropout=1.0)), r"model\.dropout: 1\.0 must be in"),
         (
-            experiment(model=cfg.Model(heads={"video": 2})),
+            experiment(model=Model(heads={"video": 2})),
             r"model\.heads: 'video' is not one of speech, text",
         ),
         (
-            experiment(model=cfg.Model(hidden=8, heads={"speech": 3})),
+            experiment(model=Model(hidden=8, heads={"speech": 3})),
             r"model\.heads\['speech'\]: 3 must be a divisor",
         ),
     ],

@@ -5,10 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jser import metrics, predict, recipes, train
+from jser import recipes
 from jser.corpora import prepare
-from jser.extract import run as extraction
+from jser.features.extract import extract
 from jser.roots import Roots
+from jser.statistics import metrics
+from jser.training import predict, train
 
 
 @pytest.mark.slow
@@ -22,7 +24,7 @@ def test_two_streams_beat_each_alone(tmp_path):
     )
     front_ends = {"speech": "functionals", "text": "char_ngrams"}
     for front_end in front_ends.values():
-        extraction.extract(table, front_end, roots.features)
+        extract(table, front_end, roots.features)
 
     def macro_f1(streams: tuple[str, ...], seed: int) -> float:
         name = f"{'_'.join(streams)}_{seed}"

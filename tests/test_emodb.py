@@ -5,12 +5,13 @@ import shutil
 
 import pytest
 
-from jser import config as cfg
-from jser import ensemble, metrics, recipes
-from jser import logits as logits_files
+from jser import pipeline, recipes
+from jser.config import Ensemble
 from jser.corpora import prepare
-from jser.extract import run as extraction
+from jser.ensemble.logits import Logits
+from jser.features.extract import extract
 from jser.roots import Roots
+from jser.statistics import metrics
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCE = ROOT.parent / "shared" / "data" / "emodb"
@@ -26,7 +27,7 @@ def roots_in(folder: pathlib.Path) -> Roots:
 
 
 def scores_of(roots: Roots, name: str) -> dict[str, float]:
-    said = logits_files.load(roots.runs / name / "logits" / "average" / "cv.npz")
+    said = Logits.load(roots.runs / name / "logits" / "average" / "cv.npz")
     return metrics.scores(said.label, said.logits.argmax(axis=1), len(said.labels))
 
 
@@ -43,8 +44,8 @@ def test_two_speakers_each_by_what_the_other_taught(tmp_path):
     prepare.prepare("emodb", source, roots.data / "emodb", policy="loso")
     member = recipes.load(ROOT / "configs" / "emodb_functionals.py")
     member.epochs = 30
-    slice_of = cfg.Ensemble(name="slice", members=(member,), stacker="average")
-    page = ensemble.run(slice_of.check(), roots)
+    slice_of = Ensemble(name="slice", members=(member,), stacker="average")
+    page = pipeline.run(slice_of.check(), roots)
     assert page.exists()
     assert scores_of(roots, "slice")["uar"] > 0.5
 
@@ -54,8 +55,8 @@ def test_words_alone_know_nothing(tmp_path):
     """Every sentence is said in every emotion: above 0.2 macro-F1 there is a leak."""
     roots = roots_in(tmp_path)
     table = prepare.prepare("emodb", SOURCE, roots.data / "emodb", policy="loso")
-    extraction.extract(table, "char_ngrams", roots.features)
+    extract(table, "char_ngrams", roots.features)
     member = recipes.load(ROOT / "configs" / "emodb_words.py")
-    control = cfg.Ensemble(name="control", members=(member,), stacker="average")
-    ensemble.run(control.check(), roots, jobs=2)
+    control = Ensemble(name="control", members=(member,), stacker="average")
+    pipeline.run(control.check(), roots, jobs=2)
     assert scores_of(roots, "control")["macro_f1"] < 0.2

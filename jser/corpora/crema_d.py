@@ -4,9 +4,9 @@ import pathlib
 import re
 
 from jser import emotions
-from jser.corpora import table as tables
+from jser.corpora import tables
 from jser.corpora.draft import Draft, sound_files
-from jser.corpora.table import Utterance
+from jser.corpora.tables import Utterance
 
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_[A-Z]{1,2}")
 _SENTENCES = {

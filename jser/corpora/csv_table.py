@@ -7,9 +7,9 @@ import pathlib
 from absl import logging
 
 from jser import files
-from jser.corpora import table as tables
+from jser.corpora import tables
 from jser.corpora.draft import Draft
-from jser.corpora.table import Utterance
+from jser.corpora.tables import Utterance
 
 
 def read(source: pathlib.Path) -> Draft:

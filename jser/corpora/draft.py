@@ -4,7 +4,7 @@ from collections import Counter
 import dataclasses
 import pathlib
 
-from jser.corpora.table import Utterance
+from jser.corpora.tables import Utterance
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -3,7 +3,7 @@
 import pathlib
 
 from jser.corpora.draft import Draft, sound_files
-from jser.corpora.table import Utterance
+from jser.corpora.tables import Utterance
 
 
 def read(source: pathlib.Path) -> Draft:

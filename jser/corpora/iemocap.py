@@ -5,9 +5,9 @@ import pathlib
 import re
 
 from jser import emotions
-from jser.corpora import table as tables
+from jser.corpora import tables
 from jser.corpora.draft import Draft
-from jser.corpora.table import Utterance
+from jser.corpora.tables import Utterance
 
 # [6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]
 _LABEL = re.compile(

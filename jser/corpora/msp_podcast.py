@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 import pathlib
 
 from jser import emotions
-from jser.corpora import table as tables
+from jser.corpora import tables
 from jser.corpora.draft import Draft
 
 _SPLITS = {

@@ -9,7 +9,7 @@ import pathlib
 
 from tqdm import tqdm
 
-from jser import emotions, files
+from jser import audio, emotions, files
 from jser.corpora import (
     crema_d,
     csv_table,
@@ -20,11 +20,10 @@ from jser.corpora import (
     msp_podcast,
     ravdess,
     splits,
+    tables,
 )
-from jser.corpora import table as tables
 from jser.corpora.draft import Draft
-from jser.corpora.table import Table, Utterance
-from jser.extract import audio
+from jser.corpora.tables import Table, Utterance
 
 IMPORTERS: dict[str, Callable[[pathlib.Path], Draft]] = {
     "msp_podcast": msp_podcast.read,

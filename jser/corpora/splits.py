@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from jser.corpora import table as tables
-from jser.corpora.table import Utterance
+from jser.corpora import tables
+from jser.corpora.tables import Utterance
 
 POLICIES = ("given", "speakers", "kfold", "loso", "utterances")
 _SHARES = {"train": 0.7, "dev": 0.15, "test": 0.15}

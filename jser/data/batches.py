@@ -8,12 +8,11 @@ import grain
 import jax
 import numpy as np
 
-from jser import augment
-from jser import config as cfg
-from jser.data.features import Split
+from jser.config import Data
+from jser.data import augment
 from jser.emotions import NEUTRAL
-from jser.shapes import Batch
-from jser.shapes import Stream
+from jser.features.store import Split
+from jser.shapes import Batch, Stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +167,11 @@ def collate_members(
     real = np.array([len(target) for _, target in members])
     rows = [[*range(n), *[0] * (batch_size - n)] for n in real]
     joined = {
-        s: [frames[s][i] for (frames, _), r in zip(members, rows, strict=True) for i in r]
+        s: [
+            frames[s][i]
+            for (frames, _), r in zip(members, rows, strict=True)
+            for i in r
+        ]
         for s in levels.frames
     }
     length = {s: np.array([len(x) for x in found]) for s, found in joined.items()}
@@ -201,7 +204,7 @@ class TrainBatches:
         split: Split,
         target: np.ndarray,
         levels: Levels,
-        data: cfg.Data,
+        data: Data,
         *,
         speed: float = 0.0,
         seed: int,

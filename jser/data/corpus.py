@@ -6,17 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from jser import config as cfg
-from jser.corpora import table as tables
-from jser.corpora.table import Table
-from jser.corpora.table import Utterance
+from jser.config import Data
+from jser.corpora import tables
+from jser.corpora.tables import Table, Utterance
 from jser.data import batches
-from jser.data import features
 from jser.data.batches import Levels
-from jser.data.features import FeatureSet
-from jser.data.features import Split
-from jser.roots import HELDOUT
-from jser.roots import Roots
+from jser.features import store
+from jser.features.store import FeatureSet, Split
+from jser.roots import HELDOUT, Roots
+
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
@@ -25,7 +23,7 @@ class Corpus:
     table: Table
     streams: Mapping[str, FeatureSet]
     levels: Levels
-    config: cfg.Data
+    config: Data
 
     @property
     def specs(self) -> dict[str, Any]:
@@ -64,10 +62,10 @@ class Corpus:
         return rows
 
     def _join(self, rows: Sequence[Utterance]) -> Split:
-        return features.join(self.table, rows, self.streams)
+        return store.join(self.table, rows, self.streams)
 
 
-def open_corpus(roots: Roots, c: cfg.Data, *, speed: float = 0.0) -> Corpus:
+def open_corpus(roots: Roots, c: Data, *, speed: float = 0.0) -> Corpus:
     """Opens the table and the features that an experiment reads.
 
     Args:
@@ -80,7 +78,7 @@ def open_corpus(roots: Roots, c: cfg.Data, *, speed: float = 0.0) -> Corpus:
       ValueError: if they are damaged or do not fit each other.
     """
     table = tables.read(roots.data / c.corpus)
-    streams = features.open_streams(roots.features, c.corpus, c.streams)
+    streams = store.open_streams(roots.features, c.corpus, c.streams)
     length = {
         s: np.ceil(f.length / (1 - speed if f.spec["kind"] == "speech" else 1))
         for s, f in streams.items()

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from jser.data.batches import Levels, TrainBatches, collate_members
-from jser.data.features import Split
+from jser.features.store import Split
 from jser.shapes import Batch
 
 
@@ -35,12 +35,8 @@ class MemberBatches:
         steps = [epoch * n + min(k, n - 1) for n in per_epoch]
         chosen = list(zip(self._sources, steps, strict=True))
         frames = _read_once([(s.split, s.rows(i)) for s, i in chosen])
-        examples = [
-            s.examples(i, f) for (s, i), f in zip(chosen, frames, strict=True)
-        ]
-        return collate_members(
-            examples, self._levels, self._sources[0].batch_size
-        )
+        examples = [s.examples(i, f) for (s, i), f in zip(chosen, frames, strict=True)]
+        return collate_members(examples, self._levels, self._sources[0].batch_size)
 
 
 def _read_once(

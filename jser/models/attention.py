@@ -1,7 +1,7 @@
 """Attention of one stream to others and pooling over time, without the frames between.
 
-The plain form (tests/plain.py, as in the paper) adds to every frame h_t of the asking
-stream what it gathers from another stream, and pools the sums:
+The plain form (tests/helpers/reference_layers.py, as in the paper) adds to every frame
+h_t of the asking stream what it gathers from another stream, and pools the sums:
 
     g_t = Wo sum_s p_ts (Wv x_s + bv) + bo       p = dropout(softmax(q_t . k_s))
     y   = sum_t a_t (h_t + g_t)                  a = softmax(w . (h_t + g_t))
@@ -22,8 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from jser import draws
-from jser.models import layers
+from jser.models import layers, random
 from jser.models.layers import product
 from jser.shapes import Array
 
@@ -109,7 +108,7 @@ class CrossAttention(nn.Module):
         kernel, bias = layers.LinearParams(D, init, name="out")(D)
         scale = (D / A) ** -0.5
         ask = (scale * ask_DAE, scale * ask_AE)
-        drop = draws.Dropout(self.dropout)
+        drop = random.Dropout(self.dropout)
         p = []
         for other, mask in others:
             scores_BATS = _scores(query, other, ask, answer_DAE, self.dtype)

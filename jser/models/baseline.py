@@ -10,8 +10,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from jser import draws
-from jser.models import fusion, layers
+from jser.models import fusion, layers, random
 from jser.shapes import Array, Stream
 
 
@@ -80,8 +79,8 @@ class PoolingClassifier(nn.Module):
             pool = AttentiveStatistics(self.dtype, name=f"{s}_pool")
             pooled.append(pool(x, streams[s].mask))
         joint = on_joint(jnp.concatenate(pooled, axis=-1))
-        h = draws.Dropout(self.dropout)(joint, train=train)
+        h = random.Dropout(self.dropout)(joint, train=train)
         h = layers.Linear(self.hidden, self.dtype, name="hidden")(h)
         h = nn.relu(layers.norm(name="norm")(h))
-        h = draws.Dropout(self.dropout)(h, train=train)
+        h = random.Dropout(self.dropout)(h, train=train)
         return {"emotion": layers.Linear(self.classes, name="logits")(h)}

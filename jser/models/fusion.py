@@ -6,8 +6,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from jser import draws
-from jser.models import attention, layers, recurrence
+from jser.models import attention, layers, random, recurrence
 from jser.shapes import Array, Stream
 
 
@@ -78,7 +77,7 @@ class Head(nn.Module):
     def __call__(self, x: Float[Array, "B F"], *, train: bool) -> Float[Array, "B _"]:
         """The logits."""
         h = nn.relu(layers.Linear(self.hidden, self.dtype, name="hidden")(x))
-        h = draws.Dropout(self.dropout)(h, train=train)
+        h = random.Dropout(self.dropout)(h, train=train)
         return layers.Linear(self.outputs, name="logits")(h)
 
 

@@ -1,0 +1,137 @@
+"""What combines the members' probabilities: one function per kind, from N M C to N C.
+
+All are fitted to balanced classes: to a world where all are equally frequent, as in the
+challenge's test set. docs/stack.md says why.
+"""
+
+import dataclasses
+from typing import Any
+
+from jaxtyping import Float, Int
+import numpy as np
+from scipy import special
+from sklearn import ensemble, linear_model
+from sklearn.utils import class_weight
+
+from jser.statistics import calibration
+
+# The paper's forest.
+_PAPER = {
+    "n_estimators": 200,
+    "max_depth": 8,
+    "criterion": "gini",
+    "min_samples_leaf": 10,
+    "min_samples_split": 10,
+}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "paper": dict(_PAPER),
+    "oof": _PAPER | {"class_weight": "balanced_subsample"},
+    "scaled_average": {},
+    "weighted_average": {},
+    "logistic": {"solver": "newton-cholesky", "class_weight": "balanced"},
+    "boosting": {
+        "max_leaf_nodes": 15,
+        "early_stopping": False,
+        "class_weight": "balanced",
+    },
+}
+MODELS: dict[str, type] = {
+    "paper": ensemble.RandomForestClassifier,
+    "oof": ensemble.RandomForestClassifier,
+    "logistic": linear_model.LogisticRegression,
+    "boosting": ensemble.HistGradientBoostingClassifier,
+}
+_EM_STEPS, _EM_CHANGE = 1000, 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A combination fitted on some of the speakers; a stacker averages several.
+
+    Has a model, or weights. Without temperatures the model reads logits as they are.
+    """
+
+    temperature: np.ndarray | None = (
+        None  # Float, M: members' logits are divided by it.
+    )
+    weight: np.ndarray | None = None  # Float, M: of the members' probabilities.
+    model: Any = None  # One of `MODELS`, of the flattened logits of all members.
+
+    def __call__(self, said: Float[np.ndarray, "N M C"]) -> Float[np.ndarray, "N C"]:
+        """Probabilities of all classes, also of those the model never met."""
+        log_p = said if self.temperature is None else _scaled(said, self.temperature)
+        if self.weight is not None:
+            return np.einsum("nmc,m->nc", np.exp(log_p), self.weight)
+        p = np.zeros((len(said), said.shape[2]))
+        p[:, self.model.classes_] = self.model.predict_proba(columns(log_p))
+        return p
+
+    def importance(self, classes: int) -> Float[np.ndarray, "M C"] | None:
+        """Share of each member and class; None where the model does not say."""
+        if self.weight is not None:
+            return np.repeat(self.weight[:, None] / classes, classes, axis=1)
+        found = getattr(self.model, "feature_importances_", None)
+        return None if found is None else found.reshape(-1, classes)
+
+
+def fit(
+    kind: str,
+    said: Float[np.ndarray, "N M C"],
+    label: Int[np.ndarray, " N"],
+    seed: int,
+) -> Part:
+    """Fits one part.
+
+    Args:
+      kind: One of `SETTINGS`.
+      said: Logits; for all kinds but "paper" log-probabilities.
+      label: True classes.
+      seed: Of the trees.
+    """
+    if kind in _AS_GIVEN:
+        return Part(model=_model(kind, seed).fit(columns(said), label))
+    weight = class_weight.compute_sample_weight("balanced", label)
+    temperature = np.array(
+        [
+            calibration.fit_temperature(said[:, m], label, weight=weight)
+            for m in range(said.shape[1])
+        ]
+    )
+    log_p = _scaled(said, temperature)
+    if kind == "scaled_average":
+        return Part(temperature, weight=np.full(said.shape[1], 1 / said.shape[1]))
+    if kind == "weighted_average":
+        return Part(temperature, weight=_mixture(log_p, label, weight))
+    return Part(temperature, model=_model(kind, seed).fit(columns(log_p), label))
+
+
+_AS_GIVEN = ("paper", "oof")  # A tree cares little for a scale, which all rows share.
+
+
+def columns(said: Float[np.ndarray, "N M C"]) -> Float[np.ndarray, "N K"]:
+    """What a model reads: the classes of each member, member after member."""
+    return said.reshape(len(said), -1)
+
+
+def _model(kind: str, seed: int) -> Any:
+    jobs = {"n_jobs": -1} if MODELS[kind] is ensemble.RandomForestClassifier else {}
+    return MODELS[kind](**SETTINGS[kind], random_state=seed, **jobs)
+
+
+def _scaled(said: np.ndarray, temperature: np.ndarray) -> np.ndarray:
+    """Log-probabilities at each member's temperature."""
+    scaled = calibration.apply_temperature(said, temperature[:, None])
+    return special.log_softmax(scaled, axis=-1)
+
+
+def _mixture(log_p: np.ndarray, label: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The mixture of members under which the labels are likeliest, by EM."""
+    likelihood = np.exp(log_p[np.arange(len(label)), :, label])  # N M.
+    share = np.full(log_p.shape[1], 1 / log_p.shape[1])
+    for _ in range(_EM_STEPS):
+        owed = likelihood * share
+        owed /= np.maximum(owed.sum(axis=1, keepdims=True), 1e-300)
+        before, share = share, weight @ owed / weight.sum()
+        if np.abs(share - before).max() < _EM_CHANGE:
+            break
+    return share / share.sum()

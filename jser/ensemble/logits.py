@@ -1,0 +1,89 @@
+"""A member's logits on disk: what prediction writes and stacking reads. No JAX here."""
+
+from collections.abc import Sequence
+import dataclasses
+import io
+import pathlib
+import zipfile
+
+import numpy as np
+
+from jser import files
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Logits:
+    """What one member says of some utterances, in the order of their ids."""
+
+    utt_id: np.ndarray  # Str, N.
+    logits: np.ndarray  # Float32, N C.
+    label: np.ndarray  # Int, N; -1 where held back.
+    fold: np.ndarray  # Int, N; the utterance's fold in the table, -1 for none.
+    speaker: np.ndarray  # Str, N.
+    in_sample: np.ndarray  # Bool, N; whether the member was trained on the utterance.
+    speaker_seen: np.ndarray  # Bool, N; whether it was trained on the (named) speaker.
+    labels: np.ndarray  # Str, C; the label set.
+    made_by: np.ndarray  # Str, any number; digests of the runs behind the rows.
+
+    def __len__(self) -> int:
+        return len(self.utt_id)
+
+    def take(self, rows: np.ndarray) -> "Logits":
+        """Some of the rows, by number or by mask."""
+        columns = {c: getattr(self, c)[rows] for c in _PER_ROW}
+        return dataclasses.replace(self, **columns)
+
+    def save(self, path: pathlib.Path) -> None:
+        """Writes the rows, sorted by utt_id, whole or not at all."""
+        ordered = self.take(np.argsort(self.utt_id))
+        out = io.BytesIO()
+        np.savez(out, allow_pickle=False, **dataclasses.asdict(ordered))
+        files.write_atomically(path, out.getvalue())
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> "Logits":
+        """Reads logits that `Logits.save` wrote.
+
+        Raises:
+          FileNotFoundError: if they are not there.
+          ValueError: if the file is damaged, or not ours.
+        """
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: not there; scripts/predict.py makes it.")
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                return cls(**{name: data[name] for name in _FIELDS})
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as e:
+            raise ValueError(
+                f"{path}: damaged or not a logits file ({e}). Remove it and run"
+                " scripts/predict.py again."
+            ) from e
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Logits"]) -> "Logits":
+        """The rows of all parts.
+
+        Raises:
+          ValueError: if two hold the same utterance, or their label sets differ.
+        """
+        labels = parts[0].labels
+        if any(not np.array_equal(p.labels, labels) for p in parts):
+            raise ValueError(
+                "logits of runs with different label sets do not go together."
+            )
+        whole = {c: np.concatenate([getattr(p, c) for p in parts]) for c in _PER_ROW}
+        ids, count = np.unique(whole["utt_id"], return_counts=True)
+        if (count > 1).any():
+            raise ValueError(
+                f"{(count > 1).sum()} utterances twice, e.g."
+                f" {str(ids[count > 1][0])!r}."
+            )
+        made_by = np.concatenate([p.made_by for p in parts])
+        merged = cls(**whole, labels=labels, made_by=made_by)
+        return merged.take(np.argsort(merged.utt_id))
+
+
+_PER_ROW = (
+    *("utt_id", "logits", "label", "fold", "speaker", "in_sample", "speaker_seen"),
+)
+_FIELDS = tuple(f.name for f in dataclasses.fields(Logits))

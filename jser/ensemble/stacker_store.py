@@ -1,0 +1,153 @@
+"""Stackers on disk: `stacker.skops` and `stack.json`. docs/stack.md."""
+
+from collections.abc import Mapping
+import dataclasses
+import io
+import pathlib
+from typing import Any
+
+import numpy as np
+import sklearn
+import skops.io
+
+import jser
+from jser import files
+from jser.ensemble import combiners
+from jser.ensemble.stacking import Stacker
+
+# What skops does not trust by itself: trees. They are safe once their indices are
+# checked, which scikit-learn follows without looking where they lead.
+TRUSTED = (
+    "sklearn.tree._tree.Tree",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+)
+
+
+def save(folder: pathlib.Path, fitted: Mapping[int, Stacker]) -> None:
+    """Writes `stacker.skops` and `stack.json`, which says what they were made of.
+
+    Args:
+      folder: Of the ensemble.
+      fitted: By fold; the single one of a train/dev/test protocol is -1.
+    """
+    out = io.BytesIO()
+    parts = {
+        str(k): [{f: getattr(part, f) for f in _PART} for part in s.parts]
+        for k, s in fitted.items()
+    }
+    skops.io.dump(parts, out)
+    files.write_atomically(folder / "stacker.skops", out.getvalue())
+    one = next(iter(fitted.values()))
+    files.write_json(
+        folder / "stack.json",
+        {
+            "jser": jser.__version__,
+            "scikit-learn": sklearn.__version__,
+            "stacker": one.kind,
+            "members": one.members,
+            "labels": one.labels,
+            "settings": combiners.SETTINGS[one.kind],
+            "seed": one.seed,
+            "made_by": sorted({m for s in fitted.values() for m in s.made_by}),
+            "folds": {
+                str(k): {
+                    "made_by": s.made_by,
+                    "learned_from": s.learned_from,
+                    "held_out": s.held_out,
+                    "importance": s.importance,
+                }
+                for k, s in fitted.items()
+            },
+            "sha256": files.file_digest(folder / "stacker.skops"),
+        },
+    )
+
+
+_PART = tuple(f.name for f in dataclasses.fields(combiners.Part))
+
+
+def load(folder: pathlib.Path) -> dict[int, Stacker]:
+    """Reads the stackers that `save` wrote. Only scikit-learn's own types are trusted.
+
+    Raises:
+      ValueError: if the file is not the one that stack.json names, or what it holds is
+        no stacker of that kind.
+    """
+    path, record = folder / "stacker.skops", files.read_json(folder / "stack.json")
+    if "stacker" not in record or files.file_digest(path) != record["sha256"]:
+        raise ValueError(f"{path}: not the file stack.json names; stack again.")
+    parts = skops.io.load(path, trusted=list(TRUSTED))
+    found = {}
+    for fold, about in record["folds"].items():
+        stacker = Stacker(
+            kind=record["stacker"],
+            members=tuple(record["members"]),
+            labels=tuple(record["labels"]),
+            seed=record["seed"],
+            parts=tuple(combiners.Part(**part) for part in parts[fold]),
+            held_out=about["held_out"],
+            importance=about["importance"],
+            made_by=tuple(about["made_by"]),
+            learned_from=about["learned_from"],
+        )
+        for part in stacker.parts:
+            _check(path, stacker, part)
+        found[int(fold)] = stacker
+    return found
+
+
+def _check(path: pathlib.Path, stacker: Stacker, part: combiners.Part) -> None:
+    M, C = len(stacker.members), len(stacker.labels)
+    for numbers in (part.temperature, part.weight):
+        if numbers is not None and numbers.shape != (M,):
+            raise ValueError(f"{path}: not a number for each of {M} members.")
+    model = part.model
+    if type(model) is not combiners.MODELS.get(stacker.kind, type(None)):
+        raise ValueError(
+            f"{path}: a {type(model).__name__} in a {stacker.kind} stacker."
+        )
+    if model is None:
+        return
+    if model.n_features_in_ != M * C or not np.isin(model.classes_, range(C)).all():
+        raise ValueError(f"{path}: a model of other members or labels; stack again.")
+    for tree in _trees(model):
+        _refuse_broken(path, tree, columns=M * C)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tree:
+    """What is alike in the trees of a forest and of boosting."""
+
+    leaf: np.ndarray  # Bool, nodes.
+    children: tuple[np.ndarray, np.ndarray]  # Int, nodes: numbers of nodes.
+    feature: np.ndarray  # Int, nodes.
+
+
+def _trees(model: Any) -> list[_Tree]:
+    if hasattr(model, "estimators_"):
+        return [
+            _Tree(t.children_left == -1, (t.children_left, t.children_right), t.feature)
+            for t in (e.tree_ for e in model.estimators_)
+        ]
+    if hasattr(model, "_predictors"):
+        every = [p.nodes for step in model._predictors for p in step]
+        if any(n["is_categorical"].any() for n in every):
+            raise ValueError("boosting over categories, and a stacker has none.")
+        return [
+            _Tree(n["is_leaf"] != 0, (n["left"], n["right"]), n["feature_idx"])
+            for n in every
+        ]
+    return []
+
+
+def _refuse_broken(path: pathlib.Path, tree: _Tree, columns: int) -> None:
+    nodes = np.arange(len(tree.leaf))
+    if not len(nodes):
+        raise ValueError(f"{path}: a tree without a root; stack again.")
+    for children in tree.children:
+        # A child comes after its parent, so that a walk down must end.
+        onward = (children.astype(np.int64) > nodes) & (children < len(nodes))
+        if not (tree.leaf | onward).all():
+            raise ValueError(f"{path}: a tree leads nowhere; stack again.")
+    if not (tree.leaf | ((tree.feature >= 0) & (tree.feature < columns))).all():
+        raise ValueError(f"{path}: a tree reads an unknown column; stack again.")

@@ -1,0 +1,298 @@
+"""Combines the members' logits into one system. No JAX here. docs/stack.md.
+
+A stacker learns from out-of-fold logits: what a member says of an utterance it was
+trained on, or of a speaker it was, is surer than what it will say of a new one.
+"""
+
+from collections.abc import Iterator, Mapping
+import dataclasses
+
+import numpy as np
+from scipy import special
+from sklearn import model_selection
+
+from jser import files
+from jser.ensemble import combiners
+from jser.ensemble.logits import Logits
+from jser.statistics import metrics
+
+_FOLDS = 5
+_FEWEST = 50  # Rows of a class that "oof" draws, where the rarest has fewer.
+
+
+@dataclasses.dataclass(frozen=True)
+class Joined:
+    """The logits of all members on the same utterances."""
+
+    first: Logits  # Ids, labels, folds; `in_sample`, `speaker_seen` by any member.
+    members: tuple[str, ...]
+    logits: np.ndarray  # Float64, N M C; as the members gave them.
+    made_by: list[str]
+
+    @property
+    def log_p(self) -> np.ndarray:
+        """Each member's log-probabilities, [N, M, C].
+
+        Logits are defined only up to a constant per utterance, which a forest would
+        take for a signal.
+        """
+        return special.log_softmax(self.logits, axis=-1)
+
+
+def join(members: Mapping[str, Logits]) -> Joined:
+    """Aligns the members by utt_id.
+
+    Raises:
+      ValueError: if the members do not hold the same utterances, labels or label sets,
+        naming two members and an utterance.
+    """
+    ordered = {m: x.take(np.argsort(x.utt_id)) for m, x in members.items()}
+    (name, first), *_ = ordered.items()
+    for other, found in ordered.items():
+        if not np.array_equal(found.labels, first.labels):
+            raise ValueError(f"{other} and {name} have different label sets.")
+        if odd := set(found.utt_id.tolist()) ^ set(first.utt_id.tolist()):
+            raise ValueError(
+                f"{other} and {name} do not hold the same utterances: {len(odd)} are in"
+                f" one alone, e.g. {min(odd)!r}. Run scripts/predict.py for both."
+            )
+        for column in ("label", "fold", "speaker"):
+            differs = getattr(found, column) != getattr(first, column)
+            if differs.any():
+                raise ValueError(
+                    f"{other} and {name} differ in the {column} of"
+                    f" {str(first.utt_id[differs][0])!r}. Train both on one table."
+                )
+    everyone = list(ordered.values())
+    seen = {
+        column: np.any([getattr(x, column) for x in everyone], axis=0)
+        for column in ("in_sample", "speaker_seen")
+    }
+    return Joined(
+        first=dataclasses.replace(first, **seen),
+        members=tuple(ordered),
+        logits=np.stack([x.logits.astype(np.float64) for x in everyone], axis=1),
+        made_by=[str(m) for x in everyone for m in x.made_by],
+    )
+
+
+def average(joined: Joined) -> Logits:
+    """The mean of the members' probabilities, as log-probabilities; nothing fitted."""
+    return _as_logits(joined, np.exp(joined.log_p).mean(axis=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Stacker:
+    """A fitted combination: the mean of its parts' probabilities.
+
+    `importance` is how much it leans on each member and class, [M, C], of 1 in all: a
+    forest's by decrease of impurity, a mixture's by weight; None for other kinds.
+    """
+
+    kind: str
+    members: tuple[str, ...]  # In the order of the columns.
+    labels: tuple[str, ...]
+    seed: int
+    parts: tuple[combiners.Part, ...]
+    held_out: dict[str, float]  # Scores of each part on the rows it was not fitted on.
+    importance: list[list[float]] | None
+    made_by: tuple[str, ...]  # Digests of the runs whose logits it learned from ...
+    learned_from: str  # ... and of these logits and labels.
+
+
+def fit(kind: str, known: Joined, seed: int) -> Stacker:
+    """Fits a stacker.
+
+    The rows are divided into five folds, speaker-disjoint and alike in classes; each
+    part is fitted without one of them, and scored on it. Classes are balanced: a part
+    of "oof" draws as many rows of each as the rarest has (50 where it has fewer: what
+    is then uneven is evened by weights), the other kinds weight them.
+
+    "paper" does as published instead: it draws as many rows of each class as the rarest
+    has, divides them by a stratified five-fold split that knows no speakers, and reads
+    logits of four decimals. It alone takes logits of rows that its members were trained
+    on, as published; its `held_out` scores are then far too good.
+
+    Args:
+      kind: One of `stackers.SETTINGS`.
+      known: What the members say of utterances, out of fold, and the true labels.
+      seed: Of the folds and of the trees.
+
+    Raises:
+      ValueError: if a member was trained on one of the utterances, or on its speaker;
+        if labels are held back; if there are fewer than two speakers.
+    """
+    if kind not in combiners.SETTINGS:
+        raise ValueError(f"{kind!r} is not one of {', '.join(combiners.SETTINGS)}.")
+    if (known.first.label < 0).any():
+        raise ValueError("the stacker needs labels, and some are held back.")
+    if kind == "paper":
+        known = _take(known, _balanced_rows(known.first.label, seed))
+    else:
+        _refuse_leaks(known.first)
+    said, label = _read(kind, known), known.first.label
+    p, parts = np.zeros((len(label), said.shape[2])), []
+    for n, (fitted_on, rest) in enumerate(_folds(kind, known.first, seed)):
+        if kind == "oof":
+            drawn = _balanced_rows(label[fitted_on], seed + n, at_least=_FEWEST)
+            fitted_on = fitted_on[drawn]
+        part = combiners.fit(kind, said[fitted_on], label[fitted_on], seed)
+        p[rest] = part(said[rest])
+        parts.append(part)
+    return Stacker(
+        kind=kind,
+        members=known.members,
+        labels=tuple(known.first.labels.tolist()),
+        seed=seed,
+        parts=tuple(parts),
+        held_out=metrics.scores(label, p.argmax(axis=1), p.shape[1]),
+        importance=_importance(parts, p.shape[1]),
+        made_by=tuple(sorted(set(known.made_by))),
+        learned_from=files.digest(
+            "\n".join(known.first.utt_id.tolist()), said.tobytes(), label.tobytes()
+        ),
+    )
+
+
+def _importance(parts: list[combiners.Part], classes: int) -> list[list[float]] | None:
+    found = [x for part in parts if (x := part.importance(classes)) is not None]
+    return np.mean(found, axis=0).tolist() if found else None
+
+
+def apply(stacker: Stacker, joined: Joined) -> Logits:
+    """What the stacker says: log-probabilities of all classes, also of ones unseen.
+
+    Raises:
+      ValueError: if the members or the labels are not those it was fitted with.
+    """
+    for what, then, now in (
+        ("members", stacker.members, joined.members),
+        ("labels", stacker.labels, tuple(joined.first.labels.tolist())),
+    ):
+        if then != now:
+            raise ValueError(
+                f"the stacker was fitted with {what} {', '.join(then)}, not"
+                f" {', '.join(now)}; stack again."
+            )
+    said = _read(stacker.kind, joined)
+    return _as_logits(joined, np.mean([part(said) for part in stacker.parts], axis=0))
+
+
+def cross_validate(
+    kind: str, outer: Mapping[int, Joined], known: Mapping[int, Joined], seed: int
+) -> tuple[Logits, dict[int, Stacker]]:
+    """Stacks inside cross-validation: the stacker of fold k must not know k.
+
+    Args:
+      kind: One of `stackers.SETTINGS`.
+      outer: By fold k, what the members trained without k say of k.
+      known: By fold k, what its stacker learns from: `known_without`, or, for "paper",
+        what the members trained without k say of all other folds.
+      seed: Of the stackers.
+
+    Returns:
+      Log-probabilities of all utterances, and the stacker of each fold.
+
+    Raises:
+      ValueError: if `known[k]` holds rows of fold k.
+    """
+    said, fitted = [], {}
+    for k in sorted(outer):
+        if (known[k].first.fold == k).any():
+            raise ValueError(f"the stacker of fold {k} must not learn from fold {k}.")
+        fitted[k] = fit(kind, known[k], seed)
+        said.append(apply(fitted[k], outer[k]))
+    return Logits.concatenate(said), fitted
+
+
+def known_without(
+    k: int, inner: Mapping[str, Mapping[tuple[int, int], Logits]]
+) -> Joined:
+    """Out-of-fold logits of all folds but k, by members that did not see k either.
+
+    Of every other fold r speak the members that were trained without k *and* r.
+
+    Args:
+      k: The fold under test.
+      inner: By member and pair (i, j), i < j, its logits of both, trained without both.
+    """
+    return join(
+        {
+            member: Logits.concatenate(
+                [both.take(both.fold != k) for pair, both in pairs.items() if k in pair]
+            )
+            for member, pairs in inner.items()
+        }
+    )
+
+
+def _read(kind: str, joined: Joined) -> np.ndarray:
+    """What a kind reads of the members, [N, M, C]."""
+    return np.round(joined.logits, 4) if kind == "paper" else joined.log_p
+
+
+def _folds(
+    kind: str, rows: Logits, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Row numbers that a part is fitted on, and those of the rest, part by part."""
+    counts = np.unique(rows.label, return_counts=True)[1]
+    if kind == "paper":
+        if counts.min() < _FOLDS:
+            raise ValueError(
+                f"stacker 'paper' needs {_FOLDS} utterances of each class, and the"
+                f" rarest has {counts.min()}."
+            )
+        folds = model_selection.StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+        return folds.split(rows.utt_id, rows.label)
+    # Where nobody is named, utterances are all there is; else the unnamed are one.
+    group = rows.speaker if (rows.speaker != "").any() else rows.utt_id
+    count = min(_FOLDS, len(np.unique(group)), counts.max())
+    if count < 2:
+        raise ValueError(
+            f"the stacker learns from several speakers, and all {len(rows)} utterances"
+            f" are by {str(group[0])!r}. Combine by stacker 'average' instead."
+        )
+    folds = model_selection.StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    return folds.split(rows.utt_id, rows.label, group)
+
+
+def _balanced_rows(label: np.ndarray, seed: int, at_least: int = 1) -> np.ndarray:
+    """As many rows of each class as the rarest has, in their order."""
+    rows_of = [np.flatnonzero(label == c) for c in np.unique(label)]
+    count = max(at_least, min(map(len, rows_of)))
+    drawn = [
+        rows[np.random.RandomState(seed).permutation(len(rows))[:count]]
+        for rows in rows_of
+    ]
+    return np.sort(np.concatenate(drawn))
+
+
+def _refuse_leaks(rows: Logits) -> None:
+    for seen, what, mend in (
+        (rows.in_sample, "were", "train with data.holdout"),
+        (
+            rows.speaker_seen,
+            "are by speakers who were",
+            "prepare speaker-disjoint folds",
+        ),
+    ):
+        if seen.any():
+            raise ValueError(
+                f"{seen.sum()} utterances, e.g. {str(rows.utt_id[seen][0])!r}, {what}"
+                " in their member's training: stacking needs out-of-fold logits"
+                f" ({mend})."
+            )
+
+
+def _take(joined: Joined, rows: np.ndarray) -> Joined:
+    return dataclasses.replace(
+        joined, first=joined.first.take(rows), logits=joined.logits[rows]
+    )
+
+
+def _as_logits(joined: Joined, p: np.ndarray) -> Logits:
+    return dataclasses.replace(
+        joined.first,
+        logits=np.log(np.maximum(p, 1e-12)).astype(np.float32),
+        made_by=np.array(sorted(set(joined.made_by))),
+    )

@@ -1,0 +1,160 @@
+"""Table x front end -> features, shard by shard; resumes where it was cut."""
+
+from collections.abc import Sequence
+import pathlib
+import shutil
+
+from jser.corpora.tables import Table
+from jser.features import frontends, shards, store, workers, writer
+from jser.features.frontends import FrontEnd
+from jser.features.shards import Shard
+from jser.features.store import FeatureSet
+
+
+class TooManyFailures(Exception):
+    """More utterances could not be encoded than were allowed."""
+
+
+class PartsMissing(Exception):
+    """This run did its share; other shards have yet to be made before the dataset."""
+
+
+def extract(
+    table: Table,
+    front_end: FrontEnd | str,
+    root: pathlib.Path,
+    *,
+    workers: int | None = None,
+    max_failures: int = 0,
+    share: tuple[int, int] = (1, 1),
+    beam: str | None = None,
+) -> FeatureSet:
+    """Encodes every utterance of the table, unless that was done before.
+
+    Each finished shard is kept in `<corpus>/<front end>/parts-*` until the dataset is
+    complete, so that a run that was killed loses no more than the shards in flight.
+    Any number of runs may work on one dataset at once, each on its share of the shards
+    and on any machine that sees the folder, or whose parts are copied there. The one
+    that finds all parts joins them; should two try, the dataset of one stands.
+
+    Args:
+      table: The utterances; the corpus is named as the table's folder.
+      front_end: From `frontends.open`, or the name of one without weights.
+      root: Folder of all features.
+      workers: Processes, or threads that read sound; all cores when None.
+      max_failures: How many utterances may fail. They are listed in `failures.csv`
+        and left out of training, counted. A rerun tries the failed again, unless so
+        many may fail.
+      share: (i, n) for the i-th, from 1, of n runs that share the shards.
+      beam: Options of an Apache Beam pipeline that is to encode, as on its command
+        line ("--runner=FlinkRunner ..."); None to encode here.
+
+    Raises:
+      TooManyFailures: if more fail; what was encoded is kept for the next run.
+      PartsMissing: if this share is done and others are not.
+      ValueError: if features are there that were made otherwise, or from other inputs.
+    """
+    if isinstance(front_end, str):
+        front_end = frontends.get(front_end)
+    folder = store.dataset_folder(
+        root, table.folder.resolve().name, front_end.spec.name
+    )
+    if not _is_complete(folder):
+        if folder.exists() and not _is_complete(folder):  # It appears as a whole.
+            raise ValueError(
+                f"{folder}: there is no manifest.json in it. Remove {folder} and run"
+                " scripts/extract.py again."
+            )
+        try:
+            cut = shards.cut(table, front_end.spec, folder.parent)
+            mine = cut[share[0] - 1 :: share[1]]
+            _forget_failed(mine, max_failures)
+            _encode(mine, front_end, workers, beam)
+            _join(cut, share, max_failures, folder)
+        except Exception:
+            if not _is_complete(folder):  # Else another run joined and took the parts.
+                raise
+    return _open(table, folder, front_end.spec)
+
+
+def parse_share(text: str) -> tuple[int, int]:
+    """The share (i, n) that "i/n" names.
+
+    Raises:
+      ValueError: unless i and n are numbers and i is from 1 to n.
+    """
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise ValueError(f"--shard={text}: it reads i/n, with i from 1 to n.")
+    return int(number), int(of)
+
+
+def _is_complete(folder: pathlib.Path) -> bool:
+    return (folder / "manifest.json").exists()
+
+
+def _open(table: Table, folder: pathlib.Path, spec: frontends.Spec) -> FeatureSet:
+    """Opens a complete dataset that must be of this front end and table."""
+    found = FeatureSet(folder)
+    store.refuse_other_spec(found, spec)
+    store.join(table, table.utterances, {"": found})
+    for pattern in ("parts-*", "incomplete*"):
+        for leftover in folder.parent.glob(pattern):
+            shutil.rmtree(leftover, ignore_errors=True)  # Another run may do so too.
+    (folder.parent / "failures.csv").unlink(missing_ok=True)
+    return found
+
+
+def _encode(
+    mine: Sequence[Shard], front_end: FrontEnd, count: int | None, options: str | None
+) -> None:
+    if options is None:
+        workers.encode(mine, front_end, workers=count)
+        return
+    from jser.features import beam
+
+    beam.encode(mine, front_end, options)
+
+
+def _failures(some: Sequence[Shard]) -> dict[str, str]:
+    return {u: why for s in some for u, why in s.load().failures.items()}
+
+
+def _forget_failed(mine: Sequence[Shard], max_failures: int) -> None:
+    """Removes the parts that hold failures, if too many: they may go well this time."""
+    made = [s for s in mine if s.path.exists()]
+    if len(_failures(made)) > max_failures:
+        for shard in made:
+            if shard.load().failures:
+                shard.path.unlink()
+
+
+def _join(
+    cut: Sequence[Shard],
+    share: tuple[int, int],
+    max_failures: int,
+    folder: pathlib.Path,
+) -> None:
+    """Writes the dataset if all parts are there; else says which are not."""
+    i, n = share
+    missing = [k % n + 1 for k, s in enumerate(cut) if not s.path.exists()]
+    failures = _failures(cut[i - 1 :: n] if missing else cut)
+    if len(failures) > max_failures:
+        listed = folder.parent / "failures.csv"
+        writer.write_failures(listed, failures)
+        utt_id, reason = next(iter(failures.items()))
+        raise TooManyFailures(
+            f"{len(failures)} utterances could not be encoded, e.g. {utt_id}: {reason}."
+            f" All are listed in {listed}. Mend the files and prepare the table again,"
+            f" or go on without them: --max_failures={len(failures)}."
+        )
+    if missing:
+        others = ", ".join(f"--shard={k}/{n}" for k in sorted(set(missing)))
+        raise PartsMissing(
+            f"{len(missing)} of {len(cut)} parts are missing in {cut[0].path.parent}."
+            f" They are those of {others}; run each with the other flags the same. The"
+            " run that finds all parts writes the dataset."
+        )
+    if len(failures) == sum(len(s.rows) for s in cut):
+        raise TooManyFailures(f"not one of {len(failures)} utterances was encoded.")
+    writer.write(folder, cut[0].spec, [s.path for s in cut])

@@ -1,0 +1,229 @@
+"""Frames on disk: one TFDS dataset per front end, joined by utt_id. docs/features.md.
+
+TFDS's ArrayRecord shards hold the frames as raw float16. Beside them lie `index.npz`,
+which says which record is whose, how long it is and what it was made from, and
+`manifest.json`, which says by what and how large each shard must be.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import pathlib
+from typing import Any
+
+from absl import logging
+import numpy as np
+
+from jser import files
+from jser.corpora import tables
+from jser.corpora.tables import Table, Utterance
+from jser.features import frontends
+
+VERSION = "1.0.0"  # Of the layout on disk.
+SPLIT = "utterances"  # TFDS needs a name; our splits live in the table.
+
+
+class FeatureSet:
+    """The frames of one front end on one corpus; random access by record number."""
+
+    def __init__(self, folder: pathlib.Path):
+        """Opens a dataset and checks that every shard is there in full size.
+
+        Raises:
+          FileNotFoundError: if there is no dataset.
+          ValueError: if a shard is missing or has another size than when written.
+        """
+        import tensorflow_datasets as tfds
+
+        self.folder = folder
+        refuse_missing(folder)
+        manifest = files.read_json(folder / "manifest.json")
+        self.spec: dict[str, Any] = manifest["spec"]
+        self.failures: dict[str, str] = manifest["failures"]
+        for name, size in manifest["shards"].items():
+            shard = folder / name
+            found = shard.stat().st_size if shard.exists() else 0
+            if found != size:
+                raise ValueError(
+                    f"{shard}: {found} bytes, {size} when it was written. Remove"
+                    f" {folder.parent} and run scripts/extract.py again."
+                )
+        with np.load(folder / "index.npz", allow_pickle=False) as index:
+            self.utt_id = [str(u) for u in index["utt_id"]]
+            self.digest = [str(d) for d in index["digest"]]
+            self.length = index["length"]
+        self.record = {u: i for i, u in enumerate(self.utt_id)}
+        builder = tfds.builder_from_directory(str(folder))
+        self._source = builder.as_data_source(split=SPLIT)  # pyright: ignore
+
+    @property
+    def width(self) -> int:
+        """Width of the frames, D."""
+        return self.spec["width"]
+
+    def describe(self) -> str:
+        """Where it is and how much is in it, in a line."""
+        layers = f"{self.spec['layers']} x " if self.spec["layers"] > 1 else ""
+        return (
+            f"{self.folder}: {len(self.utt_id)} utterances, {self.length.sum()} frames"
+            f" of width {layers}{self.width}, {len(self.failures)} failures"
+        )
+
+    def read(self, records: np.ndarray) -> list[np.ndarray]:
+        """The frames [T_i, D] or [T_i, L, D] float16 of these records, in order."""
+        found = self._source.__getitems__([int(r) for r in records])
+        for record, example in zip(records, found, strict=True):
+            if example["utt_id"].decode() != self.utt_id[record]:
+                raise ValueError(
+                    f"{self.folder}: record {record} is {example['utt_id'].decode()!r},"
+                    f" index.npz says {self.utt_id[record]!r}. Extract again."
+                )
+        return [example["frames"] for example in found]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Utterances with the frames of all their streams, joined by utt_id."""
+
+    utterances: list[Utterance]
+    streams: Mapping[str, FeatureSet]
+    label: np.ndarray  # Int, N; -1 where the label is held back.
+    record: Mapping[str, np.ndarray]  # Int, N; each stream's record of utterance i.
+    length: Mapping[str, np.ndarray]  # Int, N; its frames.
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def target(self, labels: Sequence[str], *, soft: bool = False) -> np.ndarray:
+        """Float32 [N, C]: one-hot labels, zeros where they are held back.
+
+        With `soft`, the shares of the annotators' votes, where there are any.
+        """
+        target_NC = (self.label[:, None] == np.arange(len(labels))).astype(np.float32)
+        if soft:
+            for row, utterance in zip(target_NC, self.utterances, strict=True):
+                votes = tables.votes(utterance)
+                if total := sum(votes.values()):
+                    row[:] = [votes.get(name, 0.0) / total for name in labels]
+        return target_NC
+
+    def read(self, rows: np.ndarray) -> dict[str, list[np.ndarray]]:
+        """The frames of these utterances, per stream."""
+        return {s: f.read(self.record[s][rows]) for s, f in self.streams.items()}
+
+
+def dataset_folder(root: pathlib.Path, corpus: str, front_end: str) -> pathlib.Path:
+    """Where the features of a corpus by a front end lie."""
+    return root / corpus / front_end / VERSION
+
+
+def refuse_missing(folder: pathlib.Path) -> None:
+    """Raises FileNotFoundError, with the remedy, unless a dataset is there."""
+    if not (folder / "manifest.json").exists():
+        raise FileNotFoundError(
+            f"{folder}: no features. Make them with scripts/extract.py"
+            f" --frontend {folder.parent.name}."
+        )
+
+
+def spec_of(root: pathlib.Path, corpus: str, front_end: str) -> dict[str, Any]:
+    """What made the features of a corpus; its fields are those of `frontends.Spec`.
+
+    Raises:
+      FileNotFoundError: if there are none, with the remedy.
+    """
+    folder = dataset_folder(root, corpus, front_end)
+    refuse_missing(folder)
+    return files.read_json(folder / "manifest.json")["spec"]
+
+
+def open_streams(
+    root: pathlib.Path, corpus: str, streams: Mapping[str, str]
+) -> dict[str, FeatureSet]:
+    """Opens each stream's features.
+
+    Features of a front end with weights may be of any weights, layer or dtype: a run
+    records which, and none of them is at hand where one only trains.
+
+    Raises:
+      ValueError: if the features are another version's than the front end's today.
+    """
+    opened = {}
+    for stream, name in streams.items():
+        found = FeatureSet(dataset_folder(root, corpus, name))
+        if found.spec.get("weights"):
+            _refuse_other_fields(found, frontends.identity(name))
+        else:
+            refuse_other_spec(found, frontends.get(name).spec)
+        opened[stream] = found
+    return opened
+
+
+def refuse_other_spec(found: FeatureSet, spec: frontends.Spec) -> None:
+    """Raises ValueError with both values if `found` was made by another front end."""
+    gone = dict.fromkeys(found.spec)
+    _refuse_other_fields(found, gone | dataclasses.asdict(spec))
+
+
+def _refuse_other_fields(found: FeatureSet, want: Mapping[str, Any]) -> None:
+    # A field that is newer than the features has its default.
+    default = {f.name: f.default for f in dataclasses.fields(frontends.Spec)}
+    for field, now in want.items():
+        then = found.spec.get(field, default.get(field))
+        if then != now:
+            raise ValueError(
+                f"{found.folder}: made with {field}={then!r}, now it is {now!r}. Remove"
+                f" {found.folder.parent} and run scripts/extract.py again."
+            )
+
+
+def join(
+    table: Table, rows: Sequence[Utterance], streams: Mapping[str, FeatureSet]
+) -> Split:
+    """Joins utterances with their frames.
+
+    Utterances that a front end could not encode are left out, counted in the log; they
+    stand in its `failures.csv`.
+
+    Raises:
+      ValueError: if an utterance has no frames, or frames made from another input.
+    """
+    failed = {
+        u.utt_id for u in rows for f in streams.values() if u.utt_id in f.failures
+    }
+    if failed:
+        logging.warning("%d utterances left out: see failures.csv", len(failed))
+    rows = [u for u in rows if u.utt_id not in failed]
+    for found in streams.values():
+        _refuse_other_inputs(table, rows, found)
+    index = {name: i for i, name in enumerate(table.labels)}
+    record = {
+        s: np.array([f.record[u.utt_id] for u in rows], int) for s, f in streams.items()
+    }
+    return Split(
+        utterances=list(rows),
+        streams=streams,
+        label=np.array([index.get(u.emotion, -1) for u in rows], np.int32),
+        record=record,
+        length={s: f.length[record[s]] for s, f in streams.items()},
+    )
+
+
+def _refuse_other_inputs(
+    table: Table, rows: Sequence[Utterance], found: FeatureSet
+) -> None:
+    remedy = f"Remove {found.folder.parent} and run scripts/extract.py again."
+    missing = [u.utt_id for u in rows if u.utt_id not in found.record]
+    if missing:
+        raise ValueError(
+            f"{found.folder}: no frames for {len(missing)} utterances of"
+            f" {table.folder}, e.g. {missing[0]!r}. {remedy}"
+        )
+    for u in rows:
+        now = tables.input_digest(u, found.spec["kind"])
+        then = found.digest[found.record[u.utt_id]]
+        if now != then:
+            what = "sound" if found.spec["kind"] == "speech" else "transcript"
+            raise ValueError(
+                f"{found.folder}: the frames of {u.utt_id!r} were made from another"
+                f" {what} (digest {then}) than the table's ({now}). {remedy}"
+            )

@@ -1,0 +1,93 @@
+"""Two systems on the same utterances: which is better, by chance? No JAX here."""
+
+from collections.abc import Mapping
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from jser.ensemble import stacking
+from jser.ensemble.logits import Logits
+from jser.report import markdown
+from jser.statistics import bootstrap, metrics
+
+FEWEST_SPEAKERS = 5  # A bootstrap over fewer says nothing.
+
+
+def cluster(found: Logits) -> np.ndarray | None:
+    """The speakers to draw by, or None where there are too few or some not known."""
+    speakers = set(found.speaker.tolist())
+    known = "" not in speakers and len(speakers) >= FEWEST_SPEAKERS
+    return found.speaker if known else None
+
+
+def of(a: Logits, b: Logits) -> dict[str, Any]:
+    """What `b` gains over `a`, by the paired tests of `bootstrap.compare`.
+
+    Returns:
+      "utterances"; "drawn", which is by speakers where there are enough; and "scores",
+      by name: "a", "b" and the fields of `bootstrap.Comparison`.
+
+    Raises:
+      ValueError: if they do not hold the same utterances, or labels are held back.
+    """
+    joined = stacking.join({"a": a, "b": b})
+    said_a, said_b = joined.logits.argmax(axis=2).T
+    label, classes = joined.first.label, len(joined.first.labels)
+    speakers = cluster(joined.first)
+    found = bootstrap.compare(label, said_a, said_b, classes, cluster=speakers)
+    of_a, of_b = (metrics.scores(label, x, classes) for x in (said_a, said_b))
+    return {
+        "utterances": len(label),
+        "drawn": "utterances" if speakers is None else "speakers",
+        "scores": {
+            s: {"a": of_a[s], "b": of_b[s], **dataclasses.asdict(found[s])}
+            for s in metrics.SCORES
+        },
+    }
+
+
+def of_files(a: pathlib.Path, b: pathlib.Path, split: str) -> dict[str, Any]:
+    """The same of logits on disk, with the paths "a" and "b".
+
+    Args:
+      a: Logits (.npz), or a folder that holds those of the split: a run's, or one below
+        an ensemble's `logits/`.
+      b: The same.
+      split: Looked up in folders.
+
+    Raises:
+      FileNotFoundError: if there are no such logits.
+      ValueError: if the two do not hold the same labelled utterances, or one was
+        trained on some of them.
+    """
+    paths = [_logits_path(place, split) for place in (a, b)]
+    if paths[0] == paths[1]:
+        raise ValueError(f"--compare: {a} and {b} are the same logits.")
+    said = [Logits.load(path) for path in paths]
+    for path, found in zip(paths, said, strict=True):
+        if found.in_sample.any():
+            raise ValueError(f"{path}: its run was trained on some of the utterances.")
+    return {"a": str(paths[0]), "b": str(paths[1]), **of(*said)}
+
+
+def _logits_path(place: pathlib.Path, split: str) -> pathlib.Path:
+    if place.suffix == ".npz":
+        return place
+    inside = place / f"{split}.npz"
+    return inside if inside.exists() else place / "logits" / f"{split}.npz"
+
+
+def describe(found: Mapping[str, Any]) -> str:
+    """What `of_files` found, in words."""
+    lines = [
+        f"a {found['a']}",
+        f"b {found['b']}",
+        f"b over a on {found['utterances']} utterances, drawn by {found['drawn']}:",
+    ]
+    for score, x in found["scores"].items():
+        lines.append(
+            f"{score}: a {x['a']:.3f}, b {x['b']:.3f}, {markdown.difference(x)}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,84 @@
+"""Results in words: `results.md`, and the figures of a line of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jser.statistics import metrics
+
+INTERVAL = (
+    "95 % percentile bootstrap interval, drawn over speakers where the split has five"
+    " or more, else over utterances"
+)
+BS_F1 = (
+    "BS-F1: mean macro-F1 of 100 balanced subsets, n utterances of each class; in"
+    " brackets the lowest and the highest of them, which is no interval"
+)
+
+
+def of(results: Mapping[str, Any]) -> str:
+    """The tables of results as Markdown."""
+    lines = [f"# {results['name']}", ""]
+    lines += [f"> {note}\n" for note in results["notes"]]
+    lines += [
+        "| split | system | macro-F1 | UAR | accuracy | BS-F1 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for split in results["splits"]:
+        for system, found in results["systems"].items():
+            if split in found:
+                cells = [with_interval(found[split], s) for s in metrics.SCORES]
+                cells.append(bs_f1(found[split]))
+                lines.append(f"| {split} | {system} | {' | '.join(cells)} |")
+    lines += ["", f"In brackets: {INTERVAL}. {BS_F1}.", ""]
+    lines += _seeds(results) + _comparisons(results)
+    return "\n".join(
+        [*lines, "To reproduce:", "", "```", *results["commands"], "```", ""]
+    )
+
+
+def _seeds(results: Mapping[str, Any]) -> list[str]:
+    if not results["seeds"]:
+        return []
+    lines = [
+        "| split | config | seeds | macro-F1 | UAR | accuracy |",
+        "|---|---|---|---|---|---|",
+    ]
+    for config, over in results["seeds"].items():
+        for split, found in over["splits"].items():
+            cells = [f"{found[s]['mean']:.3f} ± {found[s]['sd']:.3f}" for s in found]
+            n = len(over["systems"])
+            lines.append(f"| {split} | {config} | {n} | {' | '.join(cells)} |")
+    return [*lines, "", "Mean ± standard deviation over seeds.", ""]
+
+
+def _comparisons(results: Mapping[str, Any]) -> list[str]:
+    if not results["comparisons"]:
+        return []
+    lines = [
+        f"* {c['split']}: {c['system']} over {c['rival']}:"
+        f" {difference(c['scores']['macro_f1'])}"
+        for c in results["comparisons"]
+    ]
+    return ["Macro-F1 gained, with its paired 95 % interval:", "", *lines, ""]
+
+
+def difference(found: Mapping[str, Any]) -> str:
+    """A difference with its interval and both p."""
+    low, high = found["interval"]
+    return (
+        f"{found['difference']:+.3f} [{low:+.3f}, {high:+.3f}],"
+        f" p = {found['p_bootstrap']:.2g} (paired bootstrap),"
+        f" {found['p_randomization']:.2g} (randomisation)"
+    )
+
+
+def with_interval(found: Mapping[str, Any], score: str) -> str:
+    """A score and, in brackets, its interval: over speakers, if there is one."""
+    low, high = (found["interval_by_speaker"] or found["interval"])[score]
+    return f"{found[score]:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def bs_f1(found: Mapping[str, Any]) -> str:
+    """BS-F1, its range, and how many of each class made a subset."""
+    b = found["balanced_subsets"]
+    return f"{b['mean']:.3f} [{b['low']:.3f}, {b['high']:.3f}] n={b['per_class']}"

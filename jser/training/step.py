@@ -1,0 +1,321 @@
+"""The training step: pure, jitted once per padded shape, shared by runs alike."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import json
+import math
+from typing import Any, cast
+
+from flax import linen as nn
+from flax import struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from jser.config import SAMPLERS, Experiment, Loss, Optim, from_dict, to_dict
+from jser.data import augment
+from jser.models import baseline, fusion
+from jser.shapes import Array, Batch
+from jser.training import losses
+
+Params = Any
+Variables = dict[str, Any]
+Metrics = dict[str, jax.Array]
+
+
+@struct.dataclass
+class TrainState:
+    """All that a checkpoint holds. Static things (model, optimiser) stay outside."""
+
+    step: jax.Array
+    params: Params
+    opt_state: optax.OptState
+    standard: Any  # Mean and deviation of columns by stream; {} if none is scaled.
+
+    @property
+    def variables(self) -> Variables:
+        """What the network computes with."""
+        return {"params": self.params, "standard": self.standard}
+
+
+def make_model(experiment: Experiment, classes: int) -> nn.Module:
+    """The network of an experiment: a `FusionClassifier` or a `PoolingClassifier`."""
+    m, common = (
+        experiment.model,
+        {
+            "streams": tuple(experiment.data.streams),
+            "classes": classes,
+            "hidden": experiment.model.hidden,
+            "dropout": experiment.model.dropout,
+            "standardize": experiment.data.standardize,
+            "dtype": _DTYPES[experiment.precision],
+        },
+    )
+    if m.kind == "pooling":
+        return baseline.PoolingClassifier(**common)
+    return fusion.FusionClassifier(
+        **common,
+        heads=tuple(m.heads.items()),
+        neutral_head=experiment.loss.neutral_weight > 0,
+        mask_padding=m.mask_padding,
+    )
+
+
+_DTYPES = {"float32": "float32", "bf16": "bfloat16"}
+
+
+def make_schedule(
+    c: Optim, *, epochs: int | Array, steps_per_epoch: int | Array
+) -> optax.Schedule:
+    """Final + (lr - final) (1 + cos(pi t)) / 2, t the share of training that is done.
+
+    Under the schedule "epoch" t moves when an epoch ends and never reaches 1, as the
+    authors' scheduler does; under "step" it moves with every step. Over the first
+    `warmup_steps` the rate is also scaled up from 0.
+    """
+
+    def schedule(step):
+        if c.schedule == "epoch":
+            done = (step // steps_per_epoch) / epochs
+        else:
+            done = step / (epochs * steps_per_epoch)
+        rate = c.final_lr + (c.lr - c.final_lr) * (1 + jnp.cos(math.pi * done)) / 2
+        return rate * jnp.minimum(1.0, (step + 1) / jnp.maximum(1, c.warmup_steps))
+
+    return schedule
+
+
+def make_optimizer(c: Optim, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """AdamW as `torch.optim.AdamW`, on every parameter."""
+    return optax.adamw(schedule, weight_decay=c.weight_decay)
+
+
+def init_state(
+    model: nn.Module, tx: optax.GradientTransformation, batch: Batch, key: jax.Array
+) -> TrainState:
+    """Fresh parameters; of the batch only the widths matter."""
+    frame = jax.tree.map(lambda x: x[:1, :1], batch.streams)
+    variables = cast(Variables, _initializer(model)(key, frame))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        opt_state=tx.init(variables["params"]),
+        standard=variables.get("standard", {}),
+    )
+
+
+@functools.lru_cache
+def _initializer(model: nn.Module) -> Callable:
+    return jax.jit(functools.partial(model.init, train=False))
+
+
+def make_loss_fn(
+    model: nn.Module,
+    c: Experiment,
+    class_weight: Array,
+    speech: tuple[str, ...],
+    neutral: int | None = None,
+) -> Callable[[Variables, Batch, jax.Array], tuple[jax.Array, Metrics]]:
+    """Builds `loss_fn(variables, batch, key) -> (loss, metrics)`, augmentation too.
+
+    Args:
+      model: A network with the outputs of `FusionClassifier`.
+      c: The experiment.
+      class_weight: [C].
+      speech: The streams whose frames are augmented.
+      neutral: Number of the neutral class, where the model has a neutral head.
+    """
+    weight_C = jnp.asarray(class_weight)
+
+    def loss_fn(variables, batch, key):
+        keys = jax.random.split(key, 3)
+        streams = dict(batch.streams)
+        for s in speech:
+            if c.augment.noise or c.augment.time_masks or c.augment.width_masks:
+                streams[s] = augment.disturb(
+                    jax.random.fold_in(keys[0], speech.index(s)), streams[s], c.augment
+                )
+        mix, target_BC = _mixup(keys[1], jnp.asarray(batch.target), c.augment.mixup)
+        rngs = {"dropout": keys[2]}
+        outputs = _apply(model, variables, streams, train=True, on_joint=mix, rngs=rngs)
+        smooth_BC = optax.smooth_labels(target_BC, c.loss.label_smoothing)
+        loss_B = _emotion_loss(c.loss, outputs["emotion"], smooth_BC, weight_C)
+        total_B = (smooth_BC * weight_C).sum(axis=-1)
+        loss = (batch.weight * loss_B).sum() / (batch.weight * total_B).sum()
+        metrics = {"loss": loss}
+        if neutral is not None:
+            margin_B = losses.soft_margin(
+                outputs["neutral"][:, 0], target_BC[:, neutral]
+            )
+            margin = (batch.weight * margin_B).sum() / batch.weight.sum()
+            loss += c.loss.neutral_weight * margin
+            metrics = {"loss": loss, "neutral_loss": margin}
+        return loss, metrics
+
+    return loss_fn
+
+
+def _emotion_loss(c: Loss, logits: Array, target_BC: Array, weight_C: Array) -> Array:
+    """The loss of the emotion head by utterance, [B]."""
+    if c.kind == "focal":
+        return losses.focal(logits, target_BC * weight_C, c.focal_gamma)
+    if c.kind == "kl":
+        return losses.kl_divergence(logits, target_BC, weight_C)
+    return losses.cross_entropy(logits, target_BC * weight_C)
+
+
+def _apply(model: nn.Module, variables: Variables, *args, **kwargs) -> dict[str, Array]:
+    return cast(dict[str, Array], model.apply(variables, *args, **kwargs))
+
+
+def _mixup(key: jax.Array, target_BC: Array, alpha: float):
+    """Manifold mixup (Verma et al., 2019) of joint vectors and targets."""
+    if not alpha:
+        return (lambda joint: joint), target_BC
+    share_key, order_key = jax.random.split(key)
+    share = jax.random.beta(share_key, alpha, alpha)
+    order_B = jax.random.permutation(order_key, len(target_BC))
+    mix = lambda x: share * x + (1 - share) * jnp.take(x, order_B, axis=0)
+    return mix, mix(target_BC)
+
+
+def update(
+    tx: optax.GradientTransformation,
+    loss_fn: Callable,
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+) -> tuple[TrainState, Metrics]:
+    """One step. `key` is the run's key: the step folds itself in."""
+    key = jax.random.fold_in(key, state.step)
+    loss_of = lambda params: loss_fn(state.variables | {"params": params}, batch, key)
+    grads, metrics = jax.grad(loss_of, has_aux=True)(state.params)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    new = dataclasses.replace(
+        state,
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        opt_state=opt_state,
+    )
+    return new, metrics | {"grad_norm": optax.tree.norm(grads)}
+
+
+def make_train_step(
+    tx: optax.GradientTransformation, loss_fn: Callable
+) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
+    """Returns `update`, jitted, of an optimiser and a loss."""
+    return jax.jit(functools.partial(update, tx, loss_fn), donate_argnums=0)
+
+
+@struct.dataclass
+class Own:
+    """What a run has for itself in a `Program`: numbers that a step takes as inputs."""
+
+    key: jax.Array  # The run's; the step folds itself in.
+    class_weight: Array  # C.
+    neutral_weight: Array
+    lr: Array
+    final_lr: Array
+    weight_decay: Array
+    warmup_steps: Array
+    epochs: Array
+    steps_per_epoch: Array
+
+    @classmethod
+    def of(
+        cls, c: Experiment, key: jax.Array, class_weight: Array, steps: int
+    ) -> "Own":
+        """Of a run with `steps` steps an epoch."""
+        o = c.optim
+        return cls(
+            key=key,
+            class_weight=jnp.asarray(class_weight, jnp.float32),
+            neutral_weight=jnp.float32(c.loss.neutral_weight),
+            lr=jnp.float32(o.lr),
+            final_lr=jnp.float32(o.final_lr),
+            weight_decay=jnp.float32(o.weight_decay),
+            warmup_steps=jnp.int32(o.warmup_steps),
+            epochs=jnp.int32(c.epochs),
+            steps_per_epoch=jnp.int32(steps),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What a step is compiled from, besides the shapes of its inputs.
+
+    Runs of one program, as the folds of a member are, share what is compiled and can
+    train in one step.
+    """
+
+    config: str  # JSON of the experiment, less what is a run's own or no step's affair.
+    classes: int
+    speech: tuple[str, ...]  # Streams that are augmented.
+    neutral: int | None  # Number of the neutral class, where there is a neutral head.
+
+    @classmethod
+    def of(
+        cls,
+        experiment: Experiment,
+        classes: int,
+        speech: tuple[str, ...],
+        neutral: int | None,
+    ) -> "Program":
+        """The program of an experiment."""
+        c = to_dict(experiment)
+        c |= {"name": "", "seed": 0, "epochs": 1, "log_every": 1, "checkpoint_every": 1}
+        c["data"] |= {"corpus": "", "sampler": SAMPLERS[0], "holdout": []}
+        c["data"] |= {"train_split": "", "dev_split": "", "shuffle_window": 1}
+        c["data"]["streams"] = dict.fromkeys(c["data"]["streams"], "")
+        c["augment"]["speed"] = 0.0
+        c["optim"] |= {"lr": 1.0, "final_lr": 1.0, "weight_decay": 0.0}
+        c["optim"]["warmup_steps"] = 0
+        c["loss"] |= {"class_weights": True, "soft_labels": False}
+        c["loss"]["neutral_weight"] = float(neutral is not None)
+        return cls(json.dumps(c), classes, speech, neutral)
+
+    @property
+    def experiment(self) -> Experiment:
+        """With the values of no run where they are a run's own."""
+        return from_dict(json.loads(self.config))
+
+    @functools.cached_property
+    def model(self) -> nn.Module:
+        """The network."""
+        return make_model(self.experiment, self.classes)
+
+    def step(
+        self, state: TrainState, batch: Batch, own: Own
+    ) -> tuple[TrainState, Metrics]:
+        """One step of a run; pure, not jitted."""
+        c = self.experiment
+        for name in ("lr", "final_lr", "weight_decay", "warmup_steps"):
+            setattr(c.optim, name, getattr(own, name))
+        c.loss.neutral_weight = own.neutral_weight  # pyright: ignore
+        loss_fn = make_loss_fn(
+            self.model, c, own.class_weight, self.speech, self.neutral
+        )
+        schedule = make_schedule(
+            c.optim, epochs=own.epochs, steps_per_epoch=own.steps_per_epoch
+        )
+        tx = make_optimizer(c.optim, schedule)
+        return update(tx, loss_fn, state, batch, own.key)
+
+
+@functools.lru_cache
+def jitted_step(
+    program: Program,
+) -> Callable[[TrainState, Batch, Own], tuple[TrainState, Metrics]]:
+    """`program.step`, jitted; one function for all runs of a program."""
+    return jax.jit(program.step, donate_argnums=0)
+
+
+@functools.lru_cache
+def make_predict_step(model: nn.Module) -> Callable[[Variables, Batch], Array]:
+    """Returns the jitted function from a batch to logits [B, C]."""
+
+    def predict_step(variables, batch):
+        return _apply(model, variables, batch.streams, train=False)["emotion"]
+
+    return jax.jit(predict_step)

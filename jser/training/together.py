@@ -1,0 +1,319 @@
+"""Trains runs of like shapes in one step: folds, seeds, members that share streams.
+
+The step of `train_step.Program` is mapped over a leading axis M of states and batches.
+Each run keeps its own batches, dropout, class weights and schedule, and leaves what it
+leaves alone (docs/run.md). Whatever it is padded to beside others changes neither its
+logits nor its dropout, so the numbers are the same up to rounding.
+"""
+
+from collections.abc import Callable, Sequence
+import contextlib
+import dataclasses
+import functools
+import json
+import pathlib
+from typing import Any
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jser.config import Data, Experiment
+from jser.data import batches
+from jser.data.corpus import Corpus, open_corpus
+from jser.data.members import MemberBatches
+from jser.features import store
+from jser.roots import Roots
+from jser.shapes import Batch
+from jser.training import checkpoints, compilation, metrics_log, run_config, train
+from jser.training.step import Metrics, Program, TrainState, make_predict_step
+from jser.training.train import Task
+
+AT_ONCE = 12  # Members in a step: what the device's memory is meant to hold.
+
+
+def groups(experiments: Sequence[Experiment], roots: Roots) -> list[list[int]]:
+    """Which experiments can train in one step, by their numbers; `AT_ONCE` at most.
+
+    They agree in the network and its widths, batch size, number of padded lengths,
+    augmentation, kind of loss and kind of schedule. A member with a neutral head goes
+    with one without. One that reads padding trains alone: its logits depend on it.
+    """
+    alike: dict[str, list[int]] = {}
+    for i, c in enumerate(experiments):
+        front_ends = c.data.streams.values()
+        specs = [store.spec_of(roots.features, c.data.corpus, f) for f in front_ends]
+        key = [
+            Program.of(c, 0, (), None).config,
+            [(s["width"], s["layers"], s["kind"]) for s in specs],
+            c.data.corpus,
+            None if c.model.mask_padding else i,
+        ]
+        alike.setdefault(json.dumps(key), []).append(i)
+    return [
+        [int(i) for i in part]
+        for found in alike.values()
+        for part in np.array_split(found, -(-len(found) // AT_ONCE))
+    ]
+
+
+def train_together(
+    experiments: Sequence[Experiment],
+    roots: Roots,
+    *,
+    stop_after: int | None = None,
+) -> None:
+    """Trains runs to their ends, each from its last checkpoint, in one step.
+
+    All go through their epochs side by side. One that is ahead, as after a cut between
+    two checkpoints, waits for the others; one that has ended is left alone.
+
+    Args:
+      experiments: Checked configs; one of `groups`.
+      roots: Where tables, features and runs lie.
+      stop_after: Stop after so many steps of an uncut training (for tests).
+
+    Raises:
+      ValueError: as `train.train`.
+      FloatingPointError: when a run's loss is not finite, naming it. It stops; the
+        others first go on to their ends.
+    """
+    compilation.enable_cache()
+    open_corpus = functools.lru_cache(lambda key: _open(key, roots))
+    with contextlib.ExitStack() as stack:
+        members = []
+        for c in experiments:
+            corpus = dataclasses.replace(open_corpus(_corpus_key(c)), config=c.data)
+            member = Member.of(c, corpus, roots.workdir(c), stack)
+            if member.done < len(member.task.source):
+                members.append(member)
+        count = stack.enter_context(compilation.counted())
+        _run(members, stop_after)
+        logging.info("%d runs together: %s", len(experiments), count)
+    if failed := [m.failure for m in members if m.failure]:
+        raise FloatingPointError(" ".join(failed))
+
+
+def _corpus_key(c: Experiment) -> str:
+    """What `open_corpus` looks at."""
+    d = c.data
+    return json.dumps([d.corpus, d.streams, d.length_levels, c.augment.speed])
+
+
+def _open(key: str, roots: Roots) -> Corpus:
+    name, streams, levels, speed = json.loads(key)
+    data = Data(corpus=name, streams=streams, length_levels=levels)
+    return open_corpus(roots, data, speed=speed)
+
+
+@dataclasses.dataclass
+class Member:
+    """A run on its way."""
+
+    task: Task
+    saved: checkpoints.Checkpoints
+    out: metrics_log.MetricWriter
+    state: TrainState  # Of the last stretch's beginning or end.
+    began: int  # Steps it had when it was loaded.
+    done: int  # Steps it has now.
+    failure: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        experiment: Experiment,
+        corpus: Corpus,
+        workdir: pathlib.Path,
+        stack: contextlib.ExitStack,
+    ) -> "Member":
+        """Opens a run and loads its last checkpoint, if there is one."""
+        task = train.prepare(experiment, corpus)
+        run_config.write(workdir, experiment, corpus)
+        saved = stack.enter_context(checkpoints.Checkpoints(workdir))
+        state, latest = task.fresh, saved.latest_step()
+        if latest is not None:
+            state = saved.load(latest, state)
+        done = int(state.step)
+        out = stack.enter_context(metrics_log.MetricWriter(workdir, start=done))
+        return cls(task, saved, out, state, began=done, done=done)
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps of an epoch."""
+        return self.task.source.steps_per_epoch
+
+    @property
+    def epochs(self) -> int:
+        """Epochs in all."""
+        return self.task.experiment.epochs
+
+    def is_next(self, epoch: int, k: int) -> bool:
+        """Whether step `k` of `epoch` is the next to do."""
+        there = k < self.per_epoch and self.done == epoch * self.per_epoch + k
+        return there and not self.failure
+
+    def has_done(self, epoch: int) -> bool:
+        """Whether it has just come to the end of `epoch`."""
+        return self.began < self.done == (epoch + 1) * self.per_epoch
+
+
+def _run(members: list[Member], stop_after: int | None) -> None:
+    """Epoch by epoch; where members end, the rest goes on without them."""
+    epoch = min((m.done // m.per_epoch for m in members), default=0)
+    while going := [m for m in members if m.epochs > epoch and not m.failure]:
+        last = min(m.epochs for m in going)
+        if _stretch(going, epoch, last, stop_after):
+            return
+        epoch = last
+
+
+def _stretch(
+    members: list[Member], first: int, last: int, stop_after: int | None
+) -> bool:
+    """Trains from epoch `first` up to `last`. Whether it was stopped before."""
+    program, states = _stack(members)
+    own = stacked(*[m.task.own for m in members])
+    source = MemberBatches([m.task.source for m in members])
+    step, per_epoch = together_step(program), source.steps_per_epoch
+    feed = train.Feed(batches.prefetch(source, start=first * per_epoch))
+    journals = [
+        train.Journal(m.task, m.saved, m.out, feed, len(m.task.source), row)
+        for row, m in enumerate(members)
+    ]
+    for tick, batch in enumerate(feed, first * per_epoch):
+        epoch, k = divmod(tick, per_epoch)
+        moves = np.array([m.is_next(epoch, k) for m in members])
+        states, scalars = step(states, batch, own, moves)
+        feed.started(scalars["loss"])
+        for row in np.flatnonzero(moves):
+            _note(members[row], journals[row], scalars, batch)
+        if k + 1 == per_epoch:
+            _end_of_epoch(members, journals, states, epoch, program)
+        if stop_after == tick + 1:
+            return True
+        if tick + 1 == last * per_epoch or all(m.failure for m in members):
+            break
+    for row, m in enumerate(members):
+        m.state = _state_of(m, states, row)
+    return False
+
+
+def _note(
+    member: Member, journal: train.Journal, scalars: Metrics, batch: Batch
+) -> None:
+    """Counts a step of a member and writes of it; a bad loss ends the member."""
+    member.done += 1
+    if member.task.program.neutral is None:
+        scalars = {k: v for k, v in scalars.items() if k != "neutral_loss"}
+    try:
+        journal.step(member.done, scalars, batch)
+    except FloatingPointError as e:
+        member.failure = str(e)
+
+
+def _end_of_epoch(
+    members: list[Member],
+    journals: list[train.Journal],
+    states: TrainState,
+    epoch: int,
+    program: Program,
+) -> None:
+    """Scores and saves the members that have just done `epoch`."""
+    rows = [i for i, m in enumerate(members) if m.has_done(epoch) and not m.failure]
+    for row, scores in _scores(members, rows, states, program).items():
+        m = members[row]
+        if journals[row].epoch(m.done, scores):
+            m.saved.save(_state_of(m, states, row), scores)
+
+
+def _scores(
+    members: list[Member], rows: list[int], states: TrainState, program: Program
+) -> dict[int, dict[str, float]]:
+    """Dev scores of some members; those with the same dev data read it once."""
+    scores: dict[int, dict[str, float]] = {row: {} for row in rows}
+    alike: dict[str, list[int]] = {}
+    for row in rows:
+        c = members[row].task.experiment
+        if c.data.dev_split:
+            key = f"{_corpus_key(c)} {c.data.dev_split}"
+            alike.setdefault(key, []).append(row)
+    predict_step = together_predict_step(program)
+    for some in alike.values():
+        variables = _rows(states.variables, np.array(some))
+        task = members[some[0]].task
+        dev = task.dev
+        assert dev is not None
+        logits = train.logits_of(predict_step, variables, dev, task.corpus)
+        for row, logits_NC in zip(some, logits, strict=True):
+            scores[row] = members[row].task.score(logits_NC, dev)
+    return scores
+
+
+@functools.lru_cache
+def together_step(program: Program) -> Callable[..., tuple[TrainState, Any]]:
+    """`step(states, batch, own, moves)`, jitted, all with a leading axis M.
+
+    Where `moves` is False the state stays as it is.
+    """
+
+    def step(states, batch, own, moves_M):
+        new, scalars = jax.vmap(program.step)(states, batch, own)
+        here = lambda x: moves_M.reshape(-1, *[1] * (x.ndim - 1))
+        choose = lambda x, old: jnp.where(here(x), x, old)
+        return jax.tree.map(choose, new, states), scalars
+
+    return jax.jit(step, donate_argnums=0)
+
+
+@functools.lru_cache
+def together_predict_step(program: Program) -> Callable[..., jax.Array]:
+    """From variables with a leading axis M and one batch to logits [M, B, C]."""
+    alone = make_predict_step(program.model)
+    return jax.jit(jax.vmap(alone, in_axes=(0, None)))
+
+
+@jax.jit
+def stacked(*trees):
+    """States, or whatever belongs to members, with a leading axis M."""
+    return jax.tree.map(lambda *x: jnp.stack(x), *trees)
+
+
+@jax.jit
+def _rows(tree, rows):
+    return jax.tree.map(lambda x: x[rows], tree)
+
+
+def _stack(members: list[Member]) -> tuple[Program, TrainState]:
+    """The members' program and states; all get a neutral head if one has one.
+
+    Where a member has none of its own, it starts at 0, and, its loss weighing 0, does
+    nothing to the rest.
+    """
+    with_head = [m for m in members if m.task.program.neutral is not None]
+    if not with_head:
+        return members[0].task.program, stacked(*[m.state for m in members])
+    head = jax.tree.map(jnp.zeros_like, with_head[0].state.params["neutral"])
+    states = [
+        m.state
+        if m.task.program.neutral is not None
+        else _in_params(m.state, lambda params: params | {"neutral": head})
+        for m in members
+    ]
+    return with_head[0].task.program, stacked(*states)
+
+
+def _state_of(member: Member, states: TrainState, row: int) -> TrainState:
+    """A member's own state, as it would be alone."""
+    state = _rows(states, row)
+    if member.task.program.neutral is not None:
+        return state
+    without = lambda params: {k: v for k, v in params.items() if k != "neutral"}
+    return _in_params(state, without)
+
+
+def _in_params(state: TrainState, change: Callable[[dict], dict]) -> TrainState:
+    """Changes the parameters and whatever the optimiser keeps in their likeness."""
+    is_params = lambda x: isinstance(x, dict) and "emotion" in x
+    changed = lambda x: change(x) if is_params(x) else x
+    return jax.tree.map(changed, state, is_leaf=is_params)

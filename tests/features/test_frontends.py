@@ -1,0 +1,188 @@
+import pathlib
+
+import numpy as np
+import pytest
+
+from jser import recipes
+from jser.corpora import voice
+from jser.features import acoustic, frontends
+from jser.features.char_ngrams import NGRAM_BUCKETS, char_ngrams
+from tests.helpers import tiny_corpus
+
+MANNER = voice.Manner(
+    f0_hz=160,
+    f0_range_st=2,
+    final_st=0,
+    rate=1,
+    level_db=-25,
+    tilt_hz=1500,
+    breath=0.03,
+    jitter=0.004,
+    formant_scale=1,
+)
+
+
+@pytest.mark.parametrize("samples", [400, 401, 639, 640, 16_000])
+@pytest.mark.parametrize("name", ["logmel", "mfcc", "prosody"])
+def test_speech_frames(name, samples, rng):
+    front_end = frontends.get(name)
+    sound = 0.1 * rng.standard_normal(samples).astype(np.float32)
+    (frames,) = front_end.load()([sound])
+    assert frames.shape == (1 + samples // 320, front_end.spec.width)
+    assert frames.dtype == np.float32
+    assert np.isfinite(frames).all()
+
+
+def test_functionals_are_one_row(rng):
+    front_end = frontends.get("functionals")
+    sound = voice.speak("we went home", MANNER, rng)
+    (row,) = front_end.load()([sound])
+    assert row.shape == (1, front_end.spec.width)
+    frames = np.hstack([acoustic.mfcc(sound), acoustic.prosody(sound)])
+    width = frames.shape[1]
+    np.testing.assert_allclose(row[0, :width], frames.mean(0), atol=1e-5)
+    median = row[0, 4 * width : 5 * width]
+    np.testing.assert_allclose(median, np.median(frames, axis=0), atol=1e-5)
+    slope = row[0, 9 * width :]
+    want = np.polyfit(np.linspace(-1, 1, len(frames)), frames, 1)[0]
+    np.testing.assert_allclose(slope, want, atol=1e-4)
+
+
+SPEECH = ["functionals", "logmel", "mfcc", "prosody"]
+
+
+@pytest.mark.parametrize("name", SPEECH)
+def test_silence_is_finite(name):
+    (frames,) = frontends.get(name).load()([np.zeros(8000, np.float32)])
+    assert np.isfinite(frames).all()
+
+
+@pytest.mark.parametrize("name", SPEECH)
+def test_level_changes_nothing(name, rng):
+    encode = getattr(acoustic, name)
+    sound = voice.speak("we went home", MANNER, rng)
+    np.testing.assert_allclose(encode(sound), encode(0.5 * sound), atol=0.02)
+
+
+def test_logmel_is_normalised_over_the_utterance(rng):
+    frames = acoustic.logmel(voice.speak("we went home", MANNER, rng))
+    assert frames.mean() == pytest.approx(0, abs=1e-3)
+    assert frames.std() == pytest.approx(1, abs=1e-2)
+
+
+def test_logmel_keeps_spectral_tilt(rng):
+    dull, bright = (
+        acoustic.logmel(
+            voice.speak("we went home", MANNER.__class__(**(vars(MANNER) | t)), rng)
+        )
+        for t in ({"tilt_hz": 500}, {"tilt_hz": 4000})
+    )
+    slope = lambda frames: frames[:, 40:].mean() - frames[:, :40].mean()
+    assert slope(bright) > slope(dull)
+
+
+@pytest.mark.parametrize("f0_hz", [90, 160, 280])
+def test_prosody_finds_the_pitch_that_was_spoken(f0_hz, rng):
+    manner = MANNER.__class__(**(vars(MANNER) | {"f0_hz": f0_hz, "f0_range_st": 0}))
+    octave, _, voiced, *_ = acoustic.prosody(
+        voice.speak("mamama lolomo nana", manner, rng)
+    ).T
+    found = 100 * 2 ** octave[voiced > 0.5]
+    assert (voiced > 0.5).mean() > 0.6
+    assert np.median(found) == pytest.approx(f0_hz, rel=0.03)
+
+
+def test_prosody_tells_voice_from_noise(rng):
+    tone = tiny_corpus.tone(200, 1.0)
+    noise = 0.1 * rng.standard_normal(16_000).astype(np.float32)
+    harmonicity = 8
+    assert acoustic.prosody(tone)[:, harmonicity].mean() > 1
+    assert acoustic.prosody(noise)[:, harmonicity].mean() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("transcript", "words"),
+    [("", 0), ("Das will ich", 3), ("no, no!", 4), ("مرحبا يا عالم", 3), ("😀", 1)],
+)
+def test_one_frame_per_word_and_one_for_the_start(transcript, words):
+    frames = char_ngrams(transcript)
+    assert frames.shape == (1 + words, NGRAM_BUCKETS)
+    np.testing.assert_allclose(np.linalg.norm(frames, axis=1), 1, rtol=1e-6)
+
+
+def test_a_long_transcript_is_not_cut():
+    assert len(char_ngrams("word " * 3000)) == 3001
+
+
+def test_words_alike_have_frames_alike():
+    walk, walked, stone = char_ngrams("walking walked stone")[1:]
+    assert walk @ walked > walk @ stone
+    np.testing.assert_array_equal(char_ngrams("WALK"), char_ngrams("walk"))
+
+
+def test_unknown_front_end_lists_the_known():
+    with pytest.raises(
+        ValueError, match="char_ngrams, functionals, logmel, mfcc, prosody"
+    ):
+        frontends.get("plp")
+
+
+def test_open_gives_front_ends_without_weights_too():
+    assert frontends.open("logmel") is frontends.get("logmel")
+    for option, value in (
+        ("weights", "owner/model"),
+        ("layer", "3"),
+        ("dtype", "bfloat16"),
+        ("backend", "torch"),
+        ("compat", True),
+    ):
+        with pytest.raises(ValueError, match=f"logmel needs no .* leave {option}="):
+            frontends.open("logmel", **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("whisper", {}, "whisper is a kind of model: say which one by weights"),
+        ("whisper", {"dtype": "float16"}, "'float16' is not one of float32, bfloat16"),
+        ("whisper", {"backend": "tf"}, "'tf' is not one of jax, torch"),
+        ("hf_speech", {}, "hf_speech runs in PyTorch only: backend='torch'"),
+        ("facodec", {"layer": "1"}, "facodec has only layer='last'"),
+        ("facodec_prosody", {"dtype": "bfloat16"}, "has only dtype='float32'"),
+        ("facodec", {"backend": "torch"}, "facodec has only backend='jax'"),
+        ("whisper_v9", {}, "'whisper_v9' is not one of char_ngrams, .*, wav2vec2"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        frontends.open(name, **options)
+
+
+def test_identity_is_what_the_name_decides():
+    assert frontends.identity("whisper_large_v3") == {
+        "name": "whisper_large_v3",
+        "kind": "speech",
+        "version": 1,
+    }
+    assert frontends.identity("char_ngrams")["width"] == NGRAM_BUCKETS
+    assert "weights" not in frontends.identity("char_ngrams")
+
+
+def test_the_configs_name_front_ends_that_there_are():
+    for path in (pathlib.Path(__file__).parents[2] / "configs").glob("*.py"):
+        if not path.stem.startswith("ensemble_"):
+            for name in recipes.load(path).data.streams.values():
+                assert frontends.identity(name)["name"] == name
+
+
+def test_tiny_replaces_a_front_end_by_one_of_its_kind():
+    for name, entry in frontends.PRETRAINED.items():
+        tiny_corpus = frontends.get(recipes._without_weights(name))
+        assert tiny_corpus.spec.kind == entry.kind, name
+
+
+def test_encoders_tell_how_far_they_are():
+    done = []
+    encode = frontends.get("char_ngrams").load()
+    assert len(encode(["a", "b c"], done.append)) == sum(done) == 2
+    assert encode.compiled == 0
