@@ -34,10 +34,12 @@ def paper(
     --config.data.shuffle_window=1` trains as the authors do.
     """
     heads = {"prosody": 2} if "prosody" in streams else {}
-    sampler = "neutral_drawn" if soft_margin else "shuffle"
+    sampler = "neutral_balanced" if soft_margin else "shuffle"
     return Experiment(
         name=name,
-        data=Data(streams=streams, sampler=sampler, length_levels=6, shuffle_window=16),
+        data=Data(
+            streams=streams, sampler=sampler, length_buckets=6, shuffle_window=16
+        ),
         model=Model(heads=heads),
         loss=Loss(neutral_weight=1.0 if soft_margin else 0.0),
         epochs=epochs,
@@ -53,7 +55,7 @@ def demo(name: str, **streams: str) -> Experiment:
             streams=streams,
             standardize=_functionals(streams),
             batch_size=32,
-            length_levels=2,
+            length_buckets=2,
             shuffle_window=4,
         ),
         model=Model(hidden=32, dropout=0.3),
@@ -92,7 +94,7 @@ def tiny(experiment: Experiment) -> Experiment:
     own are.
     """
     data = experiment.data
-    data.corpus, data.batch_size, data.length_levels = "demo", 8, 1
+    data.corpus, data.batch_size, data.length_buckets = "demo", 8, 1
     data.train_split, data.dev_split, data.holdout = "train", "dev", ()
     data.standardize = ()
     data.streams = {s: _without_weights(f) for s, f in data.streams.items()}

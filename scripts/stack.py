@@ -12,10 +12,10 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> None:
-    from jser import pipeline
+    from jser.ensemble.combine import combine
 
     config, roots = _CONFIG.value.check(), shared_flags.roots()
-    pipeline.combine(config, roots)
+    combine(config, roots)
     print(f"{roots.runs / config.name / 'predictions'}")
 
 

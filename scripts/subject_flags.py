@@ -20,7 +20,7 @@ def subject():
     """What is to be scored, and the folder it is written to."""
     if not (_CONFIG.value or _WORKDIR.value):
         raise ValueError("give --config or --workdir.")
-    from jser import pipeline, recipes
+    from jser import recipes
     from jser.report import subjects
 
     roots = shared_flags.roots()
@@ -30,7 +30,7 @@ def subject():
     else:
         config = recipes.over_seeds(_CONFIG.value, _SEEDS.value).check()
         folder = roots.runs / config.name
-        inputs = pipeline.to_evaluate(config, roots)
+        inputs = subjects.of_ensemble(config, roots)
     if _PRIOR.value:
         inputs = subjects.with_uniform(inputs, folder)
     return inputs, folder

@@ -18,12 +18,11 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> None:
-    from jser.config import to_dict
     from jser.training import train
 
     experiment, roots = _CONFIG.value.check(), shared_flags.roots()
     workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None
-    print(json.dumps(to_dict(experiment), indent=2))
+    print(json.dumps(experiment.to_dict(), indent=2))
     state = train.train(experiment, roots, workdir)
     print(f"{workdir or roots.workdir(experiment)}: trained to step {int(state.step)}")
 

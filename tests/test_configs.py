@@ -4,7 +4,7 @@ import pathlib
 import pytest
 
 from jser import recipes
-from jser.config import Data, Experiment, Model, Optim, from_dict, to_dict
+from jser.config import Data, Experiment, Model, Optim
 from jser.corpora import prepare
 from jser.features.extract import extract
 from jser.roots import Roots
@@ -34,7 +34,7 @@ def demo(tmp_path_factory) -> Roots:
 def test_every_member_loads_and_is_named_as_its_file(path):
     experiment = recipes.load(path).check()
     assert experiment.name == path.stem
-    assert from_dict(to_dict(experiment)) == experiment
+    assert Experiment.from_dict(experiment.to_dict()) == experiment
     assert f"scripts/train.py --config configs/{path.name}" in path.read_text()
 
 
@@ -69,7 +69,7 @@ def experiment(**changes) -> Experiment:
         ),
         (
             experiment(data=Data(streams={"a": "logmel"}, sampler="x")),
-            r"data\.sampler: 'x' is not one of shuffle, neutral_drawn",
+            r"data\.sampler: 'x' is not one of shuffle, neutral_balanced",
         ),
         (
             experiment(optim=Optim(lr=1e-5, final_lr=1e-4)),

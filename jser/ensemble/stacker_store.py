@@ -17,6 +17,7 @@ from jser.ensemble.stacking import Stacker
 
 # What skops does not trust by itself: trees. They are safe once their indices are
 # checked, which scikit-learn follows without looking where they lead.
+SCHEMA = 1  # Of stack.json.
 TRUSTED = (
     "sklearn.tree._tree.Tree",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -41,6 +42,7 @@ def save(folder: pathlib.Path, fitted: Mapping[int, Stacker]) -> None:
     files.write_json(
         folder / "stack.json",
         {
+            "schema": SCHEMA,
             "jser": jser.__version__,
             "scikit-learn": sklearn.__version__,
             "stacker": one.kind,
@@ -73,7 +75,7 @@ def load(folder: pathlib.Path) -> dict[int, Stacker]:
       ValueError: if the file is not the one that stack.json names, or what it holds is
         no stacker of that kind.
     """
-    path, record = folder / "stacker.skops", files.read_json(folder / "stack.json")
+    path, record = folder / "stacker.skops", files.read_record(folder / "stack.json")
     if "stacker" not in record or files.file_digest(path) != record["sha256"]:
         raise ValueError(f"{path}: not the file stack.json names; stack again.")
     parts = skops.io.load(path, trusted=list(TRUSTED))

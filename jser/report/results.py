@@ -19,6 +19,7 @@ from jser.ensemble.logits import Logits
 from jser.report import comparison, markdown, priors
 from jser.statistics import bootstrap, calibration, groups, metrics
 
+SCHEMA = 1  # Of results.json.
 FEWEST_OF_SPEAKER = 10  # Utterances, for a speaker's accuracy to be counted.
 BINS = 15  # Of the reliability diagram.
 _GROUP_RESAMPLES = 2_000  # Enough for a group, of which there are many.
@@ -77,6 +78,7 @@ def score(inputs: Inputs) -> dict[str, Any]:
         for system, by_split in scored.items()
     }
     return {
+        "schema": SCHEMA,
         "name": inputs.name,
         "jser": jser.__version__,
         "corpus": _corpus(inputs.table),
