@@ -122,12 +122,16 @@ def collate_members(
         ]
         for s in buckets.frames
     }
-    length = {s: np.array([len(x) for x in found]) for s, found in joined.items()}
+    length = {
+        s: np.array([len(x) for x in frames_of]) for s, frames_of in joined.items()
+    }
     bucket = buckets.bucket(length).max()
-    for s, found in joined.items():
+    for s, frames_of in joined.items():
         T = int(buckets.frames[s][bucket])
-        padded = np.zeros((len(found), T, *found[0].shape[1:]), found[0].dtype)
-        for row, x in zip(padded, found, strict=True):
+        padded = np.zeros(
+            (len(frames_of), T, *frames_of[0].shape[1:]), frames_of[0].dtype
+        )
+        for row, x in zip(padded, frames_of, strict=True):
             row[: len(x)] = x
         mask = np.arange(T) < length[s][:, None]
         streams[s] = Stream(
@@ -209,8 +213,8 @@ class TrainBatches:
         if self._speed:
             rng = np.random.default_rng((self._seed, _STRETCH, int(index)))
             factors = rng.uniform(1 - self._speed, 1 + self._speed, len(rows))
-            for s, found in self.split.streams.items():
-                if found.spec["kind"] == "speech":
+            for s, features in self.split.streams.items():
+                if features.spec["kind"] == "speech":
                     pairs = zip(frames[s], factors, strict=True)
                     stretched = [augment.resample(x, f) for x, f in pairs]
                     frames = {**frames, s: stretched}

@@ -27,8 +27,8 @@ class LengthBuckets:
         Raises:
           ValueError: if one is longer than the last bucket.
         """
-        found = [np.searchsorted(self.frames[s], n) for s, n in length.items()]
-        bucket = np.max(found, axis=0)
+        by_stream = [np.searchsorted(self.frames[s], n) for s, n in length.items()]
+        bucket = np.max(by_stream, axis=0)
         if bucket.size and bucket.max() >= len(next(iter(self.frames.values()))):
             raise ValueError("an utterance is longer than the last padded length.")
         return bucket

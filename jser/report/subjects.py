@@ -146,7 +146,7 @@ def with_uniform(inputs: results.Inputs, folder: pathlib.Path) -> results.Inputs
       ValueError: if there is nothing to fit the prior on but what it is applied to.
     """
     *_, (primary, by_split) = inputs.systems.items()
-    adjusted = priors.with_uniform(by_split)
+    adjusted = priors.corrected(by_split)
     if not adjusted:
         raise ValueError(
             f"--target_prior: {inputs.name} has neither folds nor a dev split beside a"

@@ -38,8 +38,8 @@ def logits_of(
     Where `predict_step` speaks for members, they are [M, N, C].
     """
     size = batch_size or corpus.config.batch_size
-    order, found = [], []
+    order, parts = [], []
     for rows, batch in batches.eval_batches(split, corpus.buckets, size):
         order.append(rows)
-        found.append(np.asarray(predict_step(variables, batch))[..., : len(rows), :])
-    return np.concatenate(found, axis=-2)[..., np.argsort(np.concatenate(order)), :]
+        parts.append(np.asarray(predict_step(variables, batch))[..., : len(rows), :])
+    return np.concatenate(parts, axis=-2)[..., np.argsort(np.concatenate(order)), :]

@@ -94,8 +94,8 @@ class TrainingSetup:
         labels = self.corpus.table.labels
         target = dev.target(labels) * np.asarray(self.hyperparameters.class_weight)
         loss = np.asarray(losses.cross_entropy(logits, target)).sum() / target.sum()
-        found = metrics.scores(dev.label, logits.argmax(axis=1), len(labels))
-        return found | {"loss": float(loss)}
+        scores = metrics.scores(dev.label, logits.argmax(axis=1), len(labels))
+        return scores | {"loss": float(loss)}
 
 
 def _neutral(labels: tuple[str, ...], experiment: Experiment) -> int | None:

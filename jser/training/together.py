@@ -54,9 +54,9 @@ def groups(experiments: Sequence[Experiment], roots: Roots) -> list[list[int]]:
         ]
         alike.setdefault(json.dumps(key), []).append(i)
     return [
-        [int(i) for i in part]
-        for found in alike.values()
-        for part in np.array_split(found, -(-len(found) // AT_ONCE))
+        [int(i) for i in chunk]
+        for group in alike.values()
+        for chunk in np.array_split(group, -(-len(group) // AT_ONCE))
     ]
 
 

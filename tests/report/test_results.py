@@ -107,7 +107,7 @@ def test_in_cross_validation_no_fold_serves_itself(rng):
         seen.append(set(rows.fold.tolist()))
         return lambda logits: logits + len(seen)
 
-    place, logits = priors.apply_apart("cv", {"cv": folded}, fit)
+    place, logits = priors.cross_fitted("cv", {"cv": folded}, fit)
     assert place == "other folds"
     assert seen == [{1, 2}, {0, 2}, {0, 1}]
     np.testing.assert_allclose(
@@ -236,7 +236,7 @@ def test_a_uniform_prior_is_recovered(rng):
         label=label,
         fold=empty,
     )
-    adjusted = priors.to_uniform(rows)(1.7 * logits)
+    adjusted = priors.fit_correction(rows)(1.7 * logits)
     exact = np.exp(special.log_softmax(likelihood, axis=1))
     gap = np.abs(np.exp(adjusted) - exact)
     assert gap.max() < 0.05
@@ -247,7 +247,7 @@ def test_a_uniform_prior_is_recovered(rng):
 def test_a_uniform_prior_needs_every_class(rng):
     said = simulated_systems.said(rng)
     with pytest.raises(ValueError, match="no utterance of sad to fit it on"):
-        priors.to_uniform(said.take(said.label != 1))
+        priors.fit_correction(said.take(said.label != 1))
 
 
 def test_the_uniform_prior_is_a_system_of_its_own(inputs, tmp_path):
