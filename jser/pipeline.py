@@ -3,7 +3,7 @@
 Every stage leaves what it made on disk, and does nothing where that is done already.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import concurrent.futures
 import csv
 import dataclasses
@@ -12,13 +12,15 @@ import itertools
 import multiprocessing
 import os
 import pathlib
+import shlex
+import signal
 from typing import Any
 
 from absl import logging
 import numpy as np
 from scipy import special
 
-from jser import files, recipes
+from jser import files
 from jser.config import Ensemble, Experiment
 from jser.corpora import tables
 from jser.corpora.tables import Table
@@ -40,7 +42,12 @@ class Run:
 
 
 def run(
-    ensemble: Ensemble, roots: Roots, *, jobs: int = 1, at_once: bool = False
+    ensemble: Ensemble,
+    roots: Roots,
+    *,
+    jobs: int = 1,
+    at_once: bool = False,
+    arguments: Sequence[str] = (),
 ) -> pathlib.Path:
     """Does all that is not yet done; returns the path of the report.
 
@@ -49,6 +56,7 @@ def run(
       roots: Where tables, features and runs lie.
       jobs: Trainings at a time, each on its share of the cores.
       at_once: Train runs of like shapes in one step (`together`).
+      arguments: What `jser run` was given, for the report to repeat.
     """
     table = _table(ensemble, roots)
     for front_end in subjects.front_ends(ensemble.members):
@@ -56,7 +64,7 @@ def run(
             extract(table, front_end, roots.features)
     train_all(plan(ensemble, table), roots, jobs, at_once=at_once)
     combine(ensemble, roots)
-    return write_report(ensemble, roots)
+    return write_report(ensemble, roots, arguments)
 
 
 def plan(ensemble: Ensemble, table: Table) -> list[Run]:
@@ -129,7 +137,11 @@ _CAN_PIN = hasattr(os, "sched_setaffinity")  # Linux.
 
 
 def _start_worker(free_cores) -> None:
-    """Gives a process its cores: XLA takes as many threads as it may have cores."""
+    """Gives a process its cores: XLA takes as many threads as it may have cores.
+
+    Ctrl-C ends it at once: only the main process has something to say then.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     cores = free_cores.get()
     if cores:
         os.sched_setaffinity(0, cores)
@@ -195,14 +207,18 @@ def member_logits(
     }
 
 
-def write_report(ensemble: Ensemble, roots: Roots) -> pathlib.Path:
+def write_report(
+    ensemble: Ensemble, roots: Roots, arguments: Sequence[str] = ()
+) -> pathlib.Path:
     """Scores members and ensemble and writes the report; returns its path."""
     folder = roots.runs / ensemble.name
-    page.write(to_evaluate(ensemble, roots), folder)
+    page.write(to_evaluate(ensemble, roots, arguments), folder)
     return folder / "report.html"
 
 
-def to_evaluate(ensemble: Ensemble, roots: Roots) -> results.Inputs:
+def to_evaluate(
+    ensemble: Ensemble, roots: Roots, arguments: Sequence[str] = ()
+) -> results.Inputs:
     """What there is to score: members and combinations on their splits.
 
     Raises:
@@ -236,7 +252,7 @@ def to_evaluate(ensemble: Ensemble, roots: Roots) -> results.Inputs:
         systems=systems,
         members=list(members),
         curves=curves,
-        commands=_commands(ensemble, table),
+        commands=_commands(table, arguments),
         seeds=subjects.seeds_of(ensemble.members),
         stacker=_stacker(ensemble, folder),
         failures=subjects.failures(ensemble.members, roots),
@@ -352,9 +368,10 @@ def _folds(ensemble: Ensemble, table: Table) -> list[int]:
     return sorted({u.fold for u in rows if u.fold is not None})
 
 
-def _commands(ensemble: Ensemble, table: Table) -> list[str]:
-    found = [table.command] if table.command else []
-    return [*found, f"python scripts/run.py {recipes.arguments(ensemble)}"]
+def _commands(table: Table, arguments: Sequence[str]) -> list[str]:
+    """Those that are known: an ensemble that no command line made has none."""
+    run_again = [shlex.join(["jser", "run", *arguments])] if arguments else []
+    return [table.command, *run_again] if table.command else run_again
 
 
 def _write_predictions(found: Logits, path: pathlib.Path) -> None:

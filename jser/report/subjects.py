@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import dataclasses
 import json
 import pathlib
+import shlex
 
 from jser.config import Experiment, to_dict
 from jser.corpora import tables
@@ -44,8 +45,9 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
     known = notes((experiment,), roots, table)
     known += [f"{s} is not scored: the run was trained on it." for s in sorted(seen)]
     name = workdir.resolve().name
-    train = f"python scripts/train.py --config configs/{experiment.name}.py"
-    predict = f"python scripts/predict.py --workdir {workdir} --split"
+    # Runs of earlier versions do not know what they were given.
+    given = made_of.get("arguments") or ["--config", experiment.name]
+    there = ["--workdir", str(workdir)]
     return results.Inputs(
         name=name,
         table=table,
@@ -54,9 +56,9 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
         curves={name: metrics_log.read(workdir / "metrics.jsonl")},
         commands=[
             *([table.command] if table.command else []),
-            f"{train} --workdir {workdir}",
-            *(f"{predict} {split}" for split in said),
-            f"python scripts/evaluate.py --workdir {workdir}",
+            shlex.join(["jser", "train", *given, *there]),
+            *(shlex.join(["jser", "predict", *there, "--split", s]) for s in said),
+            shlex.join(["jser", "evaluate", *there]),
         ],
         failures=failures((experiment,), roots),
         notes=known,

@@ -1,5 +1,6 @@
 """A run's `config.json`: what it was made of. docs/run.md."""
 
+from collections.abc import Sequence
 import pathlib
 from typing import Any
 
@@ -11,7 +12,12 @@ from jser.data.corpus import Corpus
 _HARMLESS = ("log_every", "checkpoint_every")  # They change no number of a run.
 
 
-def write(workdir: pathlib.Path, experiment: Experiment, corpus: Corpus) -> None:
+def write(
+    workdir: pathlib.Path,
+    experiment: Experiment,
+    corpus: Corpus,
+    arguments: Sequence[str] = (),
+) -> None:
     """Writes `config.json`, or refuses to go on with a run that was another one."""
     path = workdir / "config.json"
     now = {
@@ -20,6 +26,7 @@ def write(workdir: pathlib.Path, experiment: Experiment, corpus: Corpus) -> None
         "labels": list(corpus.table.labels),
         "front_ends": corpus.specs,
         "config": to_dict(experiment),
+        "arguments": list(arguments),
     }
     if path.exists():
         was, is_ = _flat(files.read_json(path)), _flat(now)
@@ -27,7 +34,7 @@ def write(workdir: pathlib.Path, experiment: Experiment, corpus: Corpus) -> None
             f"{field} was {was.get(field)!r}, is {is_.get(field)!r}"
             for field in sorted(was | is_)
             if was.get(field) != is_.get(field)
-            and field != "jser"
+            and field not in ("jser", "arguments")
             and field.rpartition(".")[2] not in _HARMLESS
         ]
         if differ:

@@ -1,6 +1,6 @@
 """Trains one ensemble member; rerun to resume. docs/run.md says what it leaves."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import pathlib
 import time
@@ -72,6 +72,7 @@ def train(
     workdir: pathlib.Path | None = None,
     *,
     stop_after: int | None = None,
+    arguments: Sequence[str] = (),
 ) -> TrainState:
     """Trains to the end, from the last checkpoint in `workdir` if there is one.
 
@@ -80,6 +81,7 @@ def train(
       roots: Where tables, features and runs lie.
       workdir: Of this run; `roots.workdir` when None.
       stop_after: Stop at this step, as if cut there (for tests).
+      arguments: What `jser train` was given, for the report to repeat.
 
     Returns:
       The last state. Equal, bit for bit, whether or not the run was cut and resumed.
@@ -93,7 +95,7 @@ def train(
     workdir = workdir or roots.workdir(experiment)
     corpus = open_corpus(roots, experiment.data, speed=experiment.augment.speed)
     task = prepare(experiment, corpus)
-    run_config.write(workdir, experiment, corpus)
+    run_config.write(workdir, experiment, corpus, arguments)
     with checkpoints.Checkpoints(workdir) as saved:
         state, latest = task.fresh, saved.latest_step()
         if latest is not None:

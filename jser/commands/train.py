@@ -1,0 +1,28 @@
+"""Trains one ensemble member; see the docstring of any file in configs/.
+
+  jser train --config demo_logmel_words
+
+Rerun it to resume. Any field can be set: --config.optim.lr=3e-4 --config.seed=1
+"""
+
+import json
+import pathlib
+
+from jser.commands.shared_flags import ConfigFlags, RootFlags, arguments
+from jser.commands.verb_flags import VerbFlags
+from jser.config import to_dict
+
+FLAGS = VerbFlags()
+_CONFIG = ConfigFlags(FLAGS, "The experiment.")
+_WORKDIR = FLAGS.optional("workdir", "runs/<name> by default.")
+_ROOTS = RootFlags(FLAGS)
+
+
+def main() -> None:
+    experiment, roots = _CONFIG.experiment(), _ROOTS.value
+    from jser.training import train
+
+    workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None
+    print(json.dumps(to_dict(experiment), indent=2))
+    state = train.train(experiment, roots, workdir, arguments=arguments(FLAGS))
+    print(f"{workdir or roots.workdir(experiment)}: trained to step {int(state.step)}")
