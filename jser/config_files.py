@@ -29,8 +29,8 @@ def find(config: os.PathLike | str) -> pathlib.Path:
     """The file of a config.
 
     Args:
-      config: A path, which has a `/` or ends in `.py`; or the name of a packaged config.
-        A name is never looked for in the working folder, for a config is code.
+      config: A path, which has a `/` or ends in `.py`; or the name of a packaged
+        config. A name is never looked for in the working folder: a config is code.
 
     Raises:
       FileNotFoundError: if there is none, with those that are near.
@@ -66,7 +66,8 @@ def load(config: os.PathLike | str) -> Experiment | Ensemble:
     """
     path = find(config)
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader, path
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -99,8 +100,8 @@ def _told(error: Exception) -> str:
     return told
 
 
-def near(word: str, allowed: Sequence[str]) -> str:
+def near(word: str, allowed: Sequence[str], prefix: str = "") -> str:
     """The end of an error: those that were perhaps meant, or else all there are."""
     if found := difflib.get_close_matches(word, allowed, 3, 0.6):
-        return f"; did you mean {' or '.join(found)}?"
-    return f"; there are {', '.join(allowed)}."
+        return f"; did you mean {' or '.join(prefix + f for f in found)}?"
+    return f"; there are {', '.join(prefix + a for a in allowed)}."

@@ -73,7 +73,7 @@ def apply(config: C, assignments: Sequence[str]) -> C:
     return config
 
 
-def fields(kind: type, prefix: str = "") -> list[str]:
+def fields(kind: Any, prefix: str = "") -> list[str]:
     """The dotted names of all fields of a config, sections opened."""
     found = []
     for name, of in typing.get_type_hints(kind).items():
@@ -161,7 +161,7 @@ def _near(field: str, config: Any) -> str:
     for word in (last, _MEANT.get(last)):
         if alike := [f for f in known if f.rpartition(".")[2] == word]:
             return f"; did you mean {' or '.join(f'--config.{f}' for f in alike)}?"
-    return config_files.near(f"--config.{field}", [f"--config.{f}" for f in known])
+    return config_files.near(field, known, prefix="--config.")
 
 
 def _refuse_renamed(field: str, assignment: str) -> None:

@@ -41,8 +41,8 @@ def run(verb: str, argv: Sequence[str]) -> int:
     """Runs a verb with its flags.
 
     Returns:
-      The exit status: 0; 1 for what a user can mend, 2 for flags that cannot be read, and
-      130 when cut, each after one line on stderr.
+      The exit status: 0; after one line on stderr 1 for what a user can mend, 2 for
+      flags that cannot be read, 130 when cut.
     """
     module = importlib.import_module(f"jser.commands.{verb}")
     if not set(argv).isdisjoint(_HELP):
@@ -87,7 +87,7 @@ def help_of(verb: str) -> str:
         flag = known[name]
         shown = "config.<field>" if name == FIELD else name
         told = " ".join(flag.help.split())
-        if flag.default not in (None, False, "", []):
+        if not flag.boolean and flag.default not in (None, "", []):
             told += f" Default: {flag.default}."
         lines.append(
             textwrap.fill(
@@ -115,10 +115,12 @@ def _parse(known: flags.FlagValues, argv: Sequence[str]) -> None:
     try:
         known(["jser", *_with_values(known, argv)])
     except flags.IllegalFlagValueError as e:
-        told = str(e)
-        if "=None: Flag" in told:  # As absl says of one that is required.
-            told = f"{told.removeprefix('flag ').partition('=')[0]} is needed"
-        raise flags.Error(f"{told.rstrip('.')}.") from None
+        given, _, why = str(e).removeprefix("flag ").partition(": ")
+        if why.startswith("Flag --"):  # As absl says of one that is required.
+            raise flags.Error(f"{given.removesuffix('=None')} is needed.") from None
+        if why.startswith("invalid literal"):
+            why = "it must be a whole number"
+        raise flags.Error(f"{given}: {why.rstrip('.')}.") from None
 
 
 def _with_values(known: flags.FlagValues, argv: Sequence[str]) -> Iterator[str]:
@@ -151,8 +153,8 @@ def _is_switch(known: flags.FlagValues, name: str) -> bool:
 
 
 def _near(name: str, known: flags.FlagValues) -> str:
-    shown = [f"--{n}" for n in known if n != FIELD]
-    return config_files.near(f"--{name}", [*shown, "--help"])
+    names = [*(n for n in known if n != FIELD), "help"]
+    return config_files.near(name, names, prefix="--")
 
 
 def _is_mendable(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""Imports a corpus and writes its table: data/<name>/table.csv and table.json.
+"""Imports a corpus and writes its table: data/<name>/.
 
 jser prepare --corpus emodb --source emodb --out data/emodb --split loso
 """

@@ -2,8 +2,6 @@
 
 import pathlib
 
-from absl import flags
-
 from jser import overrides, recipes
 from jser.commands.verb_flags import FIELD, VerbFlags
 from jser.config import Ensemble, Experiment
@@ -32,13 +30,10 @@ class ConfigFlags:
             f"{help_string} The name of a packaged config, or a path: mine/x.py. With"
             " :tiny after it, it trains in seconds on the demo corpus.",
         )
-        self._fields = flags.DEFINE_multi_string(
-            FIELD,
-            [],
+        self._fields = where.fields(
             "Sets a field of the config, as --config.optim.lr=3e-4 or"
             " --config.data.streams=speech=logmel,text=char_ngrams; of an ensemble, in"
-            " all members.",
-            flag_values=where,
+            " all members."
         )
         self._seeds = where.strings("seeds", "Of a member: 0,1,2.") if seeds else None
 
@@ -59,12 +54,12 @@ class ConfigFlags:
 
     def ensemble(self) -> Ensemble:
         """The ensemble, or a member over seeds, checked, with its fields set."""
-        numbers = self._seeds.value if self._seeds else []
+        numbers = [] if self._seeds is None else self._seeds.value
         return recipes.over_seeds(self._load(), numbers).check()
 
     def _load(self) -> Experiment | Ensemble:
         config = recipes.load_either(self._config.value or "")
-        return overrides.apply(config, self._fields.value or [])
+        return overrides.apply(config, self._fields.value)
 
 
 class RootFlags:

@@ -1,4 +1,4 @@
-"""Trains one ensemble member; see the docstring of any file in configs/.
+"""Trains one experiment: a member of an ensemble, or one by itself.
 
   jser train --config demo_logmel_words
 

@@ -1,4 +1,4 @@
-"""Transcribes a table's utterances with Whisper: its columns transcript and so on.
+"""Transcribes a table's utterances with Whisper.
 
   jser transcribe --table data/mine --weights openai/whisper-large-v3
 

@@ -39,6 +39,12 @@ class VerbFlags(flags.FlagValues):
         """Strings between commas; none unless given."""
         return flags.DEFINE_list(name, [], help_string, flag_values=self)
 
+    def fields(self, help_string: str) -> FlagHolder[list[str]]:
+        """All `--config.<field>=<value>`, as `<field>=<value>`."""
+        holder = flags.DEFINE_multi_string(FIELD, [], help_string, flag_values=self)
+        self[FIELD].help = help_string  # absl adds that it may be repeated.
+        return holder
+
     def given(self, *names: str) -> list[str]:
         """The flags that were given, to be typed again: all, or these."""
         found = []
@@ -46,7 +52,7 @@ class VerbFlags(flags.FlagValues):
             flag = self[name]
             if flag.present and name in (names or self):
                 if name == FIELD:
-                    found += [f"--{FIELD}{field}" for field in flag.value]
+                    found += [f"--{FIELD}{field}" for field in flag.value or ()]
                 elif flag.boolean:
                     found.append(flag.serialize())
                 else:
