@@ -84,10 +84,11 @@ def load(config: os.PathLike | str) -> Experiment | Ensemble:
 
 def _place(path: pathlib.Path, error: Exception) -> str:
     """The file, and the line of it that failed."""
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [f.lineno for f in frames if f.filename == str(path)]
+    places = [(f.filename, f.lineno) for f in frames]
+    if isinstance(error, SyntaxError):
+        places.append((error.filename or "", error.lineno))
+    lines = [n for file, n in places if pathlib.Path(file).resolve() == path.resolve()]
     return f"{path}:{lines[-1]}" if lines else str(path)
 
 

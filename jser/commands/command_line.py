@@ -6,6 +6,7 @@ A verb is a module of this folder: its docstring is the help, `FLAGS` what it ta
 
 from collections.abc import Iterator, Sequence
 import importlib
+import os
 import sys
 import textwrap
 
@@ -42,7 +43,7 @@ def run(verb: str, argv: Sequence[str]) -> int:
 
     Returns:
       The exit status: 0; after one line on stderr 1 for what a user can mend, 2 for
-      flags that cannot be read, 130 when cut.
+      flags that cannot be read. When cut, the process ends here, with 130.
     """
     module = importlib.import_module(f"jser.commands.{verb}")
     if not set(argv).isdisjoint(_HELP):
@@ -57,8 +58,9 @@ def run(verb: str, argv: Sequence[str]) -> int:
     try:
         module.main()
     except KeyboardInterrupt:
-        print("cut; run it again to go on", file=sys.stderr)
-        return 130
+        print("cut; run it again to go on", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(130)  # Threads that compile crash an exit that waits for nobody.
     except Exception as e:
         if not _is_mendable(e):
             raise

@@ -7,7 +7,7 @@ Or a member once for each seed, with the mean and deviation of its scores, and a
   jser run --config demo_logmel_words --seeds 0,1,2
 """
 
-from jser.commands.shared_flags import ConfigFlags, RootFlags, arguments
+from jser.commands.shared_flags import ConfigFlags, RootFlags
 from jser.commands.verb_flags import VerbFlags
 
 FLAGS = VerbFlags()
@@ -20,15 +20,15 @@ _ROOTS = RootFlags(FLAGS)
 
 
 def main() -> None:
-    config = _CONFIG.ensemble()
+    config, roots = _CONFIG.ensemble(), _ROOTS.value
     from jser import pipeline
 
     page = pipeline.run(
         config,
-        _ROOTS.value,
+        roots,
         jobs=_JOBS.value,
         at_once=_TOGETHER.value,
-        arguments=arguments(FLAGS),
+        arguments=[*_CONFIG.arguments, *roots.arguments()],
     )
     print(page.with_name("results.md").read_text(encoding="utf-8"))
     print(page)

@@ -25,6 +25,7 @@ class ConfigFlags:
         seeds: bool = False,
         required: bool = True,
     ):
+        self._where = where
         self._config = (where.required if required else where.optional)(
             "config",
             f"{help_string} The name of a packaged config, or a path: mine/x.py. With"
@@ -41,6 +42,11 @@ class ConfigFlags:
     def given(self) -> bool:
         """Whether there is a config."""
         return bool(self._config.value)
+
+    @property
+    def arguments(self) -> list[str]:
+        """Config, fields and seeds as they were given, to be typed again."""
+        return self._where.given("config", FIELD, "seeds")
 
     def experiment(self) -> Experiment:
         """The member, checked, with its fields set."""
@@ -75,9 +81,3 @@ class RootFlags:
     def value(self) -> Roots:
         """The folders, as the package takes them."""
         return Roots(**{n: pathlib.Path(f.value) for n, f in self._folders.items()})
-
-
-def arguments(where: VerbFlags) -> list[str]:
-    """The config, its fields, seeds and folders as given: what `jser run` repeats."""
-    roots = [f"{name}_root" for name in _FOLDERS]
-    return where.given("config", FIELD, "seeds", *roots)

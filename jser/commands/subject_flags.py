@@ -4,7 +4,7 @@ import pathlib
 
 from absl import flags
 
-from jser.commands.shared_flags import ConfigFlags, RootFlags, arguments
+from jser.commands.shared_flags import ConfigFlags, RootFlags
 from jser.commands.verb_flags import VerbFlags
 
 
@@ -12,7 +12,6 @@ class SubjectFlags:
     """A config, seeds of one, or a run; and the class prior to score under, too."""
 
     def __init__(self, where: VerbFlags):
-        self._where = where
         self._config = ConfigFlags(
             where, "An ensemble, or a member with --seeds.", seeds=True, required=False
         )
@@ -37,7 +36,8 @@ class SubjectFlags:
         roots = self._roots.value
         if config:
             folder = roots.runs / config.name
-            found = pipeline.to_evaluate(config, roots, arguments(self._where))
+            arguments = [*self._config.arguments, *roots.arguments()]
+            found = pipeline.to_evaluate(config, roots, arguments)
         else:
             folder = pathlib.Path(self._workdir.value or "")
             found = subjects.of_run(folder, roots)

@@ -8,7 +8,7 @@ Rerun it to resume. Any field can be set: --config.optim.lr=3e-4 --config.seed=1
 import json
 import pathlib
 
-from jser.commands.shared_flags import ConfigFlags, RootFlags, arguments
+from jser.commands.shared_flags import ConfigFlags, RootFlags
 from jser.commands.verb_flags import VerbFlags
 from jser.config import to_dict
 
@@ -24,5 +24,5 @@ def main() -> None:
 
     workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None
     print(json.dumps(to_dict(experiment), indent=2))
-    state = train.train(experiment, roots, workdir, arguments=arguments(FLAGS))
+    state = train.train(experiment, roots, workdir, arguments=_CONFIG.arguments)
     print(f"{workdir or roots.workdir(experiment)}: trained to step {int(state.step)}")

@@ -47,7 +47,7 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
     name = workdir.resolve().name
     # Runs of earlier versions do not know what they were given.
     given = made_of.get("arguments") or ["--config", experiment.name]
-    there = ["--workdir", str(workdir)]
+    there = ["--workdir", str(workdir), *roots.arguments()]
     return results.Inputs(
         name=name,
         table=table,
