@@ -1,17 +1,16 @@
 """The challenge's baseline: WavLM-large, attentive statistics pooling, WCE.
 
-python scripts/train.py --config configs/baseline.py
+jser train --config baseline
 
 Published: macro-F1 0.329 on test, and 0.284 when the paper's authors ran it again. Both
-fine-tune WavLM; here it is frozen. `:tiny` after the path trains it in seconds.
+fine-tune WavLM; here it is frozen. `:tiny` after the name trains it in seconds.
 """
 
-from jser import recipes
 from jser.config import Data, Experiment, Model, Optim
 
 
-def get_config(arg: str | None = None):
-    exp = Experiment(
+def get_config():
+    return Experiment(
         name="baseline",
         data=Data(
             streams={"speech": "wavlm_large"},
@@ -23,4 +22,3 @@ def get_config(arg: str | None = None):
         optim=Optim(lr=1e-5, final_lr=1e-5),
         epochs=20,
     )
-    return recipes.tiny(exp) if arg == "tiny" else exp

@@ -1,16 +1,15 @@
 """Log-mel speech x words x prosody, three streams, on the synthetic demo corpus.
 
-python scripts/train.py --config configs/demo_logmel_prosody_words.py
+jser train --config demo_logmel_prosody_words
 """
 
 from jser import recipes
 
 
-def get_config(arg: str | None = None):
-    exp = recipes.demo(
+def get_config():
+    return recipes.demo(
         "demo_logmel_prosody_words",
         speech="logmel",
         text="char_ngrams",
         prosody="prosody",
     )
-    return recipes.tiny(exp) if arg == "tiny" else exp

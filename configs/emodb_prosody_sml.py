@@ -1,6 +1,6 @@
 """As emodb_prosody, with the soft-margin loss on a neutral head too.
 
-python scripts/train.py --config configs/emodb_prosody_sml.py
+jser train --config emodb_prosody_sml
 
 Add --config.data.holdout="(0,)" to leave out the first speaker.
 """
@@ -8,8 +8,8 @@ Add --config.data.holdout="(0,)" to leave out the first speaker.
 from jser import recipes
 
 
-def get_config(arg: str | None = None):
-    (exp,) = recipes.siblings(__file__, ("emodb_prosody",))
+def get_config():
+    exp = recipes.load("emodb_prosody")
     exp.name = "emodb_prosody_sml"
     exp.loss.neutral_weight = 1.0
-    return recipes.tiny(exp) if arg == "tiny" else exp
+    return exp

@@ -1,6 +1,6 @@
 """Three members on the synthetic demo corpus, and a stacker over their logits.
 
-  python scripts/run.py --config configs/ensemble_demo.py --jobs 2
+  jser run --config ensemble_demo --jobs 2
 
 `make demo` makes the corpus first and then runs this.
 """
@@ -16,4 +16,5 @@ MEMBERS = (
 
 
 def get_config():
-    return Ensemble(name="ensemble_demo", members=recipes.siblings(__file__, MEMBERS))
+    members = tuple(recipes.load(name) for name in MEMBERS)
+    return Ensemble(name="ensemble_demo", members=members)

@@ -1,7 +1,7 @@
 """Two streams x two losses and a stacker on EMO-DB, leave-one-speaker-out.
 
-  python scripts/prepare.py --corpus emodb --source DIR --out data/emodb --split loso
-  python scripts/run.py --config configs/ensemble_emodb.py --jobs 2
+  jser prepare --corpus emodb --source DIR --out data/emodb --split loso
+  jser run --config ensemble_emodb --jobs 2
 
 Nothing is pretrained. For the stacker each member is trained without every pair of
 speakers too: 220 runs.
@@ -19,4 +19,5 @@ MEMBERS = (
 
 
 def get_config():
-    return Ensemble(name="ensemble_emodb", members=recipes.siblings(__file__, MEMBERS))
+    members = tuple(recipes.load(name) for name in MEMBERS)
+    return Ensemble(name="ensemble_emodb", members=members)

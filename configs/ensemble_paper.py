@@ -1,6 +1,6 @@
 """The paper's twelve members, in the order of its stacker's columns, and a stacker.
 
-  python scripts/run.py --config configs/ensemble_paper.py
+  jser run --config ensemble_paper
 
 Published: BS-F1 0.430 on dev, macro-F1 0.409 and accuracy 0.413 on the challenge's test
 set. Its forests had learned from logits of its members' own training utterances, as
@@ -28,4 +28,5 @@ MEMBERS = (
 
 
 def get_config():
-    return Ensemble(name="ensemble_paper", members=recipes.siblings(__file__, MEMBERS))
+    members = tuple(recipes.load(name) for name in MEMBERS)
+    return Ensemble(name="ensemble_paper", members=members)

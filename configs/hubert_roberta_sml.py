@@ -1,21 +1,20 @@
 """HuBERT-XL x RoBERTa-large, soft-margin loss.
 
-python scripts/train.py --config configs/hubert_roberta_sml.py
+jser train --config hubert_roberta_sml
 
 Published on dev: BS-F1 0.382. The paper gives lr 1e-4 or 1e-5; all twelve were trained
-at 1e-5. `:tiny` after the path trains it in seconds. HuBERT is the one fine-tuned for
+at 1e-5. `:tiny` after the name trains it in seconds. HuBERT is the one fine-tuned for
 speech recognition, as the authors used it.
 """
 
 from jser import recipes
 
 
-def get_config(arg: str | None = None):
-    exp = recipes.paper(
+def get_config():
+    return recipes.paper(
         "hubert_roberta_sml",
         speech="hubert_xlarge",
         text="roberta_large",
         epochs=30,
         soft_margin=True,
     )
-    return recipes.tiny(exp) if arg == "tiny" else exp

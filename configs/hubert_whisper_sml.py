@@ -1,20 +1,19 @@
 """Whisper-large-v3 x HuBERT-XL, no words, soft-margin loss.
 
-python scripts/train.py --config configs/hubert_whisper_sml.py
+jser train --config hubert_whisper_sml
 
 Published on dev: BS-F1 0.354. The paper gives lr 1e-4 or 1e-5; all twelve were trained
-at 1e-5. `:tiny` after the path trains it in seconds.
+at 1e-5. `:tiny` after the name trains it in seconds.
 """
 
 from jser import recipes
 
 
-def get_config(arg: str | None = None):
-    exp = recipes.paper(
+def get_config():
+    return recipes.paper(
         "hubert_whisper_sml",
         whisper="whisper_large_v3",
         hubert="hubert_xlarge",
         epochs=30,
         soft_margin=True,
     )
-    return recipes.tiny(exp) if arg == "tiny" else exp

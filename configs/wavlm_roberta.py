@@ -1,16 +1,15 @@
 """WavLM-large x RoBERTa-large, weighted cross-entropy.
 
-python scripts/train.py --config configs/wavlm_roberta.py
+jser train --config wavlm_roberta
 
 Published on dev: BS-F1 0.392. The paper gives lr 1e-4 or 1e-5; all twelve were trained
-at 1e-5. `:tiny` after the path trains it in seconds.
+at 1e-5. `:tiny` after the name trains it in seconds.
 """
 
 from jser import recipes
 
 
-def get_config(arg: str | None = None):
-    exp = recipes.paper(
+def get_config():
+    return recipes.paper(
         "wavlm_roberta", speech="wavlm_large", text="roberta_large", epochs=30
     )
-    return recipes.tiny(exp) if arg == "tiny" else exp

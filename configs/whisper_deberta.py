@@ -1,9 +1,9 @@
 """Whisper-large-v3 x DeBERTa-v2, weighted cross-entropy.
 
-python scripts/train.py --config configs/whisper_deberta.py
+jser train --config whisper_deberta
 
 Published on dev: BS-F1 0.383. The paper gives lr 1e-4 or 1e-5; all twelve were trained
-at 1e-5. `:tiny` after the path trains it in seconds.
+at 1e-5. `:tiny` after the name trains it in seconds.
 
 The paper says DeBERTa XXL (48 layers); the authors' command extracts
 `deberta-v2-xlarge` (24). Both are 1536 wide; which made the numbers cannot be told.
@@ -12,8 +12,7 @@ The paper says DeBERTa XXL (48 layers); the authors' command extracts
 from jser import recipes
 
 
-def get_config(arg: str | None = None):
-    exp = recipes.paper(
+def get_config():
+    return recipes.paper(
         "whisper_deberta", speech="whisper_large_v3", text="deberta_xxlarge", epochs=20
     )
-    return recipes.tiny(exp) if arg == "tiny" else exp

@@ -1,9 +1,9 @@
 """Whisper-large-v3 x RoBERTa-large x FACodec prosody, weighted cross-entropy.
 
-python scripts/train.py --config configs/whisper_roberta_facodec.py
+jser train --config whisper_roberta_facodec
 
 Published on dev: BS-F1 0.374. Dev macro-F1 0.383, accuracy 0.547. The paper gives lr
-1e-4 or 1e-5; all twelve were trained at 1e-5. `:tiny` after the path trains it in
+1e-4 or 1e-5; all twelve were trained at 1e-5. `:tiny` after the name trains it in
 seconds.
 
 The paper says prosody and timbre, 512 columns; its numbers were made by prosody alone,
@@ -13,12 +13,11 @@ The paper says prosody and timbre, 512 columns; its numbers were made by prosody
 from jser import recipes
 
 
-def get_config(arg: str | None = None):
-    exp = recipes.paper(
+def get_config():
+    return recipes.paper(
         "whisper_roberta_facodec",
         speech="whisper_large_v3",
         text="roberta_large",
         prosody="facodec_prosody",
         epochs=20,
     )
-    return recipes.tiny(exp) if arg == "tiny" else exp

@@ -1,9 +1,9 @@
 """Whisper-large-v3 x RoBERTa-large x FACodec prosody, soft-margin loss.
 
-python scripts/train.py --config configs/whisper_roberta_facodec_sml.py
+jser train --config whisper_roberta_facodec_sml
 
 Published on dev: BS-F1 0.391. The paper gives lr 1e-4 or 1e-5; all twelve were trained
-at 1e-5. `:tiny` after the path trains it in seconds.
+at 1e-5. `:tiny` after the name trains it in seconds.
 
 The paper says prosody and timbre, 512 columns; its numbers were made by prosody alone,
 256. The front end `facodec` makes both.
@@ -12,8 +12,8 @@ The paper says prosody and timbre, 512 columns; its numbers were made by prosody
 from jser import recipes
 
 
-def get_config(arg: str | None = None):
-    exp = recipes.paper(
+def get_config():
+    return recipes.paper(
         "whisper_roberta_facodec_sml",
         speech="whisper_large_v3",
         text="roberta_large",
@@ -21,4 +21,3 @@ def get_config(arg: str | None = None):
         epochs=20,
         soft_margin=True,
     )
-    return recipes.tiny(exp) if arg == "tiny" else exp

@@ -1,8 +1,8 @@
 """The typed configuration; the files in configs/ only fill it in.
 
-Plain dataclasses, because `config_flags` sets any of their fields from the command line
+Plain dataclasses: `overrides` sets any of their fields from the command line
 (`--config.optim.lr=3e-4`), refuses one that does not exist, and reads values by the
-type of the field. It cannot read `Literal`, hence `str` and `check`.
+type of the field. What is allowed is told by `check`.
 """
 
 from collections.abc import Mapping

@@ -12,6 +12,7 @@ _HERE = str(pathlib.Path(__file__).parent)
 
 def quiet() -> None:
     """Shows our own log lines from INFO up, and other libraries' from WARNING up."""
+    logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(_Plain())
     logging.get_absl_handler().addFilter(

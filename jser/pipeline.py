@@ -3,10 +3,12 @@
 Every stage leaves what it made on disk, and does nothing where that is done already.
 """
 
+from collections.abc import Sequence
 import concurrent.futures
 import multiprocessing
 import os
 import pathlib
+import signal
 
 from absl import logging
 
@@ -21,7 +23,12 @@ from jser.roots import Roots
 
 
 def run(
-    ensemble: Ensemble, roots: Roots, *, jobs: int = 1, at_once: bool = False
+    ensemble: Ensemble,
+    roots: Roots,
+    *,
+    jobs: int = 1,
+    at_once: bool = False,
+    arguments: Sequence[str] = (),
 ) -> pathlib.Path:
     """Does all that is not yet done; returns the path of the report.
 
@@ -30,6 +37,7 @@ def run(
       roots: Where tables, features and runs lie.
       jobs: Trainings at a time, each on its share of the cores.
       at_once: Train runs of like shapes in one step (`together`).
+      arguments: What `jser run` was given, for the report to repeat.
     """
     table = tables.read(roots.data / ensemble.members[0].data.corpus)
     for front_end in subjects.front_ends(ensemble.members):
@@ -38,7 +46,7 @@ def run(
     train_all(plan(ensemble, table), roots, jobs, at_once=at_once)
     combine(ensemble, roots)
     folder = roots.runs / ensemble.name
-    page.write(subjects.of_ensemble(ensemble, roots), folder)
+    page.write(subjects.of_ensemble(ensemble, roots, arguments), folder)
     return folder / "report.html"
 
 
@@ -74,7 +82,11 @@ _CAN_PIN = hasattr(os, "sched_setaffinity")  # Linux.
 
 
 def _start_worker(free_cores) -> None:
-    """Gives a process its cores: XLA takes as many threads as it may have cores."""
+    """Gives a process its cores: XLA takes as many threads as it may have cores.
+
+    Ctrl-C ends it at once: only the main process has something to say then.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     cores = free_cores.get()
     if cores:
         os.sched_setaffinity(0, cores)

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import importlib.util
 import os
-import pathlib
+from typing import TypeVar
 
+from jser import config_files
 from jser.config import Data, Ensemble, Experiment, Loss, Model, Optim
 
 _TEXT = (
@@ -18,6 +18,9 @@ _TEXT = (
     "hf_text",
 )
 _PROSODY = ("prosody", "facodec_prosody", "facodec")
+_TINY = ":tiny"
+
+C = TypeVar("C", bound=Experiment | Ensemble)
 
 
 def paper(
@@ -87,12 +90,21 @@ def emodb(name: str, **streams: str) -> Experiment:
     )
 
 
-def tiny(experiment: Experiment) -> Experiment:
-    """Shrinks a config until it trains in seconds: `--config configs/x.py:tiny`.
+def tiny(config: C) -> C:
+    """Shrinks a config until it trains in seconds: `--config whisper_roberta:tiny`.
 
     It reads the demo corpus, by front ends that need no weights, whatever the config's
-    own are.
+    own are. Of an ensemble every member is made tiny. Names end in `_tiny`.
     """
+    if isinstance(config, Ensemble):
+        config.members = tuple(tiny(member) for member in config.members)
+    else:
+        _shrink(config)
+    config.name += "_tiny"
+    return config
+
+
+def _shrink(experiment: Experiment) -> None:
     data = experiment.data
     data.corpus, data.batch_size, data.length_buckets = "demo", 8, 1
     data.train_split, data.dev_split, data.holdout = "train", "dev", ()
@@ -101,8 +113,6 @@ def tiny(experiment: Experiment) -> Experiment:
     experiment.model.hidden = 8
     experiment.data.shuffle_window = min(data.shuffle_window, 2)
     experiment.epochs, experiment.log_every = 1, 1
-    experiment.name += "_tiny"
-    return experiment
 
 
 def seeds(experiment: Experiment, numbers: Sequence[int]) -> tuple[Experiment, ...]:
@@ -135,7 +145,7 @@ def over_seeds(config: Experiment | Ensemble, numbers: Sequence[int | str]) -> E
     if len(numbers) < 2 or len(set(numbers)) < len(numbers):
         raise ValueError(
             f"--seeds: {config.name} is one member; give two seeds or more, as 0,1,2."
-            " scripts/train.py trains it once, scripts/evaluate.py --workdir scores it."
+            " `jser train` trains it once, `jser evaluate --workdir` scores it."
         )
     return Ensemble(
         name=f"{config.name}_seeds",
@@ -144,40 +154,35 @@ def over_seeds(config: Experiment | Ensemble, numbers: Sequence[int | str]) -> E
     )
 
 
-def arguments(ensemble: Ensemble) -> str:
-    """What scripts/run.py was given to run an ensemble."""
-    first = ensemble.members[0]
-    one = first.name.removesuffix(f"_seed{first.seed}")
-    if ensemble.name != f"{one}_seeds":
-        return f"--config configs/{ensemble.name}.py"
-    numbers = ",".join(str(m.seed) for m in ensemble.members)
-    return f"--config configs/{one}.py --seeds {numbers}"
+def load(config: os.PathLike | str) -> Experiment:
+    """A member: `load("whisper_roberta_sml")`, or by the path of a file of your own.
+
+    Args:
+      config: As `config_files.find` takes it; `:tiny` after it makes it `tiny`.
+
+    Raises:
+      FileNotFoundError: if there is none.
+      ValueError: if it is an ensemble, or fails.
+    """
+    found = load_either(config)
+    if isinstance(found, Ensemble):
+        raise ValueError(f"{os.fspath(config)} is an ensemble, not a member.")
+    return found
 
 
-def siblings(config_file: str, names: Sequence[str]) -> tuple[Experiment, ...]:
-    """The experiments of other files beside a config file, by their names."""
-    folder = pathlib.Path(config_file).parent
-    return tuple(load(folder / f"{name}.py") for name in names)
+def load_ensemble(config: os.PathLike | str) -> Ensemble:
+    """An ensemble, as `load` does a member."""
+    found = load_either(config)
+    if isinstance(found, Experiment):
+        raise ValueError(f"{os.fspath(config)} is a member, not an ensemble.")
+    return found
 
 
-def load(config_file: os.PathLike | str, arg: str | None = None) -> Experiment:
-    """What `get_config` of a member in configs/ returns."""
-    return _module(config_file).get_config(arg)
-
-
-def load_ensemble(config_file: os.PathLike | str) -> Ensemble:
-    """What `get_config` of an ensemble in configs/ returns."""
-    return _module(config_file).get_config()
-
-
-def _module(config_file: os.PathLike | str):
-    path = pathlib.Path(config_file)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.exists():
-        raise FileNotFoundError(f"{path}: no such config file.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def load_either(config: os.PathLike | str) -> Experiment | Ensemble:
+    """A member or an ensemble, as `load` does a member."""
+    text = os.fspath(config)
+    found = config_files.load(text.removesuffix(_TINY))
+    return tiny(found) if text.endswith(_TINY) else found
 
 
 def _functionals(streams: Mapping[str, str]) -> tuple[str, ...]:

@@ -22,3 +22,12 @@ class Roots:
         if holdout := experiment.data.holdout:
             folder /= "holdout_" + "_".join(map(str, holdout))
         return folder
+
+    def arguments(self) -> list[str]:
+        """The flags that name these folders, but for those of a default."""
+        found = []
+        for field in dataclasses.fields(self):
+            folder = getattr(self, field.name)
+            if folder != field.default:
+                found += [f"--{field.name}_root", str(folder)]
+        return found

@@ -1,20 +1,17 @@
 import dataclasses
-import pathlib
 
 import pytest
 
-from jser import recipes
-from jser.config import Data, Experiment, Model, Optim
+from jser import config_files, recipes
+from jser.config import Data, Ensemble, Experiment, Model, Optim
 from jser.corpora import prepare
 from jser.features.extract import extract
 from jser.roots import Roots
 from jser.training import train
 from tests.helpers import tiny_corpus
 
-CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
-MEMBERS = [p for p in CONFIGS if not p.stem.startswith("ensemble_")]
-ENSEMBLES = [p for p in CONFIGS if p.stem.startswith("ensemble_")]
-stem = lambda path: path.stem
+MEMBERS = [n for n in config_files.names() if not n.startswith("ensemble_")]
+ENSEMBLES = [n for n in config_files.names() if n.startswith("ensemble_")]
 
 
 @pytest.fixture(scope="module")
@@ -30,27 +27,38 @@ def demo(tmp_path_factory) -> Roots:
     return roots
 
 
-@pytest.mark.parametrize("path", MEMBERS, ids=stem)
-def test_every_member_loads_and_is_named_as_its_file(path):
-    experiment = recipes.load(path).check()
-    assert experiment.name == path.stem
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_member_loads_and_is_named_as_its_file(name):
+    experiment = recipes.load(name).check()
+    assert experiment.name == name
     assert Experiment.from_dict(experiment.to_dict()) == experiment
-    assert f"scripts/train.py --config configs/{path.name}" in path.read_text()
+    assert f"\njser train --config {name}\n" in config_files.find(name).read_text()
 
 
-@pytest.mark.parametrize("path", ENSEMBLES, ids=stem)
-def test_every_ensemble_loads_and_is_named_as_its_file(path):
-    found = recipes.load_ensemble(path).check()
-    assert found.name == path.stem
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_every_ensemble_loads_and_is_named_as_its_file(name):
+    found = recipes.load_ensemble(name).check()
+    assert found.name == name
     for member in found.members:
-        assert recipes.load(path.with_name(f"{member.name}.py")) == member
-    assert f"scripts/run.py --config configs/{path.name}" in path.read_text()
+        assert recipes.load(member.name) == member
+    assert f"  jser run --config {name}" in config_files.find(name).read_text()
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_a_tiny_ensemble_is_of_tiny_members(name):
+    found, whole = recipes.load_either(f"{name}:tiny"), recipes.load_ensemble(name)
+    assert isinstance(found, Ensemble)
+    assert found.check().name == f"{name}_tiny"
+    tiny = tuple(recipes.load(f"{member.name}:tiny") for member in whole.members)
+    assert found.members == tiny
+    assert {m.data.corpus for m in tiny} == {"demo"}
+    assert all(m.name.endswith("_tiny") for m in tiny)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", MEMBERS, ids=stem)
-def test_every_tiny_member_trains(path, demo):
-    experiment = recipes.load(path, "tiny").check()
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_tiny_member_trains(name, demo):
+    experiment = recipes.load(f"{name}:tiny").check()
     state = train.train(experiment, demo, stop_after=2)
     assert int(state.step) == 2
 

@@ -91,7 +91,7 @@ def emodb(tmp_path_factory) -> Roots:
 )
 def test_a_member_trains_and_predicts(emodb, streams):
     config = ROOT / "configs" / "whisper_roberta_sml.py"
-    experiment = recipes.load(config, "tiny")
+    experiment = recipes.tiny(recipes.load(config))
     experiment.name = "_".join(streams.values())
     experiment.data.corpus, experiment.data.streams = "emodb", streams
     state = train.train(experiment.check(), emodb)

@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import os
+import signal
 import time
 
 import numpy as np
@@ -55,8 +56,15 @@ def encode(
 
 
 def _encode_in_processes(todo: Sequence[Shard], workers: int, progress: tqdm) -> None:
+    # librosa keeps compiled code on disk. Processes that make it at the same time, as
+    # after an installation, leave it broken for good; so it is made here first.
+    silence = np.zeros(audio.SAMPLE_RATE_HZ, np.float32)
+    frontends.get(todo[0].spec.name).load()([silence])
     context = multiprocessing.get_context("spawn")  # Forking under JAX can hang.
-    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+    end_at_once = (signal.SIGINT, signal.SIG_DFL)  # By Ctrl-C, without a traceback.
+    with concurrent.futures.ProcessPoolExecutor(
+        workers, context, initializer=signal.signal, initargs=end_at_once
+    ) as pool:
         futures = [pool.submit(_run_by_name, shard) for shard in todo]
         for future in concurrent.futures.as_completed(futures):
             progress.update(future.result())

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 import dataclasses
 import json
 import pathlib
+import shlex
 from typing import Any
 
 import numpy as np
 
-from jser import files, recipes
+from jser import files
 from jser.config import Ensemble, Experiment
 from jser.corpora import tables
 from jser.corpora.tables import Table
@@ -50,8 +51,9 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
     known = notes((experiment,), roots, table)
     known += [f"{s} is not scored: the run was trained on it." for s in sorted(seen)]
     name = workdir.resolve().name
-    train = f"python scripts/train.py --config configs/{experiment.name}.py"
-    predict = f"python scripts/predict.py --workdir {workdir} --split"
+    # Runs of earlier versions do not know what they were given.
+    given = metadata.get("arguments") or ["--config", experiment.name]
+    there = ["--workdir", str(workdir), *roots.arguments()]
     return results.Inputs(
         name=name,
         table=table,
@@ -60,17 +62,25 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
         curves={name: metrics_log.read(workdir / "metrics.jsonl")},
         commands=[
             *([table.command] if table.command else []),
-            f"{train} --workdir {workdir}",
-            *(f"{predict} {split}" for split in logits),
-            f"python scripts/evaluate.py --workdir {workdir}",
+            shlex.join(["jser", "train", *given, *there]),
+            *(shlex.join(["jser", "predict", *there, "--split", s]) for s in logits),
+            shlex.join(["jser", "evaluate", *there]),
         ],
         failures=failures((experiment,), roots),
         notes=known,
     )
 
 
-def of_ensemble(ensemble: Ensemble, roots: Roots) -> results.Inputs:
+def of_ensemble(
+    ensemble: Ensemble, roots: Roots, arguments: Sequence[str] = ()
+) -> results.Inputs:
     """An ensemble: members and combinations on their splits.
+
+    Args:
+      ensemble: A checked config.
+      roots: Where tables, features and runs lie.
+      arguments: What `jser run` was given; an ensemble that no command line made has
+        none, and nothing is said of how to make it again.
 
     Raises:
       FileNotFoundError: if a member has not predicted yet, or nothing is combined.
@@ -98,7 +108,7 @@ def of_ensemble(ensemble: Ensemble, roots: Roots) -> results.Inputs:
         curves=_curves(ensemble, roots, table),
         commands=[
             *([table.command] if table.command else []),
-            f"python scripts/run.py {recipes.arguments(ensemble)}",
+            *([shlex.join(["jser", "run", *arguments])] if arguments else []),
         ],
         seeds=seeds_of(ensemble.members),
         stacker=_stacker(ensemble, folder),

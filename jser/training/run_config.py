@@ -1,5 +1,6 @@
 """Run metadata: a run's `config.json`, what it was made of. docs/run.md."""
 
+from collections.abc import Sequence
 import copy
 import pathlib
 from typing import Any
@@ -30,10 +31,24 @@ _MIGRATIONS = (_from_schema_1,)
 SCHEMA = 1 + len(_MIGRATIONS)
 
 
-def write(workdir: pathlib.Path, experiment: Experiment, corpus: Corpus) -> None:
+def write(
+    workdir: pathlib.Path,
+    experiment: Experiment,
+    corpus: Corpus,
+    arguments: Sequence[str] = (),
+) -> None:
     """Writes `config.json`, or refuses to go on with a run that was another one.
 
     One that is there stays as it was written: its digest names the run.
+
+    Args:
+      workdir: Of the run.
+      experiment: A checked config.
+      corpus: What it is trained on.
+      arguments: What `jser train` was given, for a report to repeat.
+
+    Raises:
+      ValueError: if the run that is there was another one, field by field.
     """
     path = workdir / "config.json"
     now = {
@@ -43,6 +58,7 @@ def write(workdir: pathlib.Path, experiment: Experiment, corpus: Corpus) -> None
         "labels": list(corpus.table.labels),
         "front_ends": corpus.specs,
         "config": experiment.to_dict(),
+        "arguments": list(arguments),
     }
     if not path.exists():
         files.write_json(path, now)
@@ -53,7 +69,7 @@ def write(workdir: pathlib.Path, experiment: Experiment, corpus: Corpus) -> None
         f"{field} was {was.get(field)!r}, is {is_.get(field)!r}"
         for field in sorted(was | is_)
         if was.get(field) != is_.get(field)
-        and field not in ("jser", "schema")
+        and field not in ("jser", "schema", "arguments")
         and field.rpartition(".")[2] not in _HARMLESS
     ]
     if differ:
@@ -87,10 +103,13 @@ def read(workdir: pathlib.Path) -> tuple[Experiment, dict[str, Any]]:
 def digest(workdir: pathlib.Path) -> str:
     """Digest of the metadata as they were written, whatever they are read as today.
 
+    How the run was asked for is no part of it.
+
     Raises:
       FileNotFoundError: if there is no run.
     """
-    return files.digest(repr(files.read_json(_existing(workdir))))
+    metadata = files.read_json(_existing(workdir))
+    return files.digest(repr({k: v for k, v in metadata.items() if k != "arguments"}))
 
 
 def _existing(workdir: pathlib.Path) -> pathlib.Path:

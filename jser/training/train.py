@@ -1,5 +1,6 @@
 """Training of one ensemble member; rerun to resume. docs/run.md: what it leaves."""
 
+from collections.abc import Sequence
 import pathlib
 
 from absl import logging
@@ -23,6 +24,7 @@ def train(
     workdir: pathlib.Path | None = None,
     *,
     stop_after: int | None = None,
+    arguments: Sequence[str] = (),
 ) -> TrainState:
     """Trains to the end, from the last checkpoint in `workdir` if there is one.
 
@@ -31,6 +33,7 @@ def train(
       roots: Where tables, features and runs lie.
       workdir: Of this run; `roots.workdir` when None.
       stop_after: Stop at this step, as if cut there (for tests).
+      arguments: What `jser train` was given, for a report to repeat.
 
     Returns:
       The last state. Equal, bit for bit, whether or not the run was cut and resumed.
@@ -44,7 +47,7 @@ def train(
     workdir = workdir or roots.workdir(experiment)
     corpus = open_corpus(roots, experiment.data, speed=experiment.augment.speed)
     setup = TrainingSetup.of(experiment, corpus)
-    run_config.write(workdir, experiment, corpus)
+    run_config.write(workdir, experiment, corpus, arguments)
     with Checkpoints(workdir) as saved:
         state, latest = setup.fresh, saved.latest_step()
         if latest is not None:

@@ -1,0 +1,60 @@
+"""Encodes a table's utterances: features/<corpus>/<front end>/.
+
+  jser extract --table data/emodb --frontend logmel
+
+Rerun it after a cut: finished shards are kept. On n machines give each its --shard i/n.
+"""
+
+import pathlib
+import sys
+from typing import Any
+
+from jser.commands.shared_flags import RootFlags
+from jser.commands.verb_flags import VerbFlags
+
+FLAGS = VerbFlags()
+_TABLE = FLAGS.required("table", "Folder of the table.")
+_FRONTEND = FLAGS.required("frontend", "One or more names, as logmel,char_ngrams.")
+_MODEL = (
+    FLAGS.optional("weights", "Checkpoint folder, or id on the hub."),
+    FLAGS.string("layer", "last", "last, mean_last_4, all, or its number."),
+    FLAGS.string("dtype", "float32", "Computed in this, or in bfloat16."),
+    FLAGS.string("backend", "jax", "jax, or torch for transformers' own code."),
+    FLAGS.switch("compat", "Frames as the paper's authors made them."),
+)
+_SHARD = FLAGS.string("shard", "1/1", "i/n: the i-th of n shares of the work.")
+_WORKERS = FLAGS.integer("workers", 0, "Processes; 0 for one a core.")
+_BEAM = FLAGS.optional("beam", "Encode by Beam with these options of its.")
+_MAX_FAILURES = FLAGS.integer("max_failures", 0, "Utterances that may fail.")
+_VERIFY = FLAGS.switch("verify", "Only read and check every record.")
+_ROOTS = RootFlags(FLAGS)
+
+
+def main() -> None:
+    from jser.corpora import tables
+    from jser.features import frontends, store, verify
+    from jser.features.extract import PartsMissing, extract, parse_share
+
+    table, root = tables.read(pathlib.Path(_TABLE.value)), _ROOTS.value.features
+    model: dict[str, Any] = {flag.name: flag.value for flag in _MODEL}
+    for name in map(str.strip, _FRONTEND.value.split(",")):
+        if _VERIFY.value:
+            folder = store.dataset_folder(root, table.folder.resolve().name, name)
+            if faults := verify.verify(folder):
+                sys.exit("\n".join([*faults, f"error: {folder}: {len(faults)} faults"]))
+            print(f"{folder}: every record is as it was written")
+            continue
+        try:
+            found = extract(
+                table,
+                frontends.open(name, **model),
+                root,
+                workers=_WORKERS.value or None,
+                max_failures=_MAX_FAILURES.value,
+                share=parse_share(_SHARD.value),
+                beam=_BEAM.value,
+            )
+        except PartsMissing as e:
+            print(e)
+        else:
+            print(found.describe())

@@ -1,0 +1,48 @@
+"""Imports a corpus and writes its table: data/<name>/.
+
+jser prepare --corpus emodb --source emodb --out data/emodb --split loso
+"""
+
+import pathlib
+import shlex
+
+from jser.commands.verb_flags import VerbFlags
+
+FLAGS = VerbFlags()
+_CORPUS = FLAGS.required(
+    "corpus",
+    "msp_podcast, emodb, ravdess, crema_d, iemocap, csv, folder, demo, or table (one of"
+    " ours, edited by hand).",
+)
+_SOURCE = FLAGS.required("source", "Its folder, or the CSV.")
+_OUT = FLAGS.required("out", "Folder of the table.")
+_SPLIT = FLAGS.string(
+    "split", "given", "given, speakers, kfold, loso, or utterances (speakers shared)."
+)
+_FOLDS = FLAGS.integer("folds", 5, "Cross-validation folds, by speakers.")
+_SEED = FLAGS.integer("seed", 0, "Of the splits, and of the demo's voices.")
+_ROOT = FLAGS.optional("audio_root", "Where files start, if not there.")
+_TEXTS = FLAGS.optional("transcripts", "A CSV of transcripts.")
+_MERGE = FLAGS.strings("merge", "Emotions to count as another: excited=happy.")
+_KEEP = FLAGS.strings("keep", "The only emotions to keep.")
+
+
+def main() -> None:
+    from jser.corpora import prepare
+
+    if bad := [m for m in _MERGE.value if m.count("=") != 1]:
+        raise ValueError(f"--merge: {bad[0]!r} does not read one=other.")
+    table = prepare.prepare(
+        _CORPUS.value,
+        pathlib.Path(_SOURCE.value),
+        pathlib.Path(_OUT.value),
+        policy=_SPLIT.value,
+        folds=_FOLDS.value,
+        seed=_SEED.value,
+        audio_root=pathlib.Path(_ROOT.value) if _ROOT.value else None,
+        transcripts=pathlib.Path(_TEXTS.value) if _TEXTS.value else None,
+        merge=dict(m.split("=") for m in _MERGE.value),
+        keep=_KEEP.value,
+        command=shlex.join(["jser", "prepare", *FLAGS.given()]),
+    )
+    print(prepare.describe(table))

@@ -1,0 +1,34 @@
+"""Runs a whole ensemble from its table to the report, skipping what is done.
+
+  jser run --config ensemble_demo --jobs 2
+
+Or a member once for each seed, with the mean and deviation of its scores, and average:
+
+  jser run --config demo_logmel_words --seeds 0,1,2
+"""
+
+from jser.commands.shared_flags import ConfigFlags, RootFlags
+from jser.commands.verb_flags import VerbFlags
+
+FLAGS = VerbFlags()
+_CONFIG = ConfigFlags(FLAGS, "An ensemble, or a member with --seeds.", seeds=True)
+_JOBS = FLAGS.integer("jobs", 1, "Trainings at a time.", lower_bound=1)
+_TOGETHER = FLAGS.switch(
+    "together", "Train runs of like shapes in one step; for accelerators."
+)
+_ROOTS = RootFlags(FLAGS)
+
+
+def main() -> None:
+    config, roots = _CONFIG.ensemble(), _ROOTS.value
+    from jser import pipeline
+
+    page = pipeline.run(
+        config,
+        roots,
+        jobs=_JOBS.value,
+        at_once=_TOGETHER.value,
+        arguments=[*_CONFIG.arguments, *roots.arguments()],
+    )
+    print(page.with_name("results.md").read_text(encoding="utf-8"))
+    print(page)

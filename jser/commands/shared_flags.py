@@ -1,0 +1,83 @@
+"""What verbs share: a config with its fields, seeds, and the folders."""
+
+import pathlib
+
+from jser import overrides, recipes
+from jser.commands.verb_flags import FIELD, VerbFlags
+from jser.config import Ensemble, Experiment
+from jser.roots import Roots
+
+_FOLDERS = {
+    "data": "Folder of the tables.",
+    "features": "Folder of the features.",
+    "runs": "Folder of the runs.",
+}
+
+
+class ConfigFlags:
+    """`--config` and `--config.<field>`; with `seeds` also `--seeds`."""
+
+    def __init__(
+        self,
+        where: VerbFlags,
+        help_string: str,
+        *,
+        seeds: bool = False,
+        required: bool = True,
+    ):
+        self._where = where
+        self._config = (where.required if required else where.optional)(
+            "config",
+            f"{help_string} The name of a packaged config, or a path: mine/x.py. With"
+            " :tiny after it, it trains in seconds on the demo corpus.",
+        )
+        self._fields = where.fields(
+            "Sets a field of the config, as --config.optim.lr=3e-4 or"
+            " --config.data.streams=speech=logmel,text=char_ngrams; of an ensemble, in"
+            " all members."
+        )
+        self._seeds = where.strings("seeds", "Of a member: 0,1,2.") if seeds else None
+
+    @property
+    def given(self) -> bool:
+        """Whether there is a config."""
+        return bool(self._config.value)
+
+    @property
+    def arguments(self) -> list[str]:
+        """Config, fields and seeds as they were given, to be typed again."""
+        return self._where.given("config", FIELD, "seeds")
+
+    def experiment(self) -> Experiment:
+        """The member, checked, with its fields set."""
+        config = self._load()
+        if isinstance(config, Ensemble):
+            raise ValueError(
+                f"--config: {config.name} is an ensemble, which `jser run` trains; here"
+                f" give a member: {', '.join(m.name for m in config.members)}."
+            )
+        return config.check()
+
+    def ensemble(self) -> Ensemble:
+        """The ensemble, or a member over seeds, checked, with its fields set."""
+        numbers = [] if self._seeds is None else self._seeds.value
+        return recipes.over_seeds(self._load(), numbers).check()
+
+    def _load(self) -> Experiment | Ensemble:
+        config = recipes.load_either(self._config.value or "")
+        return overrides.apply(config, self._fields.value)
+
+
+class RootFlags:
+    """`--data_root`, `--features_root` and `--runs_root`."""
+
+    def __init__(self, where: VerbFlags):
+        self._folders = {
+            name: where.string(f"{name}_root", name, _FOLDERS[name])
+            for name in _FOLDERS
+        }
+
+    @property
+    def value(self) -> Roots:
+        """The folders, as the package takes them."""
+        return Roots(**{n: pathlib.Path(f.value) for n, f in self._folders.items()})

@@ -1,0 +1,60 @@
+"""The flags of one verb; every verb has its own, so that all fit in one process."""
+
+from absl import flags
+from absl.flags import FlagHolder
+
+FIELD = "config."  # Holds what every --config.<field> of a command line says.
+
+
+class VerbFlags(flags.FlagValues):
+    """absl's flags, defined in a line each. A value is there once they are parsed."""
+
+    def required(self, name: str, help_string: str) -> FlagHolder[str]:
+        """A string that must be given."""
+        return flags.DEFINE_string(
+            name, None, help_string, flag_values=self, required=True
+        )
+
+    def optional(self, name: str, help_string: str) -> FlagHolder[str | None]:
+        """A string that may be left out."""
+        return flags.DEFINE_string(name, None, help_string, flag_values=self)
+
+    def string(self, name: str, default: str, help_string: str) -> FlagHolder[str]:
+        """A string with a default."""
+        return flags.DEFINE_string(name, default, help_string, flag_values=self)
+
+    def integer(
+        self, name: str, default: int, help_string: str, lower_bound: int = 0
+    ) -> FlagHolder[int]:
+        """A whole number with a default."""
+        return flags.DEFINE_integer(
+            name, default, help_string, lower_bound, flag_values=self
+        )
+
+    def switch(self, name: str, help_string: str) -> FlagHolder[bool]:
+        """A bool that is off unless given."""
+        return flags.DEFINE_bool(name, False, help_string, flag_values=self)
+
+    def strings(self, name: str, help_string: str) -> FlagHolder[list[str]]:
+        """Strings between commas; none unless given."""
+        return flags.DEFINE_list(name, [], help_string, flag_values=self)
+
+    def fields(self, help_string: str) -> FlagHolder[list[str]]:
+        """All `--config.<field>=<value>`, as `<field>=<value>`."""
+        holder = flags.DEFINE_multi_string(FIELD, [], help_string, flag_values=self)
+        self[FIELD].help = help_string  # absl adds that it may be repeated.
+        return holder
+
+    def given(self, *names: str) -> list[str]:
+        """The flags that were given, to be typed again: all, or these."""
+        found = []
+        for name in self:
+            flag = self[name]
+            if flag.present and name in (names or self):
+                if name == FIELD:
+                    found += [f"--{FIELD}{field}" for field in flag.value or ()]
+                elif flag.boolean:
+                    found.append(flag.serialize())
+                else:
+                    found += flag.serialize().split("=", 1)
+        return found
