@@ -73,15 +73,15 @@ class Encoder:
                     " a string."
                 )
             return
-        array = isinstance(x, np.ndarray) and np.issubdtype(x.dtype, np.floating)
-        if not array or x.ndim != 1:
-            what = (
-                f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else repr(type(x))
-            )
-            raise ValueError(
-                f"input {i} is {what}; this encoder reads sound, each a float array"
-                f" [n] in [-1, 1] at {self.sampling_rate_hz} Hz."
-            )
+        what = type(x).__name__
+        if isinstance(x, np.ndarray):
+            if x.ndim == 1 and np.issubdtype(x.dtype, np.floating):
+                return
+            what = f"{x.dtype} array {x.shape}"
+        raise ValueError(
+            f"input {i} is a {what}; this encoder reads sound, each a float array [n],"
+            f" in [-1, 1], mono at {self.sampling_rate_hz} Hz."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
