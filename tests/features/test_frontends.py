@@ -1,5 +1,3 @@
-import pathlib
-
 import numpy as np
 import pytest
 
@@ -8,6 +6,7 @@ from jser.corpora import voice
 from jser.features import acoustic, frontends
 from jser.features.char_ngrams import NGRAM_BUCKETS, char_ngrams
 from tests.helpers import tiny_corpus
+from tests.helpers.paths import CONFIGS
 
 MANNER = voice.Manner(
     f0_hz=160,
@@ -173,7 +172,7 @@ def test_identity_is_what_the_name_decides():
 
 
 def test_the_configs_name_front_ends_that_there_are():
-    for path in (pathlib.Path(__file__).parents[2] / "configs").glob("*.py"):
+    for path in CONFIGS.glob("*.py"):
         if not path.stem.startswith("ensemble_"):
             for name in recipes.load(path).data.streams.values():
                 assert frontends.identity(name)["name"] == name
