@@ -5,19 +5,9 @@ import dataclasses
 import os
 from typing import TypeVar
 
-from jser import config_files
+from jser import config_files, front_end_table
 from jser.config import Data, Ensemble, Experiment, Loss, Model, Optim
 
-_TEXT = (
-    "char_ngrams",
-    "roberta_large",
-    "deberta_xxlarge",
-    "roberta_base",
-    "roberta",
-    "deberta",
-    "hf_text",
-)
-_PROSODY = ("prosody", "facodec_prosody", "facodec")
 _TINY = ":tiny"
 
 C = TypeVar("C", bound=Experiment | Ensemble)
@@ -109,7 +99,9 @@ def _shrink(experiment: Experiment) -> None:
     data.corpus, data.batch_size, data.length_buckets = "demo", 8, 1
     data.train_split, data.dev_split, data.holdout = "train", "dev", ()
     data.standardize = ()
-    data.streams = {s: _without_weights(f) for s, f in data.streams.items()}
+    data.streams = {
+        s: front_end_table.without_weights(f) for s, f in data.streams.items()
+    }
     experiment.model.hidden = 8
     experiment.data.shuffle_window = min(data.shuffle_window, 2)
     experiment.epochs, experiment.log_every = 1, 1
@@ -188,9 +180,3 @@ def load_either(config: os.PathLike | str) -> Experiment | Ensemble:
 def _functionals(streams: Mapping[str, str]) -> tuple[str, ...]:
     """The streams to standardise: the columns of functionals differ in size."""
     return tuple(s for s, f in streams.items() if f == "functionals")
-
-
-def _without_weights(front_end: str) -> str:
-    if front_end in _TEXT:
-        return "char_ngrams"
-    return "prosody" if front_end in _PROSODY else "logmel"
