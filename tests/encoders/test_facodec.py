@@ -1,13 +1,10 @@
 """FACodec's port against the authors' numbers, and against itself in batches.
 
-The numbers are in ../shared/fixtures, which does not belong to the repository; there,
-the weights are made from their names.
+The weights behind the numbers are made from their names.
 """
 
 import functools
-import importlib.util
 import json
-import pathlib
 
 from flax import traverse_util
 import jax
@@ -16,14 +13,11 @@ import pytest
 
 from jser.encoders import facodec, facodec_encoder
 from jser.features import frontends
+from tests.fixtures import seeded_weights
+from tests.helpers.paths import FIXTURES
 
 pytestmark = pytest.mark.slow
 
-FIXTURES = pathlib.Path(__file__).parents[3] / "shared" / "fixtures"
-with_numbers = pytest.mark.skipif(
-    not (FIXTURES / "seeded_facodec.npz").exists(),
-    reason="the authors' numbers are not in ../shared/fixtures",
-)
 SAMPLES = (8111, 16000, 23456)  # Of the fixture's utterances.
 LONGEST = 24000
 
@@ -35,18 +29,7 @@ def numbers() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def seeded():
-    path = FIXTURES / "seeded_weights.py"
-    spec = importlib.util.spec_from_file_location("seeded_weights", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def states(numbers, seeded) -> tuple[dict, dict]:
+def states(numbers) -> tuple[dict, dict]:
     """The encoder's and the decoder's arrays by their published names."""
     encoder, decoder = {}, {"model.0.bias": np.zeros(3)}  # The latter is not used.
     for name, shape in zip(
@@ -54,7 +37,7 @@ def states(numbers, seeded) -> tuple[dict, dict]:
     ):
         name, dims = str(name), tuple(json.loads(str(shape)))
         state = encoder if name.startswith("encoder.") else decoder
-        state[name.removeprefix("encoder.")] = seeded.weight(name, dims)
+        state[name.removeprefix("encoder.")] = seeded_weights.weight(name, dims)
     return encoder, decoder
 
 
@@ -64,8 +47,8 @@ def params(states):
 
 
 @pytest.fixture(scope="module")
-def waves(seeded) -> list[np.ndarray]:
-    return [seeded.noise(f"wav/{i}", (n,), 0.05) for i, n in enumerate(SAMPLES)]
+def waves() -> list[np.ndarray]:
+    return [seeded_weights.noise(f"wav/{i}", (n,), 0.05) for i, n in enumerate(SAMPLES)]
 
 
 # The tests' compiler does not fuse, which costs the encoder twenty times its speed.
@@ -102,7 +85,6 @@ def worst(got, want) -> float:
     return float(np.abs(np.asarray(got) - want).max())
 
 
-@with_numbers
 def test_mel(numbers, params, waves):
     variables = {"params": params["mel_transform"]}
     for i, wave in enumerate(waves):
@@ -115,7 +97,6 @@ def test_mel(numbers, params, waves):
         assert np.quantile(np.abs(got[0] - want), 0.98) < 1e-5
 
 
-@with_numbers
 @pytest.mark.parametrize("i", range(len(SAMPLES)))
 def test_the_authors_numbers(numbers, together, i):
     features, codes = together
@@ -131,7 +112,6 @@ def test_the_authors_numbers(numbers, together, i):
     assert worst(got[:, 256:], want[:, 256:]) < 1e-2
 
 
-@with_numbers
 def test_prosody_alone_is_the_first_half(params, together, waves):
     batch = padded(waves, LONGEST)
     # It neither needs nor runs the convolutional encoder.
@@ -153,7 +133,6 @@ def folder(states, tmp_path_factory):
     return folder
 
 
-@with_numbers
 def test_the_front_end_gives_the_authors_numbers(numbers, waves, folder):
     front_end = frontends.open("facodec_prosody", weights=folder)
     spec = front_end.spec
@@ -173,7 +152,6 @@ def test_the_front_end_gives_the_authors_numbers(numbers, waves, folder):
     assert worst(compatible.load()(waves[:1])[0], got[0]) < 2e-5
 
 
-@with_numbers
 def test_the_front_end_with_timbre(together, waves, folder):
     front_end = frontends.open("facodec", weights=folder)
     assert front_end.spec.width == 512
@@ -192,7 +170,6 @@ def published_filters(params):
     return traverse_util.unflatten_dict(new)
 
 
-@with_numbers
 @pytest.mark.parametrize("samples", [4200, LONGEST])
 def test_batched_equals_alone(published_filters, rng, samples):
     # The last is alone without any padding; one shape, and so one compilation, for all.
@@ -249,7 +226,6 @@ def test_squared_sine():
     assert worst(got, np.sin(x.astype(np.float64)) ** 2) < 1e-6
 
 
-@with_numbers
 @pytest.mark.parametrize(
     ("part", "name"),
     [

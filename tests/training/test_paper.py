@@ -1,7 +1,5 @@
 """The paper's system in numbers that need no data."""
 
-import pathlib
-
 import jax
 import numpy as np
 import pytest
@@ -9,8 +7,8 @@ import pytest
 from jser import recipes
 from jser.shapes import Batch, Stream
 from jser.training.step import init_state, make_model, make_optimizer
+from tests.helpers.paths import CONFIGS
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 WIDTH = {
     "whisper_large_v3": 1280,
     "hubert_xlarge": 1280,
