@@ -195,10 +195,13 @@ class Ensemble:
         return self
 
 
+_TUPLES = ("holdout", "standardize")  # Of `data`; lists in JSON.
+
+
 def to_dict(experiment: Experiment) -> dict[str, Any]:
     """The config as plain values, as `config.json` holds it."""
     value = dataclasses.asdict(experiment)
-    for field in ("holdout", "standardize"):
+    for field in _TUPLES:
         value["data"][field] = list(value["data"][field])
     return value
 
@@ -210,6 +213,8 @@ def from_dict(value: dict[str, Any]) -> Experiment:
       TypeError: if a field is not known, as in a run of another version of jser.
     """
     value = dict(value)
+    data = value["data"]
+    value["data"] = data | {k: tuple(data[k]) for k in _TUPLES if k in data}
     for name, section in (
         ("data", Data),
         ("augment", Augment),
@@ -218,8 +223,6 @@ def from_dict(value: dict[str, Any]) -> Experiment:
         ("optim", Optim),
     ):
         value[name] = section(**value[name])
-    value["data"].holdout = tuple(value["data"].holdout)
-    value["data"].standardize = tuple(value["data"].standardize)
     return Experiment(**value)
 
 

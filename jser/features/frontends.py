@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 import pathlib
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,7 @@ _WHISPER_HOP = 320
 _FACODEC_HOP = 200
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Encodes utterances, each independently of the others."""
 

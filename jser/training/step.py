@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import json
 import math
-from typing import Any, cast
+from typing import Any, cast, no_type_check
 
 from flax import linen as nn
 from flax import struct
@@ -24,6 +24,7 @@ Variables = dict[str, Any]
 Metrics = dict[str, jax.Array]
 
 
+@no_type_check
 @struct.dataclass
 class TrainState:
     """All that a checkpoint holds. Static things (model, optimiser) stay outside."""
@@ -208,6 +209,7 @@ def make_train_step(
     return jax.jit(functools.partial(update, tx, loss_fn), donate_argnums=0)
 
 
+@no_type_check
 @struct.dataclass
 class Own:
     """What a run has for itself in a `Program`: numbers that a step takes as inputs."""

@@ -262,13 +262,13 @@ class Journal:
         best = scores.get("macro_f1", -1.0) > self._saved.best_macro_f1()
         return best or epoch % c.checkpoint_every == 0 or epoch == c.epochs
 
-    def _of(self, value: Any) -> np.ndarray:
+    def _of(self, value: Any) -> np.ndarray | np.generic:
         return np.asarray(value)[self._row]
 
     def _restart_clock(self) -> None:
         self._began, self._waited_s = time.perf_counter(), self._feed.waited_s
 
-    def _refuse_non_finite(self, step: int, loss: np.ndarray) -> None:
+    def _refuse_non_finite(self, step: int, loss: np.ndarray | np.generic) -> None:
         if not np.isfinite(loss):
             raise FloatingPointError(
                 f"{self._saved.folder.parent}: step {step}: the loss is {loss}. The"
@@ -296,7 +296,7 @@ def logits_of(
     return np.concatenate(found, axis=-2)[..., np.argsort(np.concatenate(order)), :]
 
 
-def _standard(corpus: Corpus, split: Split) -> dict[str, dict[str, np.ndarray]]:
+def _standard(corpus: Corpus, split: Split) -> dict[str, dict[str, jax.Array]]:
     """The "standard" variables: by stream, the columns' mean and deviation on `split`.
 
     At most 1,024 utterances are read, evenly spaced.
