@@ -37,7 +37,8 @@ from jser.data.padding import LengthBuckets
 from jser.emotions import MSP_PODCAST
 from jser.features import shards, store, writer
 from jser.features.frontends import Spec
-from jser.training import together, train
+from jser.training import together
+from jser.training.class_weights import weights_of
 from jser.training.progress import PrefetchIterator
 from jser.training.setup import TrainingSetup
 from jser.training.step import jitted_step
@@ -145,7 +146,7 @@ def theirs(store: Store, hidden: int, batch_size: int = 64) -> Callable[[], None
     split = store.corpus.train()
     label = torch.from_numpy(split.label).long()
     weight = torch.from_numpy(
-        train.weights_of(np.bincount(split.label, minlength=len(EMOTIONS)))
+        weights_of(np.bincount(split.label, minlength=len(EMOTIONS)))
     )
 
     class Utterances(torch.utils.data.Dataset):

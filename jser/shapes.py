@@ -10,9 +10,12 @@ One letter means one thing in the whole package:
   L  layers of an encoder         A  attention heads, each of width E
   F  outputs of a layer
 
-Public signatures say shapes with jaxtyping, and the tests enforce them. Inside a
-function an array carries its axes as a suffix, `speech_BTD`.
+Signatures say types and shapes with jaxtyping, and the tests enforce all of them, but
+for the fields of pytrees (`no_type_check`), which JAX rebuilds around None and sizes,
+too. Inside a function an array carries its axes as a suffix, `speech_BTD`.
 """
+
+from typing import no_type_check
 
 from flax import struct
 import jax
@@ -21,6 +24,7 @@ import numpy as np
 Array = jax.Array | np.ndarray
 
 
+@no_type_check
 @struct.dataclass
 class Stream:
     """One stream of a batch: padded frames, and which of them are real.
@@ -32,6 +36,7 @@ class Stream:
     mask: Array  # Bool, B T; False on padding.
 
 
+@no_type_check
 @struct.dataclass
 class Batch:
     """Utterances that are computed together; `weight` is 0 on rows that only fill."""

@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 from absl import flags
+import hypothesis
 import numpy as np
 import pytest
 
@@ -16,6 +17,10 @@ from jser.roots import Roots
 from tests.helpers import tiny_corpus
 
 flags.FLAGS.mark_as_parsed()  # grain reads absl flags.
+# A busy machine is no fault of the code. `make full` takes the second profile.
+hypothesis.settings.register_profile("some", deadline=None)
+hypothesis.settings.register_profile("full", deadline=None, max_examples=5000)
+hypothesis.settings.load_profile("some")
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from jser.ensemble.logits import Logits
 from jser.features.extract import extract
 from jser.roots import Roots
 from jser.statistics import metrics
+from tests.helpers.paths import CONFIGS, SHARED
 
-ROOT = pathlib.Path(__file__).parents[1]
-SOURCE = ROOT.parent / "shared" / "data" / "emodb"
+SOURCE = SHARED / "data" / "emodb"
 pytestmark = pytest.mark.skipif(
     not SOURCE.exists(), reason="EMO-DB is not in ../shared/data/emodb"
 )
@@ -42,7 +42,7 @@ def test_two_speakers_each_by_what_the_other_taught(tmp_path):
                 shutil.copy(path, source)
     roots = roots_in(tmp_path)
     prepare.prepare("emodb", source, roots.data / "emodb", policy="loso")
-    member = recipes.load(ROOT / "configs" / "emodb_functionals.py")
+    member = recipes.load(CONFIGS / "emodb_functionals.py")
     member.epochs = 30
     slice_of = Ensemble(name="slice", members=(member,), stacker="average")
     page = pipeline.run(slice_of.check(), roots)
@@ -56,7 +56,7 @@ def test_words_alone_know_nothing(tmp_path):
     roots = roots_in(tmp_path)
     table = prepare.prepare("emodb", SOURCE, roots.data / "emodb", policy="loso")
     extract(table, "char_ngrams", roots.features)
-    member = recipes.load(ROOT / "configs" / "emodb_words.py")
+    member = recipes.load(CONFIGS / "emodb_words.py")
     control = Ensemble(name="control", members=(member,), stacker="average")
     pipeline.run(control.check(), roots, jobs=2)
     assert scores_of(roots, "control")["macro_f1"] < 0.2

@@ -18,18 +18,16 @@ from jser.features.extract import extract
 from jser.roots import Roots
 from jser.training import predict, run_config, train
 from tests.helpers import tiny_checkpoints
-from tests.helpers.paths import CONFIGS, ROOT, SHARED
+from tests.helpers.paths import CONFIGS, FIXTURES, ROOT, SHARED
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 SOURCE = SHARED / "data" / "emodb"
-FACODEC = SHARED / "fixtures" / "seeded_facodec.npz"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        not (SOURCE.exists() and FACODEC.exists()),
-        reason="EMO-DB or FACodec's names are not in ../shared",
+        not SOURCE.exists(), reason="EMO-DB is not in ../shared/data/emodb"
     ),
 ]
 SPEECH, TEXT = ("whisper", "hubert", "wavlm"), ("bert", "roberta", "deberta")
@@ -42,7 +40,7 @@ def make_facodec(folder: pathlib.Path) -> None:
     folder.mkdir()
     torch.manual_seed(0)
     states = ({}, {})
-    with np.load(FACODEC, allow_pickle=False) as data:
+    with np.load(FIXTURES / "seeded_facodec.npz", allow_pickle=False) as data:
         names, shapes = data["param/names"].tolist(), data["param/shapes"].tolist()
     for name, shape in zip(names, map(json.loads, shapes), strict=True):
         state = states[not name.startswith("encoder.")]
@@ -91,7 +89,7 @@ def emodb(tmp_path_factory) -> Roots:
 )
 def test_a_member_trains_and_predicts(emodb, streams):
     config = CONFIGS / "whisper_roberta_sml.py"
-    experiment = recipes.tiny(recipes.load(config))
+    experiment = recipes.load(config, "tiny")
     experiment.name = "_".join(streams.values())
     experiment.data.corpus, experiment.data.streams = "emodb", streams
     state = train.train(experiment.check(), emodb)

@@ -1,6 +1,7 @@
 """Imports only go down the floors of the house, and heavy ones stay in their rooms.
 
-`python -m tests.test_floors` counts rooms, arrows, arrows that climb, and circles.
+`python -m tests.test_floors` counts rooms, arrows, arrows that climb, and circles; with
+the folder of another checkout it counts what lies in the jser/ of that.
 """
 
 import ast
@@ -46,11 +47,12 @@ WITHOUT_JAX = (
     *("files", "report.charts", "report.page", "report.submission", "statistics"),
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = ("jser", "scripts", "configs", "benchmarks", "tests")
 
 
-def name_of(path: pathlib.Path) -> str:
+def name_of(path: pathlib.Path, package: pathlib.Path = PACKAGE) -> str:
     """`corpora.tables` of jser/corpora/tables.py."""
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    parts = path.relative_to(package).with_suffix("").parts
     return ".".join(p for p in parts if p != "__init__")
 
 
@@ -65,15 +67,31 @@ def imports(path: pathlib.Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{node.module}.{alias.name}"
 
 
-def arrows() -> Iterator[tuple[str, str, str]]:
-    """Place, room and imported room of every import from another room of jser."""
-    for path in MODULES:
-        room = name_of(path).partition(".")[0]
+def arrows(package: pathlib.Path = PACKAGE) -> Iterator[tuple[str, str, str]]:
+    """Place, module and imported module of every import from another one of jser."""
+    paths = {name_of(p, package): p for p in sorted(package.rglob("*.py"))}
+    for module, path in paths.items():
         for line, name in imports(path):
-            top, _, rest = name.partition(".")
-            other = rest.partition(".")[0]
-            if top == "jser" and other in FLOOR and other != room and room:
-                yield f"{path.relative_to(ROOT)}:{line}", room, other
+            top, _, other = name.partition(".")
+            while other and other not in paths:  # Down to the module of a function.
+                other = other.rpartition(".")[0]
+            if top == "jser" and other not in ("", module) and module:
+                yield f"{path.relative_to(package.parent)}:{line}", module, other
+
+
+def room_of(module: str) -> str:
+    """`corpora` of corpora.tables."""
+    return module.partition(".")[0]
+
+
+def circles(pairs: set[tuple[str, str]]) -> list[str]:
+    """All that can be reached from itself."""
+    reach = {a: {b for x, b in pairs if x == a} for a, _ in pairs}
+    for _ in range(len(reach).bit_length()):  # Each time over twice as many arrows.
+        reach = {
+            a: s.union(*(reach.get(b, set()) for b in s)) for a, s in reach.items()
+        }
+    return sorted(a for a, s in reach.items() if a in s)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -85,8 +103,10 @@ def test_every_room_stands_on_a_floor(path):
 def test_imports_go_down():
     bad = [
         f"{place}: {room} must not import {other}, which is not on a floor below"
-        for place, room, other in arrows()
-        if FLOOR[other] >= FLOOR[room]
+        for place, room, other in (
+            (place, room_of(a), room_of(b)) for place, a, b in arrows()
+        )
+        if room != other and FLOOR[other] >= FLOOR[room]
     ]
     assert not bad, "\n".join(bad)
 
@@ -123,21 +143,44 @@ def test_no_module_is_imported_under_another_name():
     assert not bad, bad
 
 
+def test_no_modules_import_each_other_in_a_circle():
+    assert not circles({(a, b) for _, a, b in arrows()})
+
+
+def test_files_and_functions_can_be_read_in_one_sitting():
+    bad = []
+    for path in sorted(p for d in SOURCES for p in (ROOT / d).rglob("*.py")):
+        text, where = path.read_text(encoding="utf-8"), path.relative_to(ROOT)
+        most = 450 if where.parts[0] == "tests" else 400
+        if (lines := text.count("\n")) > most:
+            bad.append(f"{where}: {lines} lines, {most} at most")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                size = (node.end_lineno or 0) - node.lineno + 1
+                if size > 70:
+                    bad.append(f"{where}:{node.lineno}: {node.name} has {size} lines")
+    assert not bad, "\n".join(bad)
+
+
 def main() -> None:
     """Prints what the tests above count."""
-    drawn = [(room, other) for _, room, other in arrows()]
-    pairs = set(drawn)
-    climbing = {(a, b) for a, b in pairs if FLOOR[b] >= FLOOR[a]}
-    reach = {a: {b for x, b in pairs if x == a} for a, _ in pairs}
-    for _ in reach:
-        reach = {
-            a: s.union(*(reach.get(b, set()) for b in s)) for a, s in reach.items()
-        }
-    circles = sorted(a for a, s in reach.items() if a in s)
-    print(f"{len(FLOOR)} rooms on {len(FLOORS)} floors, {len(MODULES)} files")
-    print(f"{len(pairs)} arrows between rooms, by {len(drawn)} imports")
-    print(f"{len(climbing)} arrows climb: {sorted(climbing)}")
-    print(f"{len(circles)} rooms in circles: {circles}")
+    package = pathlib.Path(sys.argv[1]) / "jser" if sys.argv[1:] else PACKAGE
+    modules = [name_of(p, package) for p in package.rglob("*.py")]
+    between = {(a, b) for _, a, b in arrows(package)}
+    drawn = [
+        (room_of(a), room_of(b))
+        for _, a, b in arrows(package)
+        if room_of(a) != room_of(b)
+    ]
+    rooms = sorted({room_of(m) for m in modules} - {""})
+    print(f"{len(rooms)} rooms, {len(modules)} files")
+    print(f"{len(set(drawn))} arrows between rooms, by {len(drawn)} imports")
+    if package == PACKAGE:
+        climbing = sorted({(a, b) for a, b in drawn if FLOOR[b] >= FLOOR[a]})
+        print(f"{len(FLOORS)} floors; {len(climbing)} arrows climb: {climbing}")
+    for what, found in (("rooms", set(drawn)), ("files", between)):
+        turning = circles(found)
+        print(f"{len(turning)} {what} in circles: {turning}")
 
 
 if __name__ == "__main__":

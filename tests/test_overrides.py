@@ -132,18 +132,16 @@ def test_a_member_has_no_stacker_and_an_ensemble_names_its_members():
         ensemble("members.name=x")
 
 
-def test_old_names_are_refused_by_the_new_ones(monkeypatch):
-    monkeypatch.setitem(config_files.RENAMED, "optim.speed", "optim.lr")
-    monkeypatch.setitem(
-        config_files.RENAMED, "data.sampler=odd", "data.sampler=shuffle"
-    )
-    with pytest.raises(ValueError, match=r"optim\.speed is called --config\.optim\.lr"):
-        member("optim.speed=1")
-    with pytest.raises(ValueError, match=r"speed is called --config\.optim\.lr now"):
-        ensemble("members.optim.speed=1")
-    with pytest.raises(ValueError, match=r"=odd is called --config.*=shuffle now"):
-        member("data.sampler=odd")
-    assert member("data.sampler=class_drawn").data.sampler == "class_drawn"
+def test_old_names_are_refused_by_the_new_ones():
+    new = r"data\.length_levels is called --config\.data\.length_buckets now"
+    with pytest.raises(ValueError, match=new):
+        member("data.length_levels=1")
+    with pytest.raises(ValueError, match=new):
+        ensemble("members.data.length_levels=1")
+    new = r"=class_drawn is called --config\.data\.sampler=class_balanced now"
+    with pytest.raises(ValueError, match=new):
+        member("data.sampler=class_drawn")
+    assert member("data.sampler=shuffle").data.sampler == "shuffle"
 
 
 def test_a_field_has_one_name():

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import itertools
 import os
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Window:
     keep: slice
 
 
+@runtime_checkable
 class Processor(Protocol):
     """Preprocessing of one kind of encoder: from utterances to its arguments."""
 

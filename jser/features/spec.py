@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Encodes utterances, each independently of the others."""
 

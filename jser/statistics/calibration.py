@@ -102,8 +102,8 @@ def apply_temperature(
 
 def adjust_prior(
     logits: Float[np.ndarray, "*n C"],
-    source_prior: Float[np.ndarray, " C"],
-    target_prior: Float[np.ndarray, " C"],
+    source_prior: Float[np.ndarray, " _"],
+    target_prior: Float[np.ndarray, " _"],
 ) -> Float[np.ndarray, "*n C"]:
     """Log-probabilities under another class prior (Saerens et al. 2002).
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 import numpy as np
 
 
@@ -20,36 +20,36 @@ def confusion(
     return np.bincount(cell, minlength=classes**2).reshape(classes, classes)
 
 
-def macro_f1(counts: Float[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n"]:
+def macro_f1(counts: Num[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n"]:
     """Mean F1 over the classes that occur as truth or prediction, as scikit-learn's."""
     each = f1(counts)
     return _mean_where(np.nan_to_num(each), ~np.isnan(each))
 
 
-def uar(counts: Float[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n"]:
+def uar(counts: Num[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n"]:
     """Unweighted average recall: the mean over the classes that occur as truth."""
     recalled, occurs = recall(counts), counts.sum(-1) > 0
     return _mean_where(np.nan_to_num(recalled), occurs)
 
 
-def accuracy(counts: Float[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n"]:
+def accuracy(counts: Num[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n"]:
     """Share of utterances whose class is right."""
     hits = np.trace(counts, axis1=-2, axis2=-1)
-    return hits / counts.sum((-2, -1))
+    return np.asarray(hits / counts.sum((-2, -1)))
 
 
-def recall(counts: Float[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n C"]:
+def recall(counts: Num[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n C"]:
     """Recall of each class; NaN where it does not occur as truth."""
     hits, true = np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-1)
     return np.where(true > 0, hits / np.maximum(true, 1), np.nan)
 
 
-def precision(counts: Float[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n C"]:
+def precision(counts: Num[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n C"]:
     """Precision of each class; NaN where it is never predicted."""
     return recall(np.swapaxes(counts, -1, -2))
 
 
-def f1(counts: Float[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n C"]:
+def f1(counts: Num[np.ndarray, "*n C C"]) -> Float[np.ndarray, "*n C"]:
     """F1 of each class; NaN where it occurs neither as truth nor as prediction."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
     both = counts.sum(-1) + counts.sum(-2)
@@ -72,4 +72,4 @@ def scores(
 
 
 def _mean_where(values: np.ndarray, there: np.ndarray) -> np.ndarray:
-    return (values * there).sum(-1) / np.maximum(there.sum(-1), 1)
+    return np.asarray((values * there).sum(-1) / np.maximum(there.sum(-1), 1))

@@ -77,10 +77,7 @@ class TrainingLogger:
             return
         for step, of_step, _ in self._unseen:
             self._refuse_non_finite(step, self._of(of_step["loss"]))
-        due = {
-            f"train/{k}": np.mean([self._of(x[k]) for _, x, _ in self._unseen]).item()
-            for k in scalars
-        }
+        due = {f"train/{k}": self._mean(k) for k in scalars}
         due["train/lr"] = np.asarray(self._setup.schedule(done - 1)).item()
         elapsed_s = time.perf_counter() - self._began
         real = sum(self._of(weight).sum() for _, _, weight in self._unseen)
@@ -101,13 +98,17 @@ class TrainingLogger:
         best = scores.get("macro_f1", -1.0) > self._saved.best_macro_f1()
         return best or epoch % c.checkpoint_every == 0 or epoch == c.epochs
 
-    def _of(self, value: Any) -> np.ndarray:
+    def _of(self, value: Any) -> np.ndarray | np.generic:
         return np.asarray(value)[self._row]
+
+    def _mean(self, name: str) -> float:
+        """Mean of a scalar over the steps since the last line."""
+        return float(np.mean([self._of(x[name]).item() for _, x, _ in self._unseen]))
 
     def _restart_clock(self) -> None:
         self._began, self._waited_s = time.perf_counter(), self._batches.waited_s
 
-    def _refuse_non_finite(self, step: int, loss: np.ndarray) -> None:
+    def _refuse_non_finite(self, step: int, loss: np.ndarray | np.generic) -> None:
         if not np.isfinite(loss):
             raise FloatingPointError(
                 f"{self._saved.folder.parent}: step {step}: the loss is {loss}. The"

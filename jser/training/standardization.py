@@ -1,5 +1,6 @@
 """Normalisation statistics of the streams that are standardised."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -7,7 +8,7 @@ from jser.data.corpus import Corpus
 from jser.data.split import Split
 
 
-def statistics(corpus: Corpus, split: Split) -> dict[str, dict[str, np.ndarray]]:
+def statistics(corpus: Corpus, split: Split) -> dict[str, dict[str, jax.Array]]:
     """The "standard" variables: by stream, the columns' mean and deviation on `split`.
 
     At most 1,024 utterances are read, evenly spaced.

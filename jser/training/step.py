@@ -4,7 +4,7 @@ from collections.abc import Callable
 import dataclasses
 import functools
 import json
-from typing import Any, cast
+from typing import Any, cast, no_type_check
 
 from flax import linen as nn
 from flax import struct
@@ -25,6 +25,7 @@ Variables = dict[str, Any]
 Metrics = dict[str, jax.Array]
 
 
+@no_type_check
 @struct.dataclass
 class TrainState:
     """All that a checkpoint holds. Static things (model, optimiser) stay outside."""
@@ -138,6 +139,7 @@ def update(
     return new, metrics | {"grad_norm": optax.tree.norm(grads)}
 
 
+@no_type_check
 @struct.dataclass
 class RunHyperparameters:
     """Run hyper-parameters: numbers that a step takes as inputs.

@@ -9,8 +9,9 @@ import soundfile
 
 from jser.corpora import prepare, tables
 from tests.helpers import tiny_corpus
+from tests.helpers.paths import SHARED
 
-SHARED = pathlib.Path(__file__).parents[3] / "shared"
+SOURCE = SHARED / "data" / "emodb"
 
 
 def sounds(folder: pathlib.Path, names: list[str]) -> None:
@@ -131,13 +132,12 @@ def test_emodb_refuses_other_names(tmp_path):
         run("emodb", tmp_path, tmp_path, policy="loso")
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="../shared is not here")
+@pytest.mark.skipif(not SOURCE.exists(), reason="EMO-DB is not in ../shared/data/emodb")
 def test_the_real_emodb_agrees_with_its_own_labels(tmp_path):
-    source = SHARED / "data" / "emodb"
-    table = run("emodb", source, tmp_path, policy="loso")
+    table = run("emodb", SOURCE, tmp_path, policy="loso")
     names = {"anger": "angry", "happiness": "happy", "sadness": "sad"}
     names |= {"boredom": "bored"}
-    labels = tables.read_csv(source / "labels.csv", required=("file",))
+    labels = tables.read_csv(SOURCE / "labels.csv", required=("file",))
     assert len(table.utterances) == len(labels) == 535
     found = by_id(table)
     for row in labels:

@@ -94,7 +94,6 @@ def composition(window: int, count: int = 20_000) -> tuple[float, float, float]:
 
 def test_a_window_trades_randomness_for_padding():
     found = {window: composition(window) for window in (1, 4, 16, 64)}
-    print(found)
     padding, spread, again = zip(*found.values(), strict=True)
     assert list(padding) == sorted(padding, reverse=True)
     assert list(spread) == sorted(spread, reverse=True)

@@ -1,11 +1,9 @@
 """FACodec's port against the authors' numbers, and against itself in batches.
 
-The numbers are in ../shared/fixtures, which does not belong to the repository; there,
-the weights are made from their names.
+The weights behind the numbers are made from their names.
 """
 
 import functools
-import importlib.util
 import json
 
 from flax import traverse_util
@@ -15,14 +13,10 @@ import pytest
 
 from jser.encoders import facodec, facodec_encoder
 from jser.features import frontends
-from tests.helpers.paths import SHARED
+from tests.fixtures import seeded_weights
+from tests.helpers.paths import FIXTURES
 
 slow = pytest.mark.slow
-FIXTURES = SHARED / "fixtures"
-with_numbers = pytest.mark.skipif(
-    not (FIXTURES / "seeded_facodec.npz").exists(),
-    reason="the authors' numbers are not in ../shared/fixtures",
-)
 SAMPLES = (8111, 16000, 23456)  # Of the fixture's utterances.
 LONGEST = 24000
 
@@ -34,18 +28,7 @@ def numbers() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def seeded():
-    path = FIXTURES / "seeded_weights.py"
-    spec = importlib.util.spec_from_file_location("seeded_weights", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def states(numbers, seeded) -> tuple[dict, dict]:
+def states(numbers) -> tuple[dict, dict]:
     """The encoder's and the decoder's arrays by their published names."""
     encoder, decoder = {}, {"model.0.bias": np.zeros(3)}  # The latter is not used.
     for name, shape in zip(
@@ -53,7 +36,7 @@ def states(numbers, seeded) -> tuple[dict, dict]:
     ):
         name, dims = str(name), tuple(json.loads(str(shape)))
         state = encoder if name.startswith("encoder.") else decoder
-        state[name.removeprefix("encoder.")] = seeded.weight(name, dims)
+        state[name.removeprefix("encoder.")] = seeded_weights.weight(name, dims)
     return encoder, decoder
 
 
@@ -77,8 +60,8 @@ def params(folder):
 
 
 @pytest.fixture(scope="module")
-def waves(seeded) -> list[np.ndarray]:
-    return [seeded.noise(f"wav/{i}", (n,), 0.05) for i, n in enumerate(SAMPLES)]
+def waves() -> list[np.ndarray]:
+    return [seeded_weights.noise(f"wav/{i}", (n,), 0.05) for i, n in enumerate(SAMPLES)]
 
 
 # The tests' compiler does not fuse, which costs the encoder twenty times its speed.
@@ -116,7 +99,6 @@ def worst(got, want) -> float:
 
 
 @slow
-@with_numbers
 def test_mel(numbers, params, waves):
     variables = {"params": params["mel"]}
     for i, wave in enumerate(waves):
@@ -130,7 +112,6 @@ def test_mel(numbers, params, waves):
 
 
 @slow
-@with_numbers
 @pytest.mark.parametrize("i", range(len(SAMPLES)))
 def test_the_authors_numbers(numbers, together, i):
     features, codes = together
@@ -147,7 +128,6 @@ def test_the_authors_numbers(numbers, together, i):
 
 
 @slow
-@with_numbers
 def test_prosody_alone_is_the_first_half(folder, together, waves):
     module, variables = facodec.load(folder, timbre=False)
     # It neither needs nor runs the convolutional encoder.
@@ -158,7 +138,6 @@ def test_prosody_alone_is_the_first_half(folder, together, waves):
     assert together[0].shape == (3, facodec.frames(LONGEST), 512)
 
 
-@with_numbers
 def test_prosody_is_the_authors_in_a_batch(numbers, waves, folder):
     """The quick one of this file."""
     module, variables = facodec.load(folder, timbre=False)
@@ -171,7 +150,6 @@ def test_prosody_is_the_authors_in_a_batch(numbers, waves, folder):
 
 
 @slow
-@with_numbers
 def test_the_front_end_gives_the_authors_numbers(numbers, waves, folder):
     front_end = frontends.open("facodec_prosody", weights=folder)
     spec = front_end.spec
@@ -192,7 +170,6 @@ def test_the_front_end_gives_the_authors_numbers(numbers, waves, folder):
 
 
 @slow
-@with_numbers
 def test_the_front_end_with_timbre(together, waves, folder):
     front_end = frontends.open("facodec", weights=folder)
     assert front_end.spec.width == 512
@@ -212,7 +189,6 @@ def published_filters(params):
 
 
 @slow
-@with_numbers
 @pytest.mark.parametrize("samples", [4200, LONGEST])
 def test_batched_equals_alone(published_filters, rng, samples):
     # The last is alone without any padding; one shape, and so one compilation, for all.
@@ -272,7 +248,6 @@ def test_squared_sine():
 
 
 @slow
-@with_numbers
 @pytest.mark.parametrize(
     ("part", "name"),
     [

@@ -2,66 +2,22 @@ import dataclasses
 import itertools
 import warnings
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
 from sklearn import ensemble, model_selection
-import threadpoolctl
 
-from jser.config import STACKERS
-from jser.ensemble import combiners, stacker_store, stacking
+from jser.ensemble import combiners, stacking
 from jser.ensemble.logits import Logits
-from jser.statistics import metrics
+from tests.helpers.simulated_members import CLASSES, EACH, SPEAKERS, said
 
-SPEAKERS, EACH, CLASSES = 6, 40, 3
 KINDS = tuple(combiners.SETTINGS)
 LEARNED = tuple(k for k in KINDS if k != "paper")
 
 
-def said(
-    rng,
-    *,
-    skill: float = 2.0,
-    in_sample: bool = False,
-    speakers: int = SPEAKERS,
-    each: int = EACH,
-    classes: int = CLASSES,
-) -> Logits:
-    """What a member of some skill says; fold = speaker."""
-    N = speakers * each
-    label = np.tile(np.arange(classes), N)[:N]
-    fold = np.repeat(np.arange(speakers), each)
-    noise = rng.standard_normal((N, classes))
-    return Logits(
-        utt_id=np.array([f"u{k:05d}" for k in range(N)]),
-        logits=(skill * np.eye(classes)[label] + noise).astype(np.float32),
-        label=label,
-        fold=fold,
-        speaker=np.array([f"s{k}" for k in fold]),
-        in_sample=np.full(N, in_sample),
-        speaker_seen=np.full(N, in_sample),
-        labels=np.array([f"emotion{c}" for c in range(classes)]),
-        made_by=np.array([f"run{rng.integers(1e9)}@1"]),
-    )
-
-
 def accuracy(found: Logits) -> float:
     return float((found.logits.argmax(1) == found.label).mean())
-
-
-@pytest.fixture(autouse=True)
-def fewer_trees(monkeypatch):
-    """Five times 200 trees take seconds, as do threads that wait for each other."""
-    for kind in ("paper", "oof"):
-        monkeypatch.setitem(combiners.SETTINGS[kind], "n_estimators", 12)
-    monkeypatch.setitem(combiners.SETTINGS["boosting"], "max_iter", 5)
-    with threadpoolctl.threadpool_limits(1):
-        yield
-
-
-def test_every_kind_but_the_plain_average_is_in_the_config():
-    assert {*KINDS, "average"} == set(STACKERS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -145,17 +101,6 @@ def test_held_back_labels_are_refused(rng):
         stacking.fit("oof", stacking.join({"a": hidden}), seed=0)
 
 
-def test_settings_of_the_paper_are_the_published_ones(monkeypatch):
-    monkeypatch.undo()
-    assert combiners.SETTINGS["paper"] == {
-        "n_estimators": 200,
-        "max_depth": 8,
-        "criterion": "gini",
-        "min_samples_leaf": 10,
-        "min_samples_split": 10,
-    }
-
-
 def test_parts_of_oof_learn_from_balanced_rows(rng):
     label = np.repeat(np.arange(3), (300, 60, 100))
     drawn = label[stacking._balanced_rows(label, 0, at_least=50)]
@@ -165,7 +110,25 @@ def test_parts_of_oof_learn_from_balanced_rows(rng):
     assert np.bincount(drawn).tolist() == [50, 7, 50]
 
 
-@settings(max_examples=40, deadline=None)
+def test_every_base_estimator_of_oof_learns_from_a_draw_of_its_own(rng, monkeypatch):
+    """All speakers are alike, so that all five draw from the same labels."""
+    rows = said(rng, speakers=5, each=100)
+    label = np.tile(np.repeat(np.arange(CLASSES), (20, 40, 40)), 5)
+    draw, draws = stacking._balanced_rows, []
+
+    def record(label, *arguments, **options):
+        drawn = draw(label, *arguments, **options)
+        draws.append((label.tolist(), drawn.tolist()))
+        return drawn
+
+    monkeypatch.setattr(stacking, "_balanced_rows", record)
+    joined = stacking.join({"a": dataclasses.replace(rows, label=label)})
+    stacking.fit("oof", joined, seed=0)
+    labels, drawn = zip(*draws, strict=True)
+    assert all(x == labels[0] for x in labels)
+    assert len({tuple(x) for x in drawn}) == 5
+
+
 @given(
     st.lists(st.integers(1, 12), min_size=2, max_size=20),
     st.booleans(),
@@ -277,23 +240,6 @@ def test_a_planted_leak_flatters_paper_and_not_oof(rng, monkeypatch):
         stacking.fit("oof", in_sample, seed=42)
 
 
-def test_temperature_and_weights_find_the_surer_and_the_better_member(rng):
-    """A member, the same five times as loud, and one that knows nothing."""
-    good = said(rng, skill=2.0, each=200)
-    loud = dataclasses.replace(good, logits=good.logits * 5)
-    blind = said(rng, skill=0.0, each=200)
-    joined = stacking.join({"good": good, "loud": loud, "blind": blind})
-    part = stacking.fit("weighted_average", joined, seed=0).estimators[0]
-    assert part.temperature[1] == pytest.approx(5 * part.temperature[0], rel=0.01)
-    assert part.weight[2] < 0.05
-    assert part.weight.sum() == pytest.approx(1)
-    even = stacking.fit("scaled_average", joined, seed=0).estimators[0]
-    np.testing.assert_allclose(even.weight, 1 / 3)
-    scores = stacking.fit("weighted_average", joined, seed=0).held_out
-    alone = metrics.scores(good.label, good.logits.argmax(1), CLASSES)
-    assert scores["uar"] > alone["uar"] - 0.01
-
-
 def test_members_must_hold_the_same(rng):
     one, other = said(rng), said(rng)
     with pytest.raises(
@@ -308,84 +254,12 @@ def test_members_must_hold_the_same(rng):
         stacking.join({"a": one, "b": renamed})
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_importance_is_of_the_member_that_knows(rng, kind):
-    joined = stacking.join({"knows": said(rng), "blind": said(rng, skill=0.0)})
-    found = stacking.fit(kind, joined, seed=0).importance
-    if kind in ("logistic", "boosting"):
-        assert found is None
-        return
-    assert np.shape(found) == (2, CLASSES)
-    assert np.sum(found) == pytest.approx(1)
-    if kind != "scaled_average":
-        assert np.sum(found[0]) > 0.7
-
-
 def test_other_members_than_fitted_with_are_refused(rng):
     fitted = stacking.fit(
         "oof", stacking.join({"a": said(rng), "b": said(rng)}), seed=0
     )
     with pytest.raises(ValueError, match="members a, b, not b, a"):
         stacking.apply(fitted, stacking.join({"b": said(rng), "a": said(rng)}))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_saved_stacker_says_the_same(rng, tmp_path, kind):
-    joined = stacking.join({"a": said(rng), "b": said(rng)})
-    fitted = stacking.fit(kind, joined, seed=3)
-    stacker_store.save(tmp_path, {-1: fitted})
-    (loaded,) = stacker_store.load(tmp_path).values()
-    want = stacking.apply(fitted, joined)
-    np.testing.assert_array_equal(stacking.apply(loaded, joined).logits, want.logits)
-    again = stacking.fit(kind, joined, seed=3)
-    np.testing.assert_array_equal(stacking.apply(again, joined).logits, want.logits)
-    for field in (
-        *("kind", "members", "labels", "seed", "held_out", "importance", "made_by"),
-    ):
-        assert getattr(loaded, field) == getattr(fitted, field)
-    assert loaded.learned_from == again.learned_from
-    other = stacking.fit(kind, stacking.join({"a": said(rng), "b": said(rng)}), seed=3)
-    assert other.learned_from != fitted.learned_from
-
-
-def test_another_file_than_the_one_named_is_refused(rng, tmp_path):
-    stacker_store.save(
-        tmp_path, {-1: stacking.fit("oof", stacking.join({"a": said(rng)}), 3)}
-    )
-    (tmp_path / "stacker.skops").write_bytes(b"another")
-    with pytest.raises(ValueError, match=r"not the file stack\.json names"):
-        stacker_store.load(tmp_path)
-
-
-@pytest.mark.parametrize("field", ["children_left", "children_right", "feature"])
-def test_a_tree_that_leads_elsewhere_is_refused(rng, tmp_path, field):
-    """Followed, such an index reads memory that is not the tree's."""
-    fitted = stacking.fit("oof", stacking.join({"a": said(rng)}), seed=3)
-    getattr(fitted.estimators[-1].model.estimators_[-1].tree_, field)[0] = 10**6
-    stacker_store.save(tmp_path, {-1: fitted})
-    with pytest.raises(ValueError, match="a tree"):
-        stacker_store.load(tmp_path)
-
-
-@pytest.mark.parametrize("field", ["left", "right", "feature_idx", "is_categorical"])
-def test_boosting_that_leads_elsewhere_is_refused(rng, tmp_path, field):
-    fitted = stacking.fit("boosting", stacking.join({"a": said(rng)}), seed=3)
-    nodes = fitted.estimators[-1].model._predictors[-1][-1].nodes
-    nodes[field][0] = 1 if field == "is_categorical" else 10**6
-    stacker_store.save(tmp_path, {-1: fitted})
-    with pytest.raises(ValueError, match=r"a tree|categories"):
-        stacker_store.load(tmp_path)
-
-
-def test_a_model_of_another_kind_or_width_is_refused(rng, tmp_path):
-    narrow = stacking.fit("oof", stacking.join({"a": said(rng)}), seed=3)
-    wide = dataclasses.replace(narrow, members=("a", "b"))
-    stacker_store.save(tmp_path, {-1: wide})
-    with pytest.raises(ValueError, match="of other members or labels"):
-        stacker_store.load(tmp_path)
-    stacker_store.save(tmp_path, {-1: dataclasses.replace(narrow, kind="logistic")})
-    with pytest.raises(ValueError, match="RandomForestClassifier in a logistic"):
-        stacker_store.load(tmp_path)
 
 
 def nested(rng, skill: float = 1.5):

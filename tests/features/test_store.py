@@ -17,6 +17,7 @@ from jser.features import acoustic, frontends, shards, store
 from jser.features.char_ngrams import char_ngrams
 from jser.features.extract import TooManyFailures, extract
 from tests.helpers import tiny_corpus
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture
@@ -178,9 +179,12 @@ def same_records(one: store.FeatureSet, other: store.FeatureSet) -> None:
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_equals_one_that_was_not(table, tmp_path):
     whole = make(table, "logmel", tmp_path / "whole")
-    script = pathlib.Path(__file__).parents[2] / "scripts" / "extract.py"
     root = tmp_path / "killed"
-    command = [sys.executable, str(script), f"--table={table.folder}"]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "extract.py"),
+        f"--table={table.folder}",
+    ]
     command += ["--frontend=logmel", "--workers=1", f"--features_root={root}"]
     for seconds in (2.0, 4.0, 6.0):
         process = subprocess.Popen(

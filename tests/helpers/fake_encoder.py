@@ -4,6 +4,7 @@
 of N with it, so many seconds an utterance, and logs each that it encodes.
 """
 
+import dataclasses
 import functools
 import pathlib
 import sys
@@ -14,7 +15,8 @@ import soundfile
 
 from jser import files
 from jser.corpora import tables
-from jser.features import frontends
+from jser.features import frontends, shards, store
+from jser.features.extract import PartsMissing, extract
 
 WIDTH = 4
 SPEC = frontends.Spec(
@@ -60,8 +62,6 @@ class Encoder:
 
 
 def front_end(seconds: float = 0.0, log: str = "", **fields) -> frontends.FrontEnd:
-    import dataclasses
-
     spec = dataclasses.replace(SPEC, **fields)
     return frontends.FrontEnd(spec, functools.partial(Encoder, spec, seconds, log))
 
@@ -93,10 +93,28 @@ def corpus(folder: pathlib.Path, count: int) -> tables.Table:
     return tables.write(table, folder)
 
 
-def main() -> None:
-    from jser.features import shards
-    from jser.features.extract import PartsMissing, extract
+def encode_noise(table, root, given=None, **options) -> store.FeatureSet:
+    """Extracts `given`, or else the front end of this module."""
+    return extract(table, given or front_end(), root, workers=2, **options)
 
+
+def records(found: store.FeatureSet) -> dict[str, tuple]:
+    """Digest, shape and bytes of every utterance's frames."""
+    everything = found.read(np.arange(len(found.utt_id)))
+    return {
+        u: (digest, frames.shape, frames.tobytes())
+        for u, digest, frames in zip(
+            found.utt_id, found.digest, everything, strict=True
+        )
+    }
+
+
+def encoded(log: pathlib.Path) -> int:
+    """How many utterances were encoded, by the log of `front_end`."""
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+def main() -> None:
     shards._BATCH = 1  # Many shards of few utterances.
     table, root, i, n, seconds, log = sys.argv[1:]
     print("started", flush=True)

@@ -82,7 +82,19 @@ def make(
             spread = 0.1 if p.ndim == 1 else large / p[0].numel() ** 0.5
             p.add_(torch.randn_like(p) * spread)
         model.model.decoder.embed_tokens.weight[end] *= 1.5
+    rules = _rules(tokenizer, english) | changes
+    rules = {k: v for k, v in rules.items() if v is not None}
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "generation_config.json").write_text(json.dumps(rules))
+    return transformers.WhisperForConditionalGeneration.from_pretrained(folder).eval()
+
+
+def _rules(tokenizer, english: bool) -> dict:
+    """The generation config."""
+    token = {s: tokenizer.convert_tokens_to_ids(s) for s in _SPECIALS}
     never = tokenizer.convert_tokens_to_ids([*_SPECIALS[1:], *_TIMES])
+    end = token["<|endoftext|>"]
     rules = {
         "decoder_start_token_id": token["<|startoftranscript|>"],
         "eos_token_id": end,
@@ -91,7 +103,7 @@ def make(
         "max_length": 40,
         "no_timestamps_token_id": token["<|notimestamps|>"],
         "suppress_tokens": [1, 2, 7, 8, 9, 30, 31, *never],
-        "begin_suppress_tokens": [vocab["Ġ"], end],
+        "begin_suppress_tokens": [vocabulary()[0]["Ġ"], end],
         "is_multilingual": not english,
     }
     if english:
@@ -102,11 +114,7 @@ def make(
             "lang_to_id": {s: token[s] for s in ("<|en|>", "<|de|>", "<|ar|>")},
             "task_to_id": {t: token[f"<|{t}|>"] for t in ("translate", "transcribe")},
         }
-    rules = {k: v for k, v in (rules | changes).items() if v is not None}
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    (folder / "generation_config.json").write_text(json.dumps(rules))
-    return transformers.WhisperForConditionalGeneration.from_pretrained(folder).eval()
+    return rules
 
 
 def sound(seed: int, seconds: float) -> np.ndarray:

@@ -11,10 +11,9 @@ from jser import files, pipeline, recipes
 from jser.config import Ensemble
 from jser.corpora import tables
 from jser.ensemble.logits import Logits
-from jser.report import comparison, priors, results, subjects
+from jser.report import comparison, results, subjects
 from jser.statistics import bootstrap, calibration
 from jser.training import run_config
-from tests.commands.test_scripts import run
 from tests.helpers import simulated_systems, tiny_corpus
 
 
@@ -96,25 +95,6 @@ def test_the_temperature_is_fitted_on_dev_and_applied_to_test(inputs, scores):
     assert sum(b["count"] for b in found["bins"]) == 60
     # Dev would be scaled by itself, or by the split it is kept apart from.
     assert scores["systems"]["average"]["dev"]["calibration"]["scaled"] is None
-
-
-def test_in_cross_validation_no_fold_serves_itself(rng):
-    said = simulated_systems.said(rng)
-    folded = dataclasses.replace(said, fold=np.arange(60) // 20)
-    seen = []
-
-    def fit(rows):
-        seen.append(set(rows.fold.tolist()))
-        return lambda logits: logits + len(seen)
-
-    place, logits = priors.cross_fitted("cv", {"cv": folded}, fit)
-    assert place == "other folds"
-    assert seen == [{1, 2}, {0, 2}, {0, 1}]
-    np.testing.assert_allclose(
-        logits - folded.logits,
-        np.repeat([1, 2, 3], 20)[:, None] * np.ones(3),
-        atol=1e-6,
-    )
 
 
 def test_groups_are_those_of_the_table(inputs, scores):
@@ -217,39 +197,6 @@ def stored_mean(stored) -> str:
     return f"{found['mean']:.3f} ± {found['sd']:.3f}"
 
 
-def gaussians(rng, prior: np.ndarray, count: int):
-    """Draws of three classes on a line, and their exact posterior logits."""
-    label = rng.choice(3, count, p=prior)
-    x = rng.standard_normal(count) + 1.5 * label
-    likelihood = -((x[:, None] - 1.5 * np.arange(3)) ** 2) / 2
-    return label, likelihood + np.log(prior), likelihood
-
-
-def test_a_uniform_prior_is_recovered(rng):
-    """Of a model that is right under another prior, the posterior must come out."""
-    prior = np.array([0.7, 0.2, 0.1])
-    label, logits, likelihood = gaussians(rng, prior, 6000)
-    empty = np.full(6000, -1)
-    rows = dataclasses.replace(
-        simulated_systems.said(rng),
-        logits=1.7 * logits.astype(np.float32),
-        label=label,
-        fold=empty,
-    )
-    adjusted = priors.fit_correction(rows)(1.7 * logits)
-    exact = np.exp(special.log_softmax(likelihood, axis=1))
-    gap = np.abs(np.exp(adjusted) - exact)
-    assert gap.max() < 0.05
-    before = np.abs(np.exp(special.log_softmax(1.7 * logits, axis=1)) - exact)
-    assert before.max() > 0.3
-
-
-def test_a_uniform_prior_needs_every_class(rng):
-    said = simulated_systems.said(rng)
-    with pytest.raises(ValueError, match="no utterance of sad to fit it on"):
-        priors.fit_correction(said.take(said.label != 1))
-
-
 def test_the_uniform_prior_is_a_system_of_its_own(inputs, tmp_path):
     """It is fitted on dev, and also written where labels are held back."""
     adjusted = subjects.with_uniform(held_back(inputs, "test"), tmp_path)
@@ -266,81 +213,6 @@ def test_the_uniform_prior_is_a_system_of_its_own(inputs, tmp_path):
     alone = {m: {"dev": x["dev"]} for m, x in inputs.systems.items()}
     with pytest.raises(ValueError, match="--target_prior: ensemble_mine has neither"):
         subjects.with_uniform(dataclasses.replace(inputs, systems=alone), tmp_path)
-
-
-@pytest.fixture
-def saved(tmp_path, rng):
-    said = {
-        "weak": simulated_systems.said(rng, skill=0.5),
-        "strong": simulated_systems.said(rng, skill=2.5),
-    }
-    for name, found in said.items():
-        found.save(tmp_path / name / "logits" / "test.npz")
-    return said
-
-
-def test_compare_finds_files_and_folders(saved, tmp_path):
-    a, b = tmp_path / "weak", tmp_path / "strong" / "logits"
-    found = comparison.of_files(a, b, "test")
-    assert found["a"].endswith("weak/logits/test.npz")
-    assert found == comparison.of_files(
-        a / "logits" / "test.npz", b / "test.npz", "another"
-    )
-    gain = found["scores"]["accuracy"]
-    right = {m: (x.logits.argmax(1) == x.label).mean() for m, x in saved.items()}
-    assert gain["difference"] == pytest.approx(right["strong"] - right["weak"])
-    assert gain["interval"][0] > 0
-    assert gain["p_bootstrap"] < 0.05
-    back = comparison.of_files(b, a, "test")["scores"]["accuracy"]
-    assert back["difference"] == pytest.approx(-gain["difference"])
-    assert f"{gain['difference']:+.3f} [" in comparison.describe(found)
-
-
-def test_equal_predictions_do_not_differ(saved, tmp_path):
-    same = dataclasses.replace(saved["weak"], logits=2 * saved["weak"].logits)
-    same.save(tmp_path / "same" / "test.npz")
-    found = comparison.of_files(tmp_path / "weak", tmp_path / "same", "test")
-    for of in found["scores"].values():
-        assert of["difference"] == 0
-        assert of["p_bootstrap"] == of["p_randomization"] == 1
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"in_sample": np.ones(60, bool)}, "was trained on some of the utterances"),
-        ({"label": np.full(60, -1)}, "differ in the label"),
-        ({"utt_id": np.arange(60).astype(str)}, "do not hold the same utterances"),
-    ],
-)
-def test_what_cannot_be_compared_is_refused(saved, tmp_path, change, message):
-    other = dataclasses.replace(saved["strong"], **change)
-    other.save(tmp_path / "other.npz")
-    with pytest.raises(ValueError, match=message):
-        comparison.of_files(tmp_path / "weak", tmp_path / "other.npz", "test")
-
-
-def test_a_system_is_not_compared_with_itself(saved, tmp_path):
-    with pytest.raises(ValueError, match="are the same logits"):
-        comparison.of_files(tmp_path / "weak", tmp_path / "weak", "test")
-    with pytest.raises(FileNotFoundError, match=r"weak/logits/dev\.npz: not there"):
-        comparison.of_files(tmp_path / "weak", tmp_path / "strong", "dev")
-
-
-def test_the_script_compares(saved, tmp_path):
-    found = run("evaluate", "--compare=weak,strong", "--out=gain.json", cwd=tmp_path)
-    assert found.returncode == 0, found.stderr
-    assert "b over a on 60 utterances, drawn by speakers:" in found.stdout
-    stored = json.loads((tmp_path / "gain.json").read_text())
-    difference = stored["scores"]["macro_f1"]["difference"]
-    assert f"{difference:+.3f} [" in found.stdout
-    for arguments, message in (
-        (["--compare=weak"], "must be two"),
-        ([], "give --config or --workdir"),
-    ):
-        found = run("evaluate", *arguments, cwd=tmp_path)
-        assert found.returncode == 1
-        assert message in found.stderr.strip().splitlines()[-1]
 
 
 def made(corpus, workdir, **splits):

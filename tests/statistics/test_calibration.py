@@ -42,6 +42,15 @@ def test_reliability_is_what_a_loop_counts(rng):
     assert calibration.ece(p, label, bins=10) == pytest.approx(gap)
 
 
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
+    confidence = np.array([0.5, 0.5, 0.75, 1.0])  # Exact, as are four bins' edges.
+    p = np.stack([confidence, 1 - confidence], axis=1)
+    found = calibration.reliability(p, np.array([0, 1, 0, 0]), bins=4)
+    assert found.count.tolist() == [0, 2, 1, 1]
+    assert found.confidence[1:].tolist() == [0.5, 0.75, 1.0]
+    assert found.accuracy[1:].tolist() == [0.5, 1.0, 1.0]
+
+
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5, 7.0])
 def test_a_known_temperature_is_found(rng, temperature):
     logits, label = calibrated(rng, 20_000)
@@ -84,6 +93,6 @@ def test_what_makes_no_sense_is_refused(rng):
     with pytest.raises(ValueError, match="none may be held back"):
         calibration.fit_temperature(logits, np.full(20, -1))
     with pytest.raises(ValueError, match="source_prior"):
-        calibration.adjust_prior(logits, np.array([1, 0, 0, 0, 0]), np.full(5, 0.2))
+        calibration.adjust_prior(logits, np.eye(5)[0], np.full(5, 0.2))
     with pytest.raises(ValueError, match=r"target_prior.*5 classes"):
         calibration.adjust_prior(logits, np.full(5, 0.2), np.full(4, 0.25))

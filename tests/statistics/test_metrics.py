@@ -57,6 +57,12 @@ def test_classes_that_do_not_occur_do_not_count():
     assert np.isnan(recall[2:]).all()
 
 
+def test_a_class_that_is_only_predicted_counts_for_f1_and_not_for_recall():
+    found = metrics.scores(np.array([0, 0, 1]), np.array([0, 2, 1]), 4)
+    assert found["uar"] == pytest.approx((1 / 2 + 1) / 2)
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+
+
 def test_labels_held_back_cannot_be_scored():
     with pytest.raises(ValueError, match="held back"):
         metrics.scores(np.array([-1, 0]), np.array([0, 0]), 2)

@@ -76,6 +76,18 @@ def test_divergence_is_zero_at_the_target(rng):
     np.testing.assert_allclose(got, want, atol=1e-6)
 
 
+def test_class_weights_weigh_the_whole_divergence(rng):
+    """Its constant, too, whose gradient is zero."""
+    target, weight = rng.dirichlet(np.ones(4), 5), np.array([0.5, 1.0, 2.0, 4.0])
+    logits = rng.standard_normal((5, 4))
+    ratio = np.log(target) - np.asarray(jax.nn.log_softmax(logits))
+    np.testing.assert_allclose(
+        losses.kl_divergence(logits, target, weight),
+        (weight * target * ratio).sum(axis=1),
+        rtol=1e-5,
+    )
+
+
 def test_soft_margin(rng):
     z, y = rng.standard_normal(6), np.array([1, 0, 1, 0, 0, 1.0])
     want = np.log1p(np.exp(-(2 * y - 1) * z))

@@ -1,7 +1,5 @@
 """The paper's system in numbers that need no data."""
 
-import pathlib
-
 import jax
 import numpy as np
 import pytest
@@ -12,8 +10,8 @@ from jser.training.class_weights import weights_of
 from jser.training.network import make_model
 from jser.training.optimizer import make_optimizer
 from jser.training.step import init_state
+from tests.helpers.paths import CONFIGS
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 WIDTH = {
     "whisper_large_v3": 1280,
     "hubert_xlarge": 1280,

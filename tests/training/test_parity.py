@@ -1,12 +1,7 @@
-"""Number for number against what the authors' PyTorch code computed.
-
-The numbers are in ../shared/fixtures, which does not belong to the repository.
-"""
+"""Number for number against what the authors' PyTorch code computed."""
 
 import dataclasses
-import importlib.util
 import json
-import pathlib
 
 import jax
 import numpy as np
@@ -24,11 +19,9 @@ from jser.training.step import (
     jitted_step,
     make_loss_fn,
 )
+from tests.fixtures import seeded_weights
+from tests.helpers.paths import FIXTURES
 
-FIXTURES = pathlib.Path(__file__).parents[3] / "shared" / "fixtures"
-pytestmark = pytest.mark.skipif(
-    not FIXTURES.exists(), reason="the authors' numbers are not in ../shared/fixtures"
-)
 SMALL = ("small_bimodal", "small_bimodal_ranking", "small_trimodal")
 STREAMS = ("speech", "text", "prosody")
 
@@ -156,31 +149,19 @@ def test_every_gradient(name):
         close(of_frames[s], data[f"grad_in/x{k}"], 1e-5)
 
 
-@pytest.fixture(scope="module")
-def seeded():
-    """`seeded_weights.py` of the fixtures: arrays by name."""
-    path = FIXTURES / "seeded_weights.py"
-    spec = importlib.util.spec_from_file_location("seeded_weights", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def seeded_state(data, seeded, prefix: str = "") -> dict[str, np.ndarray]:
+def seeded_state(data, prefix: str = "") -> dict[str, np.ndarray]:
     state = {}
     for name, shape in zip(data["param/names"], data["param/shapes"], strict=True):
         dims = tuple(json.loads(str(shape)))
         plain = str(name).removeprefix(prefix)
-        state[plain] = seeded.weight(prefix + plain, dims)
+        state[plain] = seeded_weights.weight(prefix + plain, dims)
     return state
 
 
 @pytest.mark.slow
-def test_full_size(seeded):
+def test_full_size():
     data = load("seeded_bimodal_full")
-    params = convert.to_params(seeded_state(data, seeded), STREAMS[:2])
+    params = convert.to_params(seeded_state(data), STREAMS[:2])
     dims, lengths = data["in/dims"], data["in/lengths"]
     longest = lengths.max(axis=0)
     streams = {}
@@ -188,7 +169,7 @@ def test_full_size(seeded):
         x = np.zeros((2, longest[k], D), np.float32)
         for b in range(2):
             T = lengths[b, k]
-            x[b, :T] = seeded.noise(f"x{k + 1}/{b}", (1, T, D))[0]
+            x[b, :T] = seeded_weights.noise(f"x{k + 1}/{b}", (1, T, D))[0]
         mask = np.arange(longest[k]) < lengths[:, k, None]
         streams[name] = Stream(x=x, mask=mask)
     for mask_padding, kind in ((True, "solo"), (False, "padded_unmasked")):
@@ -204,11 +185,11 @@ def test_full_size(seeded):
         close(found["neutral"], data[f"out/neutral_{kind}"], 2e-5)
 
 
-def test_sixty_steps_of_the_recipe(seeded):
+def test_sixty_steps_of_the_recipe():
     """Optimiser, schedule, losses and gradients together."""
     data = load("trajectory_bimodal_ranking")
     prefix = f"{data['in/prefix']}/"
-    params = convert.to_params(seeded_state(data, seeded, prefix), STREAMS[:2])
+    params = convert.to_params(seeded_state(data, prefix), STREAMS[:2])
     hidden = params["speech_encoder"]["projection"]["bias"].size
     c = Experiment(
         name="trajectory",

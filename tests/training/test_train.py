@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from jser.training.network import make_model
 from jser.training.optimizer import make_optimizer
 from jser.training.step import init_state, make_loss_fn
 from tests.helpers import tiny_corpus
+from tests.helpers.paths import ROOT
 
 # First steps of `tiny_corpus.experiment()`; exact numbers belong to one XLA version, so
 # the tolerance is wide enough for another and narrow enough for a mistake.
@@ -94,7 +94,6 @@ def test_bfloat16_is_as_good_as_float32(corpus, tmp_path):
             last = [x for x in lines(roots, c) if "dev/loss" in x][-1]
             found[precision, seed] = last["dev/loss"], last["dev/uar"]
     full, half = (np.array([found[p, seed] for seed in range(3)]) for p in PRECISIONS)
-    print(full, half)
     assert full[:, 1].min() > 0.6  # It has learned; chance is a third.
     noise = np.maximum(full.std(axis=0, ddof=1), 0.05)
     assert (abs(half.mean(axis=0) - full.mean(axis=0)) < 2 * noise).all()
@@ -163,11 +162,10 @@ def test_a_run_killed_at_any_moment_resumes_bit_for_bit(
         "from tests.helpers import tiny_corpus\n"
         "def get_config(): return tiny_corpus.experiment()\n"
     )
-    root = pathlib.Path(__file__).parents[2]
-    command = [sys.executable, str(root / "scripts" / "train.py")]
+    command = [sys.executable, str(ROOT / "scripts" / "train.py")]
     command += [f"--config={config}", f"--data_root={roots.data}"]
     command += [f"--features_root={roots.features}", f"--runs_root={roots.runs}"]
-    environment = os.environ | {"PYTHONPATH": str(root)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for seconds in (4.0, 7.0, 9.0, 11.0):
         process = subprocess.Popen(
             command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL

@@ -1,0 +1,263 @@
+"""The decoder against transformers', and in batches against itself."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jser.encoders import transcriber, weights, whisper, whisper_decoder
+from jser.encoders.transcriber import Transcriber
+from jser.encoders.whisper_prompts import Rules
+from tests.helpers import tiny_whisper
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+slow = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A folder that looks like a model's, and the model."""
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    return folder, tiny_whisper.make(folder)
+
+
+@pytest.fixture(scope="module")
+def heard(checkpoint):
+    """Eight sounds, two of them over 30 s, and what a batch of four makes of them."""
+    lengths_s = (0.5, 2, 31, 4, 1, 65.0001, 0.025, 3)
+    sounds = [tiny_whisper.sound(i, s) for i, s in enumerate(lengths_s)]
+    four = Transcriber(str(checkpoint[0]), batch_size=4)
+    return sounds, *four.encode_and_transcribe(sounds)
+
+
+def generate(model, mel, **options):
+    with torch.no_grad():
+        said = model.generate(torch.tensor(np.moveaxis(mel, 1, 2)), **options)
+    return said.numpy()
+
+
+def our_tokens(folder, mel, language=None):
+    """Tokens after the prompt and before the end, a list a window."""
+    encoder, encoder_params = whisper.load(folder)
+    decoder, params = whisper_decoder.load(folder)
+    rules = Rules.read(folder)
+
+    def encode(mel):
+        states = encoder.apply(encoder_params, mel)[-1]
+        return decoder.apply(params, states, method="cross")
+
+    cross = jax.jit(encode)(mel)
+    if language:
+        found = [rules.languages[language]] * len(mel)
+    elif rules.languages:
+        found = whisper_decoder.detect(decoder, rules, params, cross)
+    else:
+        found = [0] * len(mel)
+    prompt = rules.prompts([int(i) for i in found])
+    greedy = jax.jit(
+        lambda *args: whisper_decoder.greedy(decoder, rules, params, *args)
+    )
+    said = greedy(cross, prompt, np.ones(len(mel), bool))[:, prompt.shape[1] :]
+    return [until(row, rules.end) for row in np.asarray(said)], found
+
+
+def until(row, end):
+    return row[: np.append(np.flatnonzero(row == end), len(row))[0]].tolist()
+
+
+def short_windows(seed, batch=6):
+    """Spectrograms of 2.4 s at most, silent after their end."""
+    rng = np.random.default_rng(seed)
+    mel = rng.standard_normal((batch, 240, 80)).astype(np.float32)
+    for k, row in enumerate(mel):
+        row[40 + 30 * k :] = -0.5
+    return mel
+
+
+@slow
+@pytest.mark.parametrize("seed", [3, 0, 1])
+@pytest.mark.parametrize("language", [None, "de"])
+def test_greedy_tokens_are_generates(tmp_path, seed, language):
+    model = tiny_whisper.make(tmp_path, seed=seed, positions=120)
+    end = model.generation_config.eos_token_id
+    mel = short_windows(seed)
+    options = {"language": language} if language else {}
+    want = [until(row, end) for row in generate(model, mel, **options)]
+    got, languages = our_tokens(tmp_path, mel, language)
+    assert got == want
+    assert len({tuple(row) for row in want}) > 1
+    if language is None:
+        features = torch.tensor(np.moveaxis(mel, 1, 2))
+        found = model.detect_language(features, num_segment_frames=240)
+        assert list(languages) == found.tolist()
+
+
+@slow
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ({"english": True}, {}),
+        ({"forced_decoder_ids": None}, {"task": "transcribe"}),
+        ({"suppress_tokens": None, "begin_suppress_tokens": None}, {}),
+        ({"max_length": 9}, {}),
+        ({"max_length": None, "max_new_tokens": 12}, {}),
+        ({"language": "german", "forced_decoder_ids": None}, {"task": "transcribe"}),
+    ],
+)
+def test_greedy_tokens_are_generates_by_other_rules(tmp_path, changes, options):
+    model = tiny_whisper.make(tmp_path, positions=120, **changes)
+    mel = short_windows(1)
+    end = model.generation_config.eos_token_id
+    want = [until(row, end) for row in generate(model, mel, **options)]
+    rules = Rules.read(tmp_path)
+    got, _ = our_tokens(tmp_path, mel, rules.language)
+    assert got == want
+
+
+@slow
+def test_logits_equal_pytorch_and_the_cache_changes_nothing(tmp_path):
+    # With a gain of 4 float32 alone, PyTorch's too, errs by several times 1e-5.
+    model = tiny_whisper.make(tmp_path, positions=120, gain=1.0)
+    decoder, params = whisper_decoder.load(tmp_path)
+    features = torch.tensor(np.moveaxis(short_windows(5, 3), 1, 2))
+    tokens = np.random.default_rng(0).integers(0, 95, (3, 17))
+    with torch.no_grad():
+        states = model.get_encoder()(features).last_hidden_state
+        want = model(
+            encoder_outputs=(states,), decoder_input_ids=torch.tensor(tokens)
+        ).logits.numpy()
+    cross = decoder.apply(params, states.numpy(), method="cross")
+    step = jax.jit(decoder.apply)
+    whole, _ = step(params, tokens, 0, cross, decoder.empty_cache(3, 17))
+    assert whole.dtype == jnp.float32
+    np.testing.assert_allclose(whole, want, atol=1e-5, rtol=0)
+    cache = decoder.empty_cache(3, 20)
+    first, cache = step(params, tokens[:, :4], 0, cache=cache, cross=cross)
+    steps = [first]
+    for i in range(4, 17):
+        one, cache = step(params, tokens[:, i : i + 1], i, cache=cache, cross=cross)
+        steps.append(one)
+    by_steps = np.concatenate(steps, axis=1)
+    np.testing.assert_allclose(by_steps, whole, atol=1e-5, rtol=0)
+
+
+@slow
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_the_batch_changes_no_transcript(checkpoint, heard, batch_size):
+    sounds, _, four = heard
+    other = Transcriber(str(checkpoint[0]), batch_size=batch_size)
+    cut = [transcriber.windows(x, other.bands) for x in sounds]
+    assert list(other.transcribe(cut)) == four
+    assert len({t.text for t in four}) == len(four)
+    assert len({t.language for t in four}) > 1
+
+
+@slow
+def test_the_text_is_that_of_transformers(checkpoint, heard):
+    folder, model = checkpoint
+    sounds, _, transcripts = heard
+    short = [i for i, x in enumerate(sounds) if len(x) <= 480_000]
+    mel = np.stack([whisper.log_mel(sounds[i], 80) for i in short])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    want = tokenizer.batch_decode(generate(model, mel), skip_special_tokens=True)
+    assert [transcripts[i].text for i in short] == [text.strip() for text in want]
+
+
+@slow
+def test_over_30_seconds_by_windows(checkpoint, heard):
+    sounds, _, transcripts = heard
+    long = sounds[5]  # 65 s, its first window says the language of all.
+    given = Transcriber(
+        str(checkpoint[0]), language=transcripts[5].language, batch_size=1
+    )
+    cuts = (long[:480_000], long[480_000:960_000], long[960_000:])
+    _, parts = given.encode_and_transcribe(cuts)
+    assert transcripts[5].text == " ".join(t.text for t in parts if t.text)
+    assert len(parts) == 3
+    assert {t.language for t in parts} == {transcripts[5].language}
+
+
+@slow
+def test_frames_are_the_encoders(checkpoint, heard):
+    module, params = whisper.load(checkpoint[0])
+    apply = jax.jit(module.apply)
+    for sound, frames in zip(*heard[:2], strict=True):
+        assert frames.dtype == np.float32
+        assert len(frames) == -(-len(sound) // 320)
+        for start in range(0, len(sound), 480_000):
+            part = sound[start : start + 480_000]
+            mel = whisper.log_mel(part, 80)[None]
+            want = apply(params, mel)[-1, 0, : whisper.frames(len(part))]
+            got = frames[start // 320 :][: len(want)]
+            np.testing.assert_allclose(got, want, atol=2e-5, rtol=0)
+
+
+@slow
+def test_bfloat16_is_another_source(checkpoint, heard):
+    half = Transcriber(str(checkpoint[0]), dtype="bfloat16", batch_size=2)
+    frames, transcripts = half.encode_and_transcribe(heard[0][:2])
+    assert frames[0].dtype == np.float32
+    error = np.concatenate(frames) - np.concatenate(heard[1][:2])
+    assert np.sqrt(np.mean(error**2)) < 0.1
+    assert len(transcripts) == 2
+    whole = Transcriber(str(checkpoint[0]), language="de")
+    plain = Transcriber(str(checkpoint[0]))
+    assert len({t.source for t in (half, whole, plain)}) == 3
+    assert all(t.source.startswith("tiny@") for t in (half, whole, plain))
+
+
+@pytest.mark.parametrize(
+    ("text", "repeats"),
+    [
+        ("", False),
+        ("No, no, no!", False),
+        ("I was there, and then I was not, and nobody said why it had to be.", False),
+        ("Thank you. " * 12, True),
+        ("私は" * 60, True),
+        ("a" * 100, True),
+    ],
+)
+def test_repetition(text, repeats):
+    assert transcriber.is_repetition(text) is repeats
+
+
+@slow
+def test_bad_input_is_refused(checkpoint, tmp_path):
+    folder, _ = checkpoint
+    with pytest.raises(ValueError, match="'klingon' is not one of ar, de, en"):
+        Transcriber(str(folder), language="klingon")
+    for language in ("en", "<|en|>", "English"):
+        assert Rules.read(folder).code(language) == "en"
+    with pytest.raises(ValueError, match="'float16' is not one of float32, bfloat16"):
+        Transcriber(str(folder), dtype="float16")
+    with pytest.raises(ValueError, match="batch_size: 0"):
+        Transcriber(str(folder), batch_size=0)
+    with pytest.raises(FileNotFoundError, match=r"config\.json.*hf download"):
+        Transcriber(str(tmp_path))
+    english = tmp_path / "english"
+    tiny_whisper.make(english, english=True)
+    with pytest.raises(ValueError, match="has no choice of languages"):
+        Transcriber(str(english), language="en")
+    config = english / "config.json"
+    text = config.read_text()
+    config.write_text(text.replace('"whisper"', '"hubert"'))
+    with pytest.raises(ValueError, match="model_type = 'hubert', not 'whisper'"):
+        Transcriber(str(english))
+    config.write_text(text.replace('"decoder_layers": 2', '"decoder_layers": 3'))
+    with pytest.raises(ValueError, match=r"lack layers\.2\."):
+        Transcriber(str(english))
+    config.write_text(text)
+    (english / "generation_config.json").write_text("{}")
+    with pytest.raises(ValueError, match="no single start and end token"):
+        Transcriber(str(english))
+    (english / "generation_config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"generation_config\.json"):
+        Transcriber(str(english))
+    assert weights.digest(english)
+
+
+def test_a_checkpoint_that_is_nowhere(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none: no such folder"):
+        Transcriber(str(tmp_path / "none"))

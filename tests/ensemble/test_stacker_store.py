@@ -1,0 +1,66 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from jser.ensemble import combiners, stacker_store, stacking
+from tests.helpers.simulated_members import said
+
+
+@pytest.mark.parametrize("kind", combiners.SETTINGS)
+def test_a_saved_stacker_says_the_same(rng, tmp_path, kind):
+    joined = stacking.join({"a": said(rng), "b": said(rng)})
+    fitted = stacking.fit(kind, joined, seed=3)
+    stacker_store.save(tmp_path, {-1: fitted})
+    (loaded,) = stacker_store.load(tmp_path).values()
+    want = stacking.apply(fitted, joined)
+    np.testing.assert_array_equal(stacking.apply(loaded, joined).logits, want.logits)
+    again = stacking.fit(kind, joined, seed=3)
+    np.testing.assert_array_equal(stacking.apply(again, joined).logits, want.logits)
+    for field in (
+        *("kind", "members", "labels", "seed", "held_out", "importance", "made_by"),
+    ):
+        assert getattr(loaded, field) == getattr(fitted, field)
+    assert loaded.learned_from == again.learned_from
+    other = stacking.fit(kind, stacking.join({"a": said(rng), "b": said(rng)}), seed=3)
+    assert other.learned_from != fitted.learned_from
+
+
+def test_another_file_than_the_one_named_is_refused(rng, tmp_path):
+    stacker_store.save(
+        tmp_path, {-1: stacking.fit("oof", stacking.join({"a": said(rng)}), 3)}
+    )
+    (tmp_path / "stacker.skops").write_bytes(b"another")
+    with pytest.raises(ValueError, match=r"not the file stack\.json names"):
+        stacker_store.load(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["children_left", "children_right", "feature"])
+def test_a_tree_that_leads_elsewhere_is_refused(rng, tmp_path, field):
+    """Followed, such an index reads memory that is not the tree's."""
+    fitted = stacking.fit("oof", stacking.join({"a": said(rng)}), seed=3)
+    getattr(fitted.estimators[-1].model.estimators_[-1].tree_, field)[0] = 10**6
+    stacker_store.save(tmp_path, {-1: fitted})
+    with pytest.raises(ValueError, match="a tree"):
+        stacker_store.load(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["left", "right", "feature_idx", "is_categorical"])
+def test_boosting_that_leads_elsewhere_is_refused(rng, tmp_path, field):
+    fitted = stacking.fit("boosting", stacking.join({"a": said(rng)}), seed=3)
+    nodes = fitted.estimators[-1].model._predictors[-1][-1].nodes
+    nodes[field][0] = 1 if field == "is_categorical" else 10**6
+    stacker_store.save(tmp_path, {-1: fitted})
+    with pytest.raises(ValueError, match=r"a tree|categories"):
+        stacker_store.load(tmp_path)
+
+
+def test_a_model_of_another_kind_or_width_is_refused(rng, tmp_path):
+    narrow = stacking.fit("oof", stacking.join({"a": said(rng)}), seed=3)
+    wide = dataclasses.replace(narrow, members=("a", "b"))
+    stacker_store.save(tmp_path, {-1: wide})
+    with pytest.raises(ValueError, match="of other members or labels"):
+        stacker_store.load(tmp_path)
+    stacker_store.save(tmp_path, {-1: dataclasses.replace(narrow, kind="logistic")})
+    with pytest.raises(ValueError, match="RandomForestClassifier in a logistic"):
+        stacker_store.load(tmp_path)
