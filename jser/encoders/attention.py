@@ -57,14 +57,14 @@ def weighted_sum(
 ) -> Float[Array, "*heads S E"]:
     """`attend` of heads that lie first, where `low` is added to the scaled scores."""
     scores = jnp.einsum(
-        "...qd,...kd->...qk", query, key, preferred_element_type=jnp.float32
+        "...SE,...TE->...ST", query, key, preferred_element_type=jnp.float32
     )
     # Scaled here, before any rounding.
     scores = scores * (scale or query.shape[-1] ** -0.5) + low
     # Divided by its sum only after the product: less to divide.
     share = jnp.exp(scores - scores.max(-1, keepdims=True))
     context = jnp.einsum(
-        "...qk,...kd->...qd",
+        "...ST,...TE->...SE",
         share.astype(value.dtype),
         value,
         preferred_element_type=jnp.float32,

@@ -8,7 +8,7 @@ Numbers are those of transformers' PyTorch models to 3e-5 in float32.
 
 import dataclasses
 import pathlib
-from typing import Any, Self
+from typing import Any
 
 from flax import linen as nn
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ class Config(TextConfig):
     types: int  # Token types; all tokens are of the first.
 
     @classmethod
-    def read(cls, folder: pathlib.Path, model_type: str = "bert") -> Self:
+    def read(cls, folder: pathlib.Path, model_type: str = "bert") -> "Config":
         """Reads a checkpoint folder.
 
         Raises:

@@ -147,8 +147,8 @@ class DisentangledAttention(nn.Module):
         def scores(formula, a, b):
             return jnp.einsum(formula, a, b, preferred_element_type=jnp.float32)
 
-        content_to_position = by_distance(scores("bqhd,whd->bhqw", q, far_k))
-        position_to_content = by_distance(scores("bkhd,whd->bhkw", k, far_q))
+        content_to_position = by_distance(scores("BSAE,WAE->BASW", q, far_k))
+        position_to_content = by_distance(scores("BTAE,WAE->BATW", k, far_q))
         scale = (3 * q.shape[-1]) ** -0.5
         bias = scale * (content_to_position + position_to_content.swapaxes(2, 3))
         # A query on padding sees nothing, by which its states are Hugging Face's.

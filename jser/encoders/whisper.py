@@ -135,7 +135,7 @@ class WhisperEncoder(nn.Module):
     layer: str = "all"
 
     @nn.compact
-    def __call__(self, mel: Float[Array, "B n M"]) -> Float[Array, "*L1 B T D"]:
+    def __call__(self, mel: Float[Array, "B n bands"]) -> Float[Array, "*L1 B T D"]:
         """Encodes a batch of spectrograms.
 
         Args:

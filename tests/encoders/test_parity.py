@@ -7,25 +7,13 @@ import numpy as np
 import pytest
 
 from jser import encoders
-from jser.encoders import families, tokens, wav2vec, whisper
+from jser.encoders import families
 from tests.helpers import tiny_checkpoints
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 FAMILIES = ("whisper", "hubert", "wavlm", "wav2vec2", "bert", "roberta", "deberta")
-
-
-def reference(model, folder, x):
-    """[T, L + 1, D] of one utterance alone, by PyTorch."""
-    if isinstance(x, str):
-        ids = tokens.load(folder)(x)["input_ids"]
-        return tiny_checkpoints.states(model, input_ids=[ids])
-    if model.config.model_type == "whisper":
-        mel = whisper.log_mel(x, model.config.num_mel_bins).T[None]
-        states = tiny_checkpoints.states(model.get_encoder(), input_features=mel)
-        return states[: whisper.frames(len(x))]
-    return tiny_checkpoints.states(model, input_values=wav2vec.normalise(x)[None])
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -36,7 +24,7 @@ def test_every_layer_of_a_batch_equals_pytorch_alone(tmp_path, rng, name):
     inputs = ["so happy today", "I can't"] if encode.kind == "text" else sounds
     inputs = inputs[:1] if name == "whisper" else inputs  # Of 30 s, whatever it is.
     for x, frames in zip(inputs, encode(inputs), strict=True):
-        want = reference(model, tmp_path, x)
+        want = tiny_checkpoints.reference(model, tmp_path, x)
         np.testing.assert_allclose(frames, want, atol=3e-5, rtol=0)
 
 

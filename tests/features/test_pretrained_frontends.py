@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from jser.encoders import tokens, wav2vec, whisper
+from jser.encoders import tokens, wav2vec
 from jser.features import frontends
 from tests.helpers import tiny_checkpoints, tiny_corpus
 
@@ -67,16 +67,7 @@ def sounds(rng, *lengths):
 
 def reference(made, name, x):
     """[T, L + 1, D] of one utterance alone, by PyTorch."""
-    model = made.model(name)
-    if name in TEXT:
-        ids = tokens.load(made.folder(name))(x)["input_ids"]
-        return tiny_checkpoints.states(model, input_ids=[ids])
-    if name == "whisper":
-        mel = whisper.log_mel(x, model.config.num_mel_bins).T[None]
-        encoder = model.get_encoder()
-        frames = tiny_checkpoints.states(encoder, input_features=mel)
-        return frames[: whisper.frames(len(x))]
-    return tiny_checkpoints.states(model, input_values=wav2vec.normalise(x)[None])
+    return tiny_checkpoints.reference(made.model(name), made.folder(name), x)
 
 
 def inputs_for(name, rng):

@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 
+from jser.encoders import tokens, wav2vec, whisper
+
 LAYERS = 3
 WIDTH = 32
 WORDS = ("I", "can", "not", "believe", "it", "so", "happy", "today", "hello", "world")
@@ -146,3 +148,15 @@ def states(model, **inputs):
             output_hidden_states=True,
         )
     return torch.stack([*out.hidden_states[:-1], out.last_hidden_state], 2)[0].numpy()
+
+
+def reference(model, folder, x):
+    """All hidden states of one transcript's or sound's own frames, by PyTorch."""
+    if isinstance(x, str):
+        ids = tokens.load(folder)(x)["input_ids"]
+        return states(model, input_ids=[ids])
+    if model.config.model_type == "whisper":
+        mel = whisper.log_mel(x, model.config.num_mel_bins).T[None]
+        frames = states(model.get_encoder(), input_features=mel)
+        return frames[: whisper.frames(len(x))]
+    return states(model, input_values=wav2vec.normalise(x)[None])
