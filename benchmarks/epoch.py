@@ -31,13 +31,15 @@ from jser import recipes
 from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
 from jser.data import batches
-from jser.data.batches import Levels
 from jser.data.corpus import Corpus
 from jser.data.members import MemberBatches
+from jser.data.padding import LengthBuckets
 from jser.emotions import MSP_PODCAST
 from jser.features import shards, store, writer
 from jser.features.frontends import Spec
 from jser.training import together, train
+from jser.training.progress import PrefetchIterator
+from jser.training.setup import TrainingSetup
 from jser.training.step import jitted_step
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "epoch.md"
@@ -95,35 +97,37 @@ def make_store(home: pathlib.Path, count: int) -> Store:
         writer.write(folder, spec, parts)
         streams[s] = store.FeatureSet(folder)
     data = recipes.paper("epoch", epochs=1, speech="", text="").data
-    levels = Levels.of({s: f.length for s, f in streams.items()}, data.length_levels)
-    return Store(Corpus(table, streams, levels, data), tensors)
+    buckets = LengthBuckets.of(
+        {s: f.length for s, f in streams.items()}, data.length_buckets
+    )
+    return Store(Corpus(table, streams, buckets, data), tensors)
 
 
 def ours(store: Store, members: int, hidden: int) -> Callable[[], None]:
     """An epoch of `members` runs that differ in seed, in one step where several."""
-    tasks = []
+    setups = []
     for seed in range(members):
         c = recipes.paper(f"seed{seed}", epochs=1, speech="", text="")
         c.data.dev_split, c.model.hidden, c.seed = "", hidden, seed
         corpus = dataclasses.replace(store.corpus, config=c.data)
-        tasks.append(train.prepare(c.check(), corpus))
-    program, states = tasks[0].program, [t.fresh for t in tasks]
+        setups.append(TrainingSetup.of(c.check(), corpus))
+    config, states = setups[0].step_config, [s.fresh for s in setups]
     if members == 1:
-        source, own = tasks[0].source, tasks[0].own
-        step, extra = jitted_step(program), ()
+        source, numbers = setups[0].source, setups[0].hyperparameters
+        step, extra = jitted_step(config), ()
     else:
-        source = MemberBatches([t.source for t in tasks])
-        own = together.stacked(*[t.own for t in tasks])
-        step, extra = together.together_step(program), (np.ones(members, bool),)
+        source = MemberBatches([s.source for s in setups])
+        numbers = together.stacked(*[s.hyperparameters for s in setups])
+        step, extra = together.together_step(config), (np.ones(members, bool),)
 
     def epoch() -> None:
         state = together.stacked(*states) if members > 1 else copy(states[0])
-        feed = train.Feed(batches.prefetch(source, start=0))
-        for batch in feed:
-            state, scalars = step(state, batch, own, *extra)
-            feed.started(scalars["loss"])
+        prefetched = PrefetchIterator(batches.prefetch(source, start=0))
+        for batch in prefetched:
+            state, scalars = step(state, batch, numbers, *extra)
+            prefetched.started(scalars["loss"])
         jax.block_until_ready(state)
-        epoch.data_wait_s = feed.waited_s
+        epoch.data_wait_s = prefetched.waited_s
 
     return epoch
 
@@ -208,7 +212,7 @@ def race(store: Store, hidden: int, members: Sequence[int], repeats: int) -> lis
 
 def page(rows: Sequence[str], store: Store) -> str:
     """The results as Markdown."""
-    split, levels = store.corpus.train(), store.corpus.levels
+    split, buckets = store.corpus.train(), store.corpus.buckets
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
     real = {s: int(n.sum()) for s, n in split.length.items()}
     lines = [
@@ -225,7 +229,7 @@ def page(rows: Sequence[str], store: Store) -> str:
         "",
         f"Frames: {real['speech'] / len(split):.0f} of speech and"
         f" {real['text'] / len(split):.0f} of text an utterance; padded lengths"
-        f" {', '.join(map(str, levels.frames['speech']))}.",
+        f" {', '.join(map(str, buckets.frames['speech']))}.",
         f"jax {jax.__version__}, torch {torch.__version__}, Python"
         f" {platform.python_version()}, {platform.machine()}, {cores} cores,"
         f" {torch.get_num_threads()} threads in PyTorch; load {load:.1f} at the end, so"

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jser.encoders import (
+    bert,
     deberta,
     facodec,
     families,
@@ -23,7 +24,7 @@ from jser.encoders import (
     wav2vec,
     whisper,
 )
-from jser.encoders.batching import Batched
+from jser.encoders.batching import BatchedEncoder
 from jser.encoders.options import Options
 
 CORPUS = 119_421  # Files of MSP-Podcast.
@@ -70,7 +71,7 @@ class Letters:
         return {"input_ids": [3 + len(word) for word in text.split()]}
 
 
-def encoder(name: str, size: Size) -> tuple[Batched, Callable[[Any], float]]:
+def encoder(name: str, size: Size) -> tuple[BatchedEncoder, Callable[[Any], float]]:
     """The front end of that size, and the FLOP of one of its inputs."""
     options = Options(dtype="bfloat16")
     half, shape = jnp.bfloat16, dataclasses.asdict(size)
@@ -80,17 +81,18 @@ def encoder(name: str, size: Size) -> tuple[Batched, Callable[[Any], float]]:
     if name.startswith("whisper"):
         config = whisper.Config(**shape, bands=128, positions=1500)
         module = whisper.WhisperEncoder(config, half)
-        arguments, reader = (np.zeros((1, 3000, 128)),), processors.Mels(128)
+        arguments = (np.zeros((1, 3000, 128)),)
+        processor: Any = processors.MelProcessor(128)
         frames = lambda x: 1500
     elif name in ("roberta_large", "deberta_xxlarge"):
         text: Any = {"vocab": 50_265, "positions": 514, "epsilon": 1e-5, "pad": 1}
-        text["dtype"] = half
         if name == "roberta_large":
-            module = roberta.Roberta(roberta.Sizes(**shape, **text, types=1))
+            module = roberta.Roberta(bert.Config(**shape, **text, types=1), half)
         else:
             more = {"buckets": 256, "farthest": 512, "conv": 3}
-            module = deberta.Deberta(deberta.Sizes(**shape, **text, **more))
-        arguments, reader = (one, one > 0), processors.Tokens(Letters(), 512, 1)
+            module = deberta.Deberta(deberta.Config(**shape, **text, **more), half)
+        arguments = one, one > 0
+        processor = processors.TokenProcessor(Letters(), 512, 1)
         frames = lambda x: len(x.split()) + 2
     else:
         wavlm = {"buckets": 320, "max_distance": 800} if name == "wavlm_large" else {}
@@ -100,7 +102,7 @@ def encoder(name: str, size: Size) -> tuple[Batched, Callable[[Any], float]]:
             conv=tuple(zip((size.conv,) * 7, KERNELS, STRIDES, strict=True)),
             conv_bias=name == "hubert_xlarge",
             group_norm=False,
-            stable=True,
+            norm_first=True,
             pos_kernel=128,
             pos_groups=16,
             epsilon=1e-5,
@@ -109,29 +111,23 @@ def encoder(name: str, size: Size) -> tuple[Batched, Callable[[Any], float]]:
         module = wav2vec.Wav2Vec(config, half)
         arguments = np.zeros((1, 16_000), np.float32), np.array([16_000])
         conv = tuple(zip(KERNELS, STRIDES, strict=True))
-        reader = processors.Waves(conv, wav2vec.normalise)
+        processor = processors.WaveformProcessor(conv, wav2vec.normalise)
         frames = lambda x: config.frames(len(x))
-    init = jax.jit(module.clone(layer="last").init)
-    params: Any = init(jax.random.key(0), *arguments)["params"]
-    params = traverse_util.path_aware_map(
-        lambda path, x: x.astype(half) if path[-1] == "kernel" else x, params
+    module = module.clone(layer="last")
+    variables: Any = jax.jit(module.init)(jax.random.key(0), *arguments)
+    variables = traverse_util.path_aware_map(
+        lambda path, x: x.astype(half) if path[-1] == "kernel" else x, variables
     )
-    return families.encoder(reader, module, params, options), lambda x: size.flop(
-        frames(x)
-    )
+    encode = families.encoder(processor, module, variables, options)
+    return encode, lambda x: size.flop(frames(x))
 
 
-def facodec_prosody() -> Batched:
+def facodec_prosody() -> BatchedEncoder:
     """The front end, which has one size and float32 only."""
     model = facodec.FaCodec(timbre=False)
     wave, length = np.zeros((1, 4000), np.float32), np.array([4000])
-    params = jax.jit(model.init)(jax.random.key(0), wave, length)["params"]
-    run = jax.jit(facodec.prosody)
-    return Batched(
-        processors.Hops(),
-        lambda *arrays: run(params, *arrays),
-        budget=families.budget(),
-    )
+    variables: Any = jax.jit(model.init)(jax.random.key(0), wave, length)
+    return families.encoder(processors.CodecProcessor(), model, variables, Options())
 
 
 def table(sounds: list[np.ndarray], repeats: int, *, rehearse: bool) -> list[str]:

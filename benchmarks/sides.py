@@ -16,13 +16,8 @@ import torch
 from benchmarks import peer
 from jser import recipes
 from jser.shapes import Batch, Stream
-from jser.training.step import (
-    init_state,
-    make_loss_fn,
-    make_model,
-    make_optimizer,
-    make_train_step,
-)
+from jser.training.optimizer import make_optimizer
+from jser.training.step import RunHyperparameters, StepConfig, init_state, jitted_step
 
 CLASSES = 8
 WIDTHS = (1280, 1024, 256)  # Whisper or HuBERT, RoBERTa, FACodec's prosody.
@@ -72,25 +67,22 @@ def ours(shape: Shape, dtype: str = "float32") -> tuple[Side, float]:
         "race", epochs=20, soft_margin=shape.neutral, **dict.fromkeys(names, "any")
     )
     experiment.model.hidden = shape.hidden
-    model = make_model(experiment, CLASSES).clone(dtype=dtype)
+    experiment.precision = {"float32": "float32", "bfloat16": "bf16"}[dtype]
+    neutral = CLASSES - 1 if shape.neutral else None
+    config = StepConfig.of(experiment, CLASSES, (), neutral)
     tx = make_optimizer(experiment.optim, lambda step: 1e-5)
-    loss_fn = make_loss_fn(
-        model,
-        experiment,
-        np.array(CLASS_WEIGHT, np.float32),
-        (),
-        neutral=CLASSES - 1 if shape.neutral else None,
-    )
     key = jax.random.key(0)
-    state = init_state(model, tx, batch, key)
-    step = make_train_step(tx, loss_fn)
+    state = init_state(config.model, tx, batch, key)
+    numbers = RunHyperparameters.of(
+        experiment, key, np.array(CLASS_WEIGHT, np.float32), steps=1
+    )
     began = time.process_time()
-    step = step.lower(state, batch, key).compile()
+    step = jitted_step(config).lower(state, batch, numbers).compile()
     compiling_s = time.process_time() - began
 
     def side() -> None:
         nonlocal state
-        state, metrics = step(state, batch, key)
+        state, metrics = step(state, batch, numbers)
         jax.block_until_ready((state, metrics))
 
     return side, compiling_s

@@ -15,7 +15,7 @@ def get_config():
         data=Data(
             streams={"speech": "wavlm_large"},
             batch_size=32,
-            length_levels=6,
+            length_buckets=6,
             shuffle_window=16,
         ),
         model=Model(kind="pooling", hidden=1024),

@@ -5,11 +5,12 @@ Plain dataclasses: `overrides` sets any of their fields from the command line
 type of the field. What is allowed is told by `check`.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import functools
 from typing import Any
 
-SAMPLERS = ("shuffle", "neutral_drawn", "neutral_halves", "class_drawn")
+SAMPLERS = ("shuffle", "neutral_balanced", "neutral_stratified", "class_balanced")
 MODELS = ("fusion", "pooling")
 LOSSES = ("cross_entropy", "focal", "kl")
 SCHEDULES = ("epoch", "step")
@@ -33,7 +34,7 @@ class Data:
     standardize: tuple[str, ...] = ()  # Streams scaled by the frames trained on.
     batch_size: int = 64
     sampler: str = "shuffle"
-    length_levels: int = 4  # Number of padded lengths, hence of compilations.
+    length_buckets: int = 4  # Number of padded lengths, hence of compilations.
     shuffle_window: int = 1  # Batches that are drawn together and sorted by length.
 
 
@@ -122,10 +123,33 @@ class Experiment:
             self._check_pooling()
         return self
 
+    def to_dict(self) -> dict[str, Any]:
+        """The config as plain values, as `config.json` holds it."""
+        value = dataclasses.asdict(self)
+        for field in _TUPLES:
+            value["data"][field] = list(value["data"][field])
+        return value
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> "Experiment":
+        """The config that `to_dict` gave.
+
+        Raises:
+          ValueError: if a field is not known, as in a run of another version of jser.
+        """
+        sections = {name: dict(value[name]) for name in _SECTIONS}
+        for field in _TUPLES:
+            sections["data"][field] = tuple(sections["data"][field])
+        try:
+            made = {name: make(**sections[name]) for name, make in _SECTIONS.items()}
+            return cls(**{**value, **made})
+        except TypeError as e:
+            raise ValueError(f"no config of this version of jser: {e}.") from e
+
     def _check_streams(self) -> None:
         d, m = self.data, self.model
         _need("data.streams", d.streams, len(d.streams) >= 1, "at least one stream")
-        if d.sampler == "neutral_halves":
+        if d.sampler == "neutral_stratified":
             _need("data.batch_size", d.batch_size, d.batch_size % 2 == 0, "even")
         for stream in d.standardize:
             _one_of("data.standardize", stream, tuple(d.streams))
@@ -145,6 +169,14 @@ class Experiment:
         _need("loss.neutral_weight", weight, weight == 0, f"0 {where}")
 
 
+_SECTIONS = {
+    "data": Data,
+    "augment": Augment,
+    "model": Model,
+    "loss": Loss,
+    "optim": Optim,
+}
+_TUPLES = ("holdout", "standardize")  # Of the data; JSON has lists.
 _CHOICES = {
     "data.sampler": SAMPLERS,
     "model.kind": MODELS,
@@ -153,7 +185,7 @@ _CHOICES = {
     "precision": PRECISIONS,
 }
 _AT_LEAST_ONE = (
-    *("data.batch_size", "data.length_levels", "data.shuffle_window"),
+    *("data.batch_size", "data.length_buckets", "data.shuffle_window"),
     *("model.hidden", "epochs", "log_every", "checkpoint_every"),
 )
 _SHARES = (
@@ -193,34 +225,6 @@ class Ensemble:
         for member in self.members:
             member.check()
         return self
-
-
-def to_dict(experiment: Experiment) -> dict[str, Any]:
-    """The config as plain values, as `config.json` holds it."""
-    value = dataclasses.asdict(experiment)
-    for field in ("holdout", "standardize"):
-        value["data"][field] = list(value["data"][field])
-    return value
-
-
-def from_dict(value: dict[str, Any]) -> Experiment:
-    """The config that `to_dict` gave.
-
-    Raises:
-      TypeError: if a field is not known, as in a run of another version of jser.
-    """
-    value = dict(value)
-    for name, section in (
-        ("data", Data),
-        ("augment", Augment),
-        ("model", Model),
-        ("loss", Loss),
-        ("optim", Optim),
-    ):
-        value[name] = section(**value[name])
-    value["data"].holdout = tuple(value["data"].holdout)
-    value["data"].standardize = tuple(value["data"].standardize)
-    return Experiment(**value)
 
 
 def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:

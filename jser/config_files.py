@@ -17,7 +17,12 @@ PACKAGED = (
     _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / _INSTALLED.name
 )
 # Fields that have another name now. A `field=value` may be in it, too.
-RENAMED = {"data.length_levels": "data.length_buckets"}
+RENAMED = {
+    "data.length_levels": "data.length_buckets",
+    "data.sampler=neutral_drawn": "data.sampler=neutral_balanced",
+    "data.sampler=neutral_halves": "data.sampler=neutral_stratified",
+    "data.sampler=class_drawn": "data.sampler=class_balanced",
+}
 
 
 def names() -> list[str]:

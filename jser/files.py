@@ -1,5 +1,6 @@
 """Files that are either whole or absent, and the digests that name their content."""
 
+from collections.abc import Callable, Sequence
 import contextlib
 import hashlib
 import json
@@ -46,6 +47,36 @@ def read_json(path: os.PathLike | str) -> Any:
         return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as e:
         raise ValueError(f"{path}: not valid JSON ({e})") from e
+
+
+def read_record(
+    path: os.PathLike | str, migrations: Sequence[Callable[[dict], dict]] = ()
+) -> dict[str, Any]:
+    """A record (a JSON object with a schema number) in the schema of today.
+
+    Args:
+      path: Of the file; without a number it is of schema 1.
+      migrations: From schema 1 to 2, from 2 to 3, and so on; today's is the last.
+
+    Raises:
+      ValueError: if it is no JSON object, or was written in a schema of tomorrow.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise ValueError(f"{path}: not a JSON object.")
+    refuse_newer(path, record.get("schema", 1), len(migrations) + 1)
+    for migrate in migrations[record.get("schema", 1) - 1 :]:
+        record = migrate(record)
+    return record
+
+
+def refuse_newer(path: os.PathLike | str, schema: object, known: int) -> None:
+    """Raises ValueError unless a file's schema number is one up to `known`."""
+    if not isinstance(schema, int) or not 1 <= schema <= known:
+        raise ValueError(
+            f"{path}: of schema {schema!r}, and this version of jser reads 1 to"
+            f" {known}. It was made by a newer one: pip install --upgrade jser."
+        )
 
 
 def digest(*parts: bytes | str) -> str:

@@ -5,19 +5,9 @@ import dataclasses
 import os
 from typing import TypeVar
 
-from jser import config_files
+from jser import config_files, front_end_table
 from jser.config import Data, Ensemble, Experiment, Loss, Model, Optim
 
-_TEXT = (
-    "char_ngrams",
-    "roberta_large",
-    "deberta_xxlarge",
-    "roberta_base",
-    "roberta",
-    "deberta",
-    "hf_text",
-)
-_PROSODY = ("prosody", "facodec_prosody", "facodec")
 _TINY = ":tiny"
 
 C = TypeVar("C", bound=Experiment | Ensemble)
@@ -37,10 +27,12 @@ def paper(
     --config.data.shuffle_window=1` trains as the authors do.
     """
     heads = {"prosody": 2} if "prosody" in streams else {}
-    sampler = "neutral_drawn" if soft_margin else "shuffle"
+    sampler = "neutral_balanced" if soft_margin else "shuffle"
     return Experiment(
         name=name,
-        data=Data(streams=streams, sampler=sampler, length_levels=6, shuffle_window=16),
+        data=Data(
+            streams=streams, sampler=sampler, length_buckets=6, shuffle_window=16
+        ),
         model=Model(heads=heads),
         loss=Loss(neutral_weight=1.0 if soft_margin else 0.0),
         epochs=epochs,
@@ -56,7 +48,7 @@ def demo(name: str, **streams: str) -> Experiment:
             streams=streams,
             standardize=_functionals(streams),
             batch_size=32,
-            length_levels=2,
+            length_buckets=2,
             shuffle_window=4,
         ),
         model=Model(hidden=32, dropout=0.3),
@@ -104,10 +96,12 @@ def tiny(config: C) -> C:
 
 def _shrink(experiment: Experiment) -> None:
     data = experiment.data
-    data.corpus, data.batch_size, data.length_levels = "demo", 8, 1
+    data.corpus, data.batch_size, data.length_buckets = "demo", 8, 1
     data.train_split, data.dev_split, data.holdout = "train", "dev", ()
     data.standardize = ()
-    data.streams = {s: _without_weights(f) for s, f in data.streams.items()}
+    data.streams = {
+        s: front_end_table.without_weights(f) for s, f in data.streams.items()
+    }
     experiment.model.hidden = 8
     experiment.data.shuffle_window = min(data.shuffle_window, 2)
     experiment.epochs, experiment.log_every = 1, 1
@@ -186,9 +180,3 @@ def load_either(config: os.PathLike | str) -> Experiment | Ensemble:
 def _functionals(streams: Mapping[str, str]) -> tuple[str, ...]:
     """The streams to standardise: the columns of functionals differ in size."""
     return tuple(s for s, f in streams.items() if f == "functionals")
-
-
-def _without_weights(front_end: str) -> str:
-    if front_end in _TEXT:
-        return "char_ngrams"
-    return "prosody" if front_end in _PROSODY else "logmel"

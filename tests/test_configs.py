@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from jser import config_files, recipes
-from jser.config import Data, Ensemble, Experiment, Model, Optim, from_dict, to_dict
+from jser.config import Data, Ensemble, Experiment, Model, Optim
 from jser.corpora import prepare
 from jser.features.extract import extract
 from jser.roots import Roots
@@ -31,7 +31,7 @@ def demo(tmp_path_factory) -> Roots:
 def test_every_member_loads_and_is_named_as_its_file(name):
     experiment = recipes.load(name).check()
     assert experiment.name == name
-    assert from_dict(to_dict(experiment)) == experiment
+    assert Experiment.from_dict(experiment.to_dict()) == experiment
     assert f"\njser train --config {name}\n" in config_files.find(name).read_text()
 
 
@@ -77,7 +77,7 @@ def experiment(**changes) -> Experiment:
         ),
         (
             experiment(data=Data(streams={"a": "logmel"}, sampler="x")),
-            r"data\.sampler: 'x' is not one of shuffle, neutral_drawn",
+            r"data\.sampler: 'x' is not one of shuffle, neutral_balanced",
         ),
         (
             experiment(optim=Optim(lr=1e-5, final_lr=1e-4)),

@@ -18,12 +18,11 @@ from jser.features.extract import extract
 from jser.roots import Roots
 from jser.training import predict, run_config, train
 from tests.helpers import tiny_checkpoints
+from tests.helpers.paths import CONFIGS, ROOT, SHARED
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-ROOT = pathlib.Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"
 SOURCE = SHARED / "data" / "emodb"
 FACODEC = SHARED / "fixtures" / "seeded_facodec.npz"
 pytestmark = [
@@ -33,7 +32,7 @@ pytestmark = [
         reason="EMO-DB or FACodec's names are not in ../shared",
     ),
 ]
-SPEECH, TEXT = ("whisper", "hubert", "wavlm"), ("roberta", "deberta")
+SPEECH, TEXT = ("whisper", "hubert", "wavlm"), ("bert", "roberta", "deberta")
 
 
 def make_facodec(folder: pathlib.Path) -> None:
@@ -55,7 +54,7 @@ def make_facodec(folder: pathlib.Path) -> None:
 
 @pytest.fixture(scope="module")
 def emodb(tmp_path_factory) -> Roots:
-    """Six sentences of each of four speakers, by six tiny random encoders."""
+    """Six sentences of each of four speakers, by seven tiny random encoders."""
     home = tmp_path_factory.mktemp("emodb")
     roots = Roots(data=home / "data", features=home / "features", runs=home / "runs")
     (home / "source").mkdir()
@@ -73,10 +72,10 @@ def emodb(tmp_path_factory) -> Roots:
         else:
             tiny_checkpoints.make(name, folder)
         front_end = frontends.open(name, weights=folder)
-        found = extract(table, front_end, roots.features, workers=2)
-        assert len(found.utt_id) == len(table.utterances) > 20
-        assert found.spec["weights"]
-        assert verify.verify(found.folder) == []
+        features = extract(table, front_end, roots.features, workers=2)
+        assert len(features.utt_id) == len(table.utterances) > 20
+        assert features.spec["weights"]
+        assert verify.verify(features.folder) == []
     return roots
 
 
@@ -85,12 +84,13 @@ def emodb(tmp_path_factory) -> Roots:
     [
         {"speech": "whisper", "text": "roberta"},
         {"speech": "hubert", "text": "deberta"},
+        {"speech": "hubert", "text": "bert"},
         {"speech": "wavlm", "text": "roberta", "prosody": "facodec_prosody"},
     ],
     ids=lambda streams: "_".join(streams.values()),
 )
 def test_a_member_trains_and_predicts(emodb, streams):
-    config = ROOT / "configs" / "whisper_roberta_sml.py"
+    config = CONFIGS / "whisper_roberta_sml.py"
     experiment = recipes.tiny(recipes.load(config))
     experiment.name = "_".join(streams.values())
     experiment.data.corpus, experiment.data.streams = "emodb", streams
@@ -101,9 +101,9 @@ def test_a_member_trains_and_predicts(emodb, streams):
     assert {s: spec["name"] for s, spec in bound.items()} == streams
     assert all(len(spec["weights"]) == 16 for spec in bound.values())
     predict.predict(emodb, workdir, "dev")
-    said = Logits.load(workdir / "logits" / "dev.npz").logits
-    assert np.isfinite(said).all()
-    assert np.ptp(said, axis=0).max() > 0
+    logits = Logits.load(workdir / "logits" / "dev.npz").logits
+    assert np.isfinite(logits).all()
+    assert np.ptp(logits, axis=0).max() > 0
 
 
 def test_the_script_refuses_another_layer_of_the_same_weights(emodb):

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "jser"
 # From the ground up. A room is a folder, or a file in jser/ itself. It imports
 # from the floors below its own, and from no neighbour.
 FLOORS = (
-    {"audio", "console", "emotions", "files", "shapes"},
+    {"audio", "console", "emotions", "files", "front_end_table", "shapes"},
     {"config"},
     {"config_files"},
     {"overrides", "recipes", "roots"},
@@ -34,7 +34,7 @@ FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
 # The only places that may import a library, by the beginnings of their names.
 PLACES_OF = {
     "torch": ("encoders.torch_backend",),
-    "transformers": ("encoders", "features.frontends"),
+    "transformers": ("encoders",),
     "sklearn": ("ensemble",),
     "tensorflow": (),
     "librosa": ("features.acoustic", "corpora.voice", "encoders.whisper"),

@@ -11,7 +11,9 @@ from jser import pipeline
 from jser.config import Ensemble
 from jser.corpora import prepare, tables
 from jser.ensemble import combiners, stacker_store
+from jser.ensemble.combine import combine
 from jser.ensemble.logits import Logits
+from jser.ensemble.out_of_fold import plan
 from jser.features.extract import extract
 from jser.roots import Roots
 from tests.helpers import tiny_corpus
@@ -35,7 +37,7 @@ CV = {"train_split": "cv", "dev_split": ""}
 
 def test_plan_with_splits(corpus):
     table = tables.read(corpus.data / "small")
-    runs = pipeline.plan(config(), table)
+    runs = plan(config(), table)
     held_out = [(r.experiment.name, r.experiment.data.holdout, r.splits) for r in runs]
     assert held_out[:2] == [
         ("both", (), ("dev", "test")),
@@ -44,11 +46,11 @@ def test_plan_with_splits(corpus):
     assert sorted(h for _, h, s in held_out if s == ("heldout",)) == sorted(
         [(k,) for k in range(3)] * 2
     )
-    assert len(pipeline.plan(config("average"), table)) == 2
-    paper = pipeline.plan(config("paper"), table)
+    assert len(plan(config("average"), table)) == 2
+    paper = plan(config("paper"), table)
     assert [r.splits for r in paper] == [("dev", "test", "train")] * 2
     for kind in ("scaled_average", "weighted_average", "logistic", "boosting"):
-        assert pipeline.plan(config(kind), table) == runs
+        assert plan(config(kind), table) == runs
 
 
 def test_plan_of_cross_validation(corpus, tmp_path):
@@ -58,13 +60,13 @@ def test_plan_of_cross_validation(corpus, tmp_path):
         tmp_path / "cv",
         policy="loso",
     )
-    runs = pipeline.plan(config(**CV), table)
+    runs = plan(config(**CV), table)
     holdouts = [r.experiment.data.holdout for r in runs if r.experiment.name == "both"]
     singles = [(k,) for k in range(5)]
     assert holdouts == [*singles, *itertools.combinations(range(5), 2)]
     assert all(r.splits == ("heldout",) for r in runs)
-    assert len(pipeline.plan(config("average", **CV), table)) == 10
-    paper = pipeline.plan(config("paper", **CV), table)
+    assert len(plan(config("average", **CV), table)) == 10
+    paper = plan(config("paper", **CV), table)
     assert [r.splits for r in paper] == [("heldout", "cv")] * 10
 
 
@@ -126,9 +128,9 @@ def test_what_each_stacker_leaves_on_disk(tmp_path, policy, kind):
     source = tiny_corpus.make(tmp_path / "source")
     table = prepare.prepare("csv", source, tmp_path / "small", policy=policy)
     found = config(kind, **(CV if policy == "loso" else {}))
-    runs = pipeline.plan(found.check(), table)
+    runs = plan(found.check(), table)
     speak(runs, table, roots)
-    pipeline.combine(found, roots)
+    combine(found, roots)
     home = roots.runs / "small_ensemble"
     splits = ("cv",) if policy == "loso" else ("dev", "test")
     for split in splits:
@@ -153,7 +155,7 @@ def test_what_each_stacker_leaves_on_disk(tmp_path, policy, kind):
     )
     missing.unlink()
     with pytest.raises(FileNotFoundError, match=missing.name):
-        pipeline.combine(found, roots)
+        combine(found, roots)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ _ROOTS = RootFlags(FLAGS)
 
 def main() -> None:
     config, roots = _CONFIG.ensemble(), _ROOTS.value
-    from jser import pipeline
+    from jser.ensemble.combine import combine
 
-    pipeline.combine(config, roots)
+    combine(config, roots)
     print(f"{roots.runs / config.name / 'predictions'}")

@@ -30,17 +30,16 @@ class SubjectFlags:
         if not (self._config.given or self._workdir.value):
             raise ValueError("give --config or --workdir.")
         config = None if self._workdir.value else self._config.ensemble()
-        from jser import pipeline
         from jser.report import subjects
 
         roots = self._roots.value
         if config:
             folder = roots.runs / config.name
             arguments = [*self._config.arguments, *roots.arguments()]
-            found = pipeline.to_evaluate(config, roots, arguments)
+            inputs = subjects.of_ensemble(config, roots, arguments)
         else:
             folder = pathlib.Path(self._workdir.value or "")
-            found = subjects.of_run(folder, roots)
+            inputs = subjects.of_run(folder, roots)
         if self._prior.value:
-            found = subjects.with_uniform(found, folder)
-        return found, folder
+            inputs = subjects.with_uniform(inputs, folder)
+        return inputs, folder

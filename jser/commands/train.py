@@ -10,7 +10,6 @@ import pathlib
 
 from jser.commands.shared_flags import ConfigFlags, RootFlags
 from jser.commands.verb_flags import VerbFlags
-from jser.config import to_dict
 
 FLAGS = VerbFlags()
 _CONFIG = ConfigFlags(FLAGS, "The experiment.")
@@ -23,6 +22,6 @@ def main() -> None:
     from jser.training import train
 
     workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None
-    print(json.dumps(to_dict(experiment), indent=2))
+    print(json.dumps(experiment.to_dict(), indent=2))
     state = train.train(experiment, roots, workdir, arguments=_CONFIG.arguments)
     print(f"{workdir or roots.workdir(experiment)}: trained to step {int(state.step)}")

@@ -13,6 +13,7 @@ import re
 from jser import files
 
 SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
+SCHEMA = 1  # Of table.json.
 CROSS_VALIDATED = "cv"  # The split of every row when the folds are the protocol.
 
 
@@ -198,6 +199,7 @@ def write(table: Table, folder: pathlib.Path) -> Table:
     files.write_json(
         folder / "table.json",
         {
+            "schema": SCHEMA,
             "source": table.source,
             "audio_root": table.audio_root,
             "labels": list(table.labels),
@@ -232,7 +234,7 @@ def read(folder: pathlib.Path) -> Table:
         raise FileNotFoundError(
             f"{where}: not there. Make it with scripts/prepare.py --out {folder}."
         )
-    info = files.read_json(folder / "table.json")
+    info = files.read_record(folder / "table.json")
     table = Table(
         utterances=tuple(read_rows(where)),
         labels=tuple(info["labels"]),

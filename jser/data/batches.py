@@ -1,7 +1,6 @@
 """Batches as a pure function of (seed, step): order, padded lengths, prefetch."""
 
 from collections.abc import Iterator, Mapping, Sequence
-import dataclasses
 import functools
 
 import grain
@@ -10,61 +9,10 @@ import numpy as np
 
 from jser.config import Data
 from jser.data import augment
+from jser.data.padding import LengthBuckets
+from jser.data.split import Split
 from jser.emotions import NEUTRAL
-from jser.features.store import Split
 from jser.shapes import Batch, Stream
-
-
-@dataclasses.dataclass(frozen=True)
-class Levels:
-    """A few padded lengths: level k pads stream s to `frames[s][k]` frames.
-
-    An utterance is on the lowest level that holds all its streams. So there are only as
-    many padded shapes, hence compilations, as levels, and none truncates.
-    """
-
-    frames: Mapping[str, np.ndarray]  # Int, ascending; the last is the longest.
-
-    @classmethod
-    def of(cls, length: Mapping[str, np.ndarray], count: int) -> "Levels":
-        """Levels with the least padding in all; the last is each stream's longest."""
-        return cls({s: _least_padding(n, count) for s, n in length.items()})
-
-    def level(self, length: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The level of each utterance.
-
-        Raises:
-          ValueError: if one is longer than the last level.
-        """
-        found = [np.searchsorted(self.frames[s], n) for s, n in length.items()]
-        level = np.max(found, axis=0)
-        if level.size and level.max() >= len(next(iter(self.frames.values()))):
-            raise ValueError("an utterance is longer than the last padded length.")
-        return level
-
-
-def _least_padding(length: np.ndarray, count: int) -> np.ndarray:
-    """`count` padded lengths [count] that hold all, with the least frames in all.
-
-    Dynamic programming over at most 256 candidate lengths, quantiles of the given ones:
-    `least[j]` is the least number of frames that hold everything up to candidate j.
-    """
-    at = np.linspace(0, 1, 256)
-    candidates = np.unique(np.quantile(length, at, method="inverted_cdf")).astype(int)
-    below = np.searchsorted(np.sort(length), candidates, side="right")
-    # One level from candidate i (excluded) up to j holds below[j] - below[i] of them.
-    held = below[None, :] - np.concatenate([[0], below])[:, None]
-    cost = np.where(held > 0, held * candidates[None, :], np.inf)
-    least, chosen = cost[0], []
-    for _ in range(min(count, len(candidates)) - 1):
-        whole = np.concatenate([[np.inf], least])[:, None] + cost
-        chosen.append(whole.argmin(axis=0))
-        least = whole.min(axis=0)
-    ends = [len(candidates) - 1]
-    for choice in reversed(chosen):
-        ends.append(choice[ends[-1]] - 1)
-    edges = candidates[ends[::-1]]
-    return np.concatenate([edges, np.repeat(edges[-1:], count - len(edges))])
 
 
 def epoch_order(
@@ -75,11 +23,11 @@ def epoch_order(
     Args:
       label: Int [N].
       neutral: Bool [N].
-      sampler: "shuffle" visits every utterance once. "neutral_drawn" draws N with
+      sampler: "shuffle" visits every utterance once. "neutral_balanced" draws N with
         replacement, neutral and expressive ones alike often in expectation, as the
-        authors' code does; "class_drawn" the same for all classes. "neutral_halves"
-        gives every batch as many neutral as expressive ones, each visited about
-        equally often within its half.
+        authors' code does; "class_balanced" the same for all classes.
+        "neutral_stratified" gives every batch as many neutral as expressive ones, each
+        visited about equally often within its half.
       rng: Source of randomness.
 
     Returns:
@@ -88,10 +36,10 @@ def epoch_order(
     N = len(label)
     if sampler == "shuffle":
         return [rng.permutation(N)]
-    if sampler == "neutral_halves":
+    if sampler == "neutral_stratified":
         groups = (np.flatnonzero(neutral), np.flatnonzero(~neutral))
         return [_cycled(group, N // 2, rng) for group in groups]
-    group = neutral.astype(int) if sampler == "neutral_drawn" else label
+    group = neutral.astype(int) if sampler == "neutral_balanced" else label
     weight = 1.0 / np.bincount(group)[group]
     return [rng.choice(N, N, p=weight / weight.sum())]
 
@@ -104,7 +52,7 @@ def _cycled(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarra
 
 def epoch_batches(
     order: Sequence[np.ndarray],
-    level: np.ndarray,
+    bucket: np.ndarray,
     *,
     batch_size: int,
     window: int,
@@ -113,12 +61,12 @@ def epoch_batches(
     """Cuts an order into batches of like length.
 
     Each part of the order is cut into windows of `window` batches; within one,
-    utterances are sorted by level and the batches made of them shuffled. A window of 1
+    utterances are sorted by bucket and the batches made of them shuffled. A window of 1
     leaves batches as random as the order. A batch holds as many of each part.
 
     Args:
       order: Of `epoch_order`.
-      level: Int [N], of each utterance.
+      bucket: Int [N], of each utterance.
       batch_size: Utterances a batch.
       window: Batches that are sorted together.
       rng: Shuffles the batches of a window. Where it is the same, so are the places of
@@ -128,7 +76,7 @@ def epoch_batches(
     batches = []
     for start in range(0, count, window * each):
         drawn = [part[start : start + window * each] for part in order]
-        sorted_ = [d[np.argsort(level[d], kind="stable")] for d in drawn]
+        sorted_ = [d[np.argsort(bucket[d], kind="stable")] for d in drawn]
         cut = [
             np.concatenate([s[i : i + each] for s in sorted_])
             for i in range(0, len(drawn[0]), each)
@@ -143,22 +91,22 @@ Examples = tuple[Mapping[str, Sequence[np.ndarray]], np.ndarray]  # Frames, targ
 def collate(
     frames: Mapping[str, Sequence[np.ndarray]],
     target: np.ndarray,
-    levels: Levels,
+    buckets: LengthBuckets,
     batch_size: int,
 ) -> Batch:
-    """Stacks utterances, padded with zeros to the lowest level that holds them all.
+    """Stacks utterances, padded with zeros to the lowest bucket that holds them all.
 
     A batch that is short is filled with copies of its first utterance, of weight 0.
     Frames keep their dtype: float16 goes to the device as it is.
     """
-    stacked = collate_members([(frames, target)], levels, batch_size)
+    stacked = collate_members([(frames, target)], buckets, batch_size)
     return jax.tree.map(lambda x: x[0], stacked)
 
 
 def collate_members(
-    members: Sequence[Examples], levels: Levels, batch_size: int
+    members: Sequence[Examples], buckets: LengthBuckets, batch_size: int
 ) -> Batch:
-    """Batches of several members as one, all padded to the same level.
+    """Batches of several members as one, all padded to the same bucket.
 
     Every array gets a leading axis M; row m is what `collate` makes of member m, but
     for the padding.
@@ -172,14 +120,18 @@ def collate_members(
             for (frames, _), r in zip(members, rows, strict=True)
             for i in r
         ]
-        for s in levels.frames
+        for s in buckets.frames
     }
-    length = {s: np.array([len(x) for x in found]) for s, found in joined.items()}
-    level = levels.level(length).max()
-    for s, found in joined.items():
-        T = int(levels.frames[s][level])
-        padded = np.zeros((len(found), T, *found[0].shape[1:]), found[0].dtype)
-        for row, x in zip(padded, found, strict=True):
+    length = {
+        s: np.array([len(x) for x in frames_of]) for s, frames_of in joined.items()
+    }
+    bucket = buckets.bucket(length).max()
+    for s, frames_of in joined.items():
+        T = int(buckets.frames[s][bucket])
+        padded = np.zeros(
+            (len(frames_of), T, *frames_of[0].shape[1:]), frames_of[0].dtype
+        )
+        for row, x in zip(padded, frames_of, strict=True):
             row[: len(x)] = x
         mask = np.arange(T) < length[s][:, None]
         streams[s] = Stream(
@@ -203,7 +155,7 @@ class TrainBatches:
         self,
         split: Split,
         target: np.ndarray,
-        levels: Levels,
+        buckets: LengthBuckets,
         data: Data,
         *,
         speed: float = 0.0,
@@ -215,7 +167,7 @@ class TrainBatches:
         Args:
           split: The utterances to train on.
           target: Float [N, C], what they are.
-          levels: Padded lengths; with `speed` they must hold stretched utterances too.
+          buckets: Padded lengths; with `speed` they must hold stretched utterances too.
           data: Batch size, sampler and shuffle window.
           speed: Speech is stretched by a factor drawn within 1 - speed to 1 + speed.
           seed: Of order and stretching.
@@ -224,7 +176,7 @@ class TrainBatches:
         Raises:
           ValueError: if the sampler tells neutral from expressive, and one is absent.
         """
-        self.split, self.levels, self.batch_size = split, levels, data.batch_size
+        self.split, self.buckets, self.batch_size = split, buckets, data.batch_size
         self._target, self._data = target, data
         self._neutral = np.array([u.emotion == NEUTRAL for u in split.utterances])
         if data.sampler.startswith("neutral") and len(set(self._neutral)) < 2:
@@ -233,13 +185,13 @@ class TrainBatches:
                 f" {NEUTRAL!r} and others; {data.train_split!r} has only one kind."
             )
         self._speed, self._seed, self._epochs = speed, seed, epochs
-        self._level = levels.level(split.length)
+        self._bucket = buckets.bucket(split.length)
         self._epoch = functools.lru_cache(maxsize=2)(self._cut_epoch)
 
     @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch; the last may be short."""
-        halves = self._data.sampler == "neutral_halves"
+        halves = self._data.sampler == "neutral_stratified"
         drawn = len(self.split) // 2 * 2 if halves else len(self.split)
         return -(-drawn // self._data.batch_size)
 
@@ -248,7 +200,7 @@ class TrainBatches:
 
     def __getitem__(self, index: int) -> Batch:
         frames = self.split.read(self.rows(index))
-        return collate(*self.examples(index, frames), self.levels, self.batch_size)
+        return collate(*self.examples(index, frames), self.buckets, self.batch_size)
 
     def rows(self, index: int) -> np.ndarray:
         """The utterances of a batch, by their number in the split."""
@@ -261,8 +213,8 @@ class TrainBatches:
         if self._speed:
             rng = np.random.default_rng((self._seed, _STRETCH, int(index)))
             factors = rng.uniform(1 - self._speed, 1 + self._speed, len(rows))
-            for s, found in self.split.streams.items():
-                if found.spec["kind"] == "speech":
+            for s, features in self.split.streams.items():
+                if features.spec["kind"] == "speech":
                     pairs = zip(frames[s], factors, strict=True)
                     stretched = [augment.resample(x, f) for x, f in pairs]
                     frames = {**frames, s: stretched}
@@ -274,7 +226,7 @@ class TrainBatches:
         label, neutral = self.split.label, self._neutral
         return epoch_batches(
             epoch_order(label, neutral, sampler=data.sampler, rng=rng),
-            self._level,
+            self._bucket,
             batch_size=data.batch_size,
             window=data.shuffle_window,
             # Not of the seed: members that train together have like lengths at a time.
@@ -286,15 +238,15 @@ _ORDER, _STRETCH, _PLACES = 0, 1, 2  # Streams of random numbers.
 
 
 def eval_batches(
-    split: Split, levels: Levels, batch_size: int
+    split: Split, buckets: LengthBuckets, batch_size: int
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     """All utterances once, those of like length together, with their row numbers."""
-    order = np.argsort(levels.level(split.length), kind="stable")
+    order = np.argsort(buckets.bucket(split.length), kind="stable")
     cut = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
     def batch(i: int) -> tuple[np.ndarray, Batch]:
         nothing = np.zeros((len(cut[i]), 0), np.float32)  # No target is needed.
-        return cut[i], collate(split.read(cut[i]), nothing, levels, batch_size)
+        return cut[i], collate(split.read(cut[i]), nothing, buckets, batch_size)
 
     return _prefetched(grain.MapDataset.range(len(cut)).map(batch))
 

@@ -9,10 +9,10 @@ import numpy as np
 from jser.config import Data
 from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
-from jser.data import batches
-from jser.data.batches import Levels
+from jser.data.padding import LengthBuckets
+from jser.data.split import Split
 from jser.features import store
-from jser.features.store import FeatureSet, Split
+from jser.features.store import FeatureSet
 from jser.roots import HELDOUT, Roots
 
 
@@ -22,7 +22,7 @@ class Corpus:
 
     table: Table
     streams: Mapping[str, FeatureSet]
-    levels: Levels
+    buckets: LengthBuckets
     config: Data
 
     @property
@@ -62,7 +62,7 @@ class Corpus:
         return rows
 
     def _join(self, rows: Sequence[Utterance]) -> Split:
-        return store.join(self.table, rows, self.streams)
+        return Split.join(self.table, rows, self.streams)
 
 
 def open_corpus(roots: Roots, c: Data, *, speed: float = 0.0) -> Corpus:
@@ -83,5 +83,5 @@ def open_corpus(roots: Roots, c: Data, *, speed: float = 0.0) -> Corpus:
         s: np.ceil(f.length / (1 - speed if f.spec["kind"] == "speech" else 1))
         for s, f in streams.items()
     }
-    levels = batches.Levels.of(length, c.length_levels)
-    return Corpus(table, streams, levels, c)
+    buckets = LengthBuckets.of(length, c.length_buckets)
+    return Corpus(table, streams, buckets, c)

@@ -5,8 +5,9 @@ import pathlib
 
 import numpy as np
 
-from jser.data.batches import Levels, TrainBatches, collate_members
-from jser.features.store import Split
+from jser.data.batches import TrainBatches, collate_members
+from jser.data.padding import LengthBuckets
+from jser.data.split import Split
 from jser.shapes import Batch
 
 
@@ -18,12 +19,12 @@ class MemberBatches:
     """
 
     def __init__(self, sources: Sequence[TrainBatches]):
-        """All of one batch size, number of levels and set of streams."""
+        """All of one batch size, number of buckets and set of streams."""
         self._sources = sources
         self.steps_per_epoch = max(s.steps_per_epoch for s in sources)
-        frames = [s.levels.frames for s in sources]
+        frames = [s.buckets.frames for s in sources]
         longest = lambda s: np.max([f[s] for f in frames], axis=0)
-        self._levels = Levels({s: longest(s) for s in frames[0]})
+        self._buckets = LengthBuckets({s: longest(s) for s in frames[0]})
 
     def __len__(self) -> int:
         epochs = (len(s) // s.steps_per_epoch for s in self._sources)
@@ -36,7 +37,7 @@ class MemberBatches:
         chosen = list(zip(self._sources, steps, strict=True))
         frames = _read_once([(s.split, s.rows(i)) for s, i in chosen])
         examples = [s.examples(i, f) for (s, i), f in zip(chosen, frames, strict=True)]
-        return collate_members(examples, self._levels, self._sources[0].batch_size)
+        return collate_members(examples, self._buckets, self._sources[0].batch_size)
 
 
 def _read_once(

@@ -1,4 +1,4 @@
-"""Attention of the encoders, for all heads of a layer."""
+"""Scaled dot-product attention of the encoders, for all heads of a layer."""
 
 import jax
 from jax import lax
@@ -12,11 +12,12 @@ _BLOCK = 512  # Queries whose scores stay in a processor's cache.
 
 
 def attend(
-    query: Float[Array, "B T H d"],
-    key: Float[Array, "B T H d"],
-    value: Float[Array, "B T H d"],
-    mask: Bool[Array, "B T"] | None = None,
-    bias: Float[Array, "B H T T"] | None = None,
+    query: Float[Array, "B T A E"],
+    key: Float[Array, "B T A E"],
+    value: Float[Array, "B T A E"],
+    mask: Bool[Array, "B *T T"] | None = None,
+    bias: Float[Array, "B A T T"] | None = None,
+    scale: float | None = None,
 ) -> Float[Array, "B T D"]:
     """Scaled dot-product attention; the heads of the result lie side by side.
 
@@ -26,40 +27,56 @@ def attend(
       query: Of every frame and head.
       key: Likewise.
       value: Likewise.
-      mask: Which keys are real; without it, all.
-      bias: Added to the scores, query first.
+      mask: Which keys are real, [B, T]; or, query first, which of them each query
+        sees, [B, T, T]. A query that sees nothing sees everything alike. Without it,
+        all keys count.
+      bias: Added to the scaled scores, query first.
+      scale: Of the scores; by default 1 / sqrt(E).
     """
-    B, T, H, d = query.shape
+    B, T, A, E = query.shape
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
     low = jnp.zeros((B, T)) if mask is None else jnp.where(mask, 0.0, _LOW)
-    low = jnp.broadcast_to(low[:, None, None], (B, H, 1, T))
+    low = low[:, None] if low.ndim == 3 else low[:, None, None]
+    low = jnp.broadcast_to(low, (B, A, *low.shape[2:]))
     low = low if bias is None else low + bias
     if T <= _BLOCK or jax.default_backend() != "cpu":
-        context = _context(q, k, v, low)
+        context = weighted_sum(q, k, v, low, scale)
     else:
         # Scores of all heads would go to memory and back several times: 3x slower.
-        context = lax.map(lambda row: lax.map(_by_blocks, row), (q, k, v, low))
-    return jnp.swapaxes(context, 1, 2).reshape(B, T, H * d)
+        by_blocks = lambda head: _by_blocks(*head, scale=scale)
+        context = lax.map(lambda row: lax.map(by_blocks, row), (q, k, v, low))
+    return jnp.swapaxes(context, 1, 2).reshape(B, T, A * E)
 
 
-def _by_blocks(head: tuple[Array, Array, Array, Array]) -> jax.Array:
-    """`_context` of one head, a block of queries at a time."""
-    q, k, v, low = head
-    rows = [slice(i, i + _BLOCK) for i in range(0, len(q), _BLOCK)]
-    lows = [low if len(low) == 1 else low[r] for r in rows]
-    parts = [_context(q[r], k, v, low) for r, low in zip(rows, lows, strict=True)]
-    return jnp.concatenate(parts)
-
-
-def _context(q: Array, k: Array, v: Array, low: Array) -> jax.Array:
-    scores = jnp.einsum("...qd,...kd->...qk", q, k, preferred_element_type=jnp.float32)
-    scores = scores * q.shape[-1] ** -0.5 + low  # Scaled here, before any rounding.
+def weighted_sum(
+    query: Float[Array, "*heads S E"],
+    key: Float[Array, "*heads T E"],
+    value: Float[Array, "*heads T E"],
+    low: Float[Array, "*_"] | float = 0.0,
+    scale: float | None = None,
+) -> Float[Array, "*heads S E"]:
+    """`attend` of heads that lie first, where `low` is added to the scaled scores."""
+    scores = jnp.einsum(
+        "...qd,...kd->...qk", query, key, preferred_element_type=jnp.float32
+    )
+    # Scaled here, before any rounding.
+    scores = scores * (scale or query.shape[-1] ** -0.5) + low
     # Divided by its sum only after the product: less to divide.
     share = jnp.exp(scores - scores.max(-1, keepdims=True))
     context = jnp.einsum(
         "...qk,...kd->...qd",
-        share.astype(v.dtype),
-        v,
+        share.astype(value.dtype),
+        value,
         preferred_element_type=jnp.float32,
     )
-    return (context / share.sum(-1, keepdims=True)).astype(v.dtype)
+    return (context / share.sum(-1, keepdims=True)).astype(value.dtype)
+
+
+def _by_blocks(q: Array, k: Array, v: Array, low: Array, scale: float | None) -> Array:
+    """`weighted_sum` of one head, a block of queries at a time."""
+    rows = [slice(i, i + _BLOCK) for i in range(0, len(q), _BLOCK)]
+    lows = [low if len(low) == 1 else low[r] for r in rows]
+    parts = [
+        weighted_sum(q[r], k, v, low, scale) for r, low in zip(rows, lows, strict=True)
+    ]
+    return jnp.concatenate(parts)

@@ -1,4 +1,4 @@
-"""Encoders that take utterances many at a time and treat each as if it were alone."""
+"""Batched inference in which every utterance is treated as if it were alone."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -10,8 +10,8 @@ from jser.encoders import processors
 _LEAST_FULL = 0.8  # Of a batch's rows; else what is left makes two batches.
 
 
-class Batched:
-    """Cuts utterances into windows, batches windows of like length, joins the frames.
+class BatchedEncoder:
+    """Batched encoder: cuts into windows, batches those of like length, joins frames.
 
     Longest windows come first, so that what does not fit into memory shows at once. A
     batch holds as many windows as make `budget` frames at the length that they are
@@ -20,24 +20,24 @@ class Batched:
 
     def __init__(
         self,
-        reader: processors.Reader,
+        processor: processors.Processor,
         run: Callable[..., Any],
         *,
         budget: int,
         fetch: Callable[[Any], np.ndarray] = np.asarray,
         compiles: bool = True,
     ):
-        """Makes an encoder of a reader and a model.
+        """Makes an encoder of a processor and a model.
 
         Args:
-          reader: What makes the model's arguments of utterances.
+          processor: What makes the model's arguments of utterances.
           run: The model: from a batch's arrays to [B, T, D] or [L, B, T, D], perhaps
             not computed yet.
           budget: Frames of a batch, padding included; a single window may have more.
           fetch: From what `run` returns to float32 in memory, waiting for it.
           compiles: Whether `run` is compiled for every new shape.
         """
-        self._reader, self._run, self._fetch = reader, run, fetch
+        self._processor, self._run, self._fetch = processor, run, fetch
         self._budget, self._compiles = budget, compiles
         self._shapes: set[tuple[int, ...]] = set()
 
@@ -60,7 +60,7 @@ class Batched:
         Raises:
           ValueError: if an input is too short for a frame, before any is encoded.
         """
-        cuts = [self._reader.cut(x) for x in inputs]
+        cuts = [self._processor.cut(x) for x in inputs]
         windows = [window for cut in cuts for window in cut]
         owner = [i for i, cut in enumerate(cuts) for _ in cut]
         left = [len(cut) for cut in cuts]
@@ -90,12 +90,12 @@ class Batched:
         waiting = None
         for batch, rows, padded in self._batches(windows):
             fill = batch[-1:] * (rows - len(batch))
-            arrays = self._reader.batch([windows[k] for k in batch + fill], padded)
+            arrays = self._processor.batch([windows[k] for k in batch + fill], padded)
             self._shapes.add(arrays[0].shape)
             made = self._run(*arrays)
-            heard = processors.bucket(max(windows[k].keep.stop for k in batch))
-            if heard < made.shape[-2]:  # Whisper's 30 s are mostly silence.
-                made = made[..., :heard, :]
+            kept = processors.bucket(max(windows[k].keep.stop for k in batch))
+            if kept < made.shape[-2]:  # Whisper's 30 s are mostly silence.
+                made = made[..., :kept, :]
             if waiting:
                 yield waiting[0], self._fetch(waiting[1])
             waiting = batch, made
@@ -108,7 +108,7 @@ class Batched:
         """Indices of a batch's windows, its rows, and the length they are padded to."""
         left = sorted(range(len(windows)), key=lambda k: -windows[k].frames)
         while left:
-            padded = self._reader.padded(windows[left[0]].frames)
+            padded = self._processor.padded(windows[left[0]].frames)
             most = max(self._budget // padded, 1)
             rows = take = min(most, len(left))
             if take < most and self._compiles:

@@ -1,8 +1,12 @@
-"""DeBERTa v2 and v3 (He et al., 2021), parity-tested with Hugging Face's."""
+"""DeBERTa v2 and v3 (He et al., 2021): attention to content and to distance.
+
+Numbers are those of transformers' PyTorch model to 3e-5 in float32.
+"""
 
 from collections.abc import Mapping
 import dataclasses
-import math
+import functools
+import pathlib
 from typing import Any
 
 from flax import linen as nn
@@ -10,13 +14,22 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
-from jser.encoders import bert_blocks, layer_selection
+from jser.encoders import (
+    attention,
+    bert,
+    family_config,
+    layer_selection,
+    parameters,
+    transformer,
+)
 from jser.shapes import Array
 
-_NAMES = bert_blocks.BLOCK_NAMES | {
-    "query": "attention.self.query_proj",
-    "key": "attention.self.key_proj",
-    "value": "attention.self.value_proj",
+_BLOCK_NAMES = bert.BLOCK_NAMES | {
+    "attention/query": "attention.self.query_proj",
+    "attention/key": "attention.self.key_proj",
+    "attention/value": "attention.self.value_proj",
+}
+NAMES = {
     "words": "embeddings.word_embeddings",
     "embeddings_norm": "embeddings.LayerNorm",
     "distances": "encoder.rel_embeddings",
@@ -24,16 +37,11 @@ _NAMES = bert_blocks.BLOCK_NAMES | {
     "conv": "encoder.conv.conv",
     "conv_norm": "encoder.conv.LayerNorm",
 }
-_NO_PART = (
-    "cls.",
-    "lm_predictions.",
-    "mask_predictions.",
-    "pooler.",
-    "classifier.",
-    "embeddings.position_ids",
-    # v3's checkpoints hold a table that only their pre-training used.
-    "embeddings.position_embeddings.",
-)
+NAMES |= {f"first/{k}": f"encoder.layer.0.{v}" for k, v in _BLOCK_NAMES.items()}
+NAMES |= {f"blocks/{k}": f"encoder.layer.{{}}.{v}" for k, v in _BLOCK_NAMES.items()}
+# v3's checkpoints hold a table of positions that only their pre-training used.
+_PATTERN = bert.pattern("deberta", "embeddings.position_embeddings")
+_KEYS = bert.KEYS | {"buckets": "position_buckets"}
 _FLAGS = (
     ("hidden_act", "gelu", "gelu"),
     ("relative_attention", False, True),
@@ -46,12 +54,36 @@ _CONV_FLAGS = (("conv_act", "tanh", "gelu"), ("conv_groups", 1, 1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sizes(bert_blocks.Sizes):
-    """DeBERTa's sizes."""
+class Config(bert.TextConfig):
+    """What config.json says of DeBERTa."""
 
     buckets: int  # Distances to one side that have an embedding of their own.
     farthest: int  # Distance that the last bucket begins at.
     conv: int  # Width of the convolution beside block 0, in tokens; 0 for none.
+
+    @classmethod
+    def read(cls, folder: pathlib.Path) -> "Config":
+        """Reads a checkpoint folder.
+
+        Raises:
+          FileNotFoundError: if config.json is missing.
+          ValueError: if it is another kind of model or a variant not supported.
+        """
+        fields, config = family_config.read(folder, ("deberta-v2",), _KEYS, _FLAGS)
+        where = folder / "config.json"
+        _expect_both_directions(config, where)
+        conv = config.get("conv_kernel_size", 0)
+        if conv > 0:
+            family_config.expect(config, _CONV_FLAGS, where)
+        for field, least in (("layers", 2), ("buckets", 1)):
+            if fields[field] < least:
+                raise ValueError(
+                    f"{where}: {_KEYS[field]} = {fields[field]} is not supported; the"
+                    f" least is {least}."
+                )
+        farthest = config.get("max_relative_positions", -1)
+        farthest = farthest if farthest > 0 else fields["positions"]
+        return cls(**fields, farthest=farthest, conv=conv)
 
 
 def bucket(
@@ -71,7 +103,7 @@ def bucket(
     return np.where(np.abs(distance) <= middle, distance, np.sign(distance) * far)
 
 
-def by_distance(x: Float[Array, "B H S W"]) -> Float[Array, "B H S S"]:
+def by_distance(x: Float[Array, "B A S W"]) -> Float[Array, "B A S S"]:
     """Row i of the result is row i of `x` from column S - 1 - i on; W is 2 S.
 
     A gather by a shift: every row of the flat array is read one element later.
@@ -81,10 +113,16 @@ def by_distance(x: Float[Array, "B H S W"]) -> Float[Array, "B H S S"]:
     return flat.reshape(*axes, S, W - 1)[..., :S]
 
 
-class Block(nn.Module):
-    """Self-attention to content and distance, and feed-forward."""
+class DisentangledAttention(nn.Module):
+    """Self-attention to content and distance, with the same projections for both.
 
-    c: Sizes
+    Attributes:
+      config: The sizes.
+      dtype: Of matrix products.
+    """
+
+    config: Config
+    dtype: Any
 
     @nn.compact
     def __call__(
@@ -93,42 +131,48 @@ class Block(nn.Module):
         mask: Bool[Array, "B S"],
         distances: Float[Array, "W1 D"],
     ) -> Float[Array, "B S D"]:
-        """The stream after the block.
+        """What every token gathers.
 
         `distances` are the embeddings of query - key from -S to S.
         """
-        c = self.c
-        query, key, value = (
-            bert_blocks.dense(c, c.width, name) for name in ("query", "key", "value")
+        c = self.config
+        query, key, value, out = (
+            nn.Dense(c.width, dtype=self.dtype, name=name)
+            for name in ("query", "key", "value", "out")
         )
-        q, k, v = (bert_blocks.split_heads(c, f(x)) for f in (query, key, value))
-        # The same projections serve the distances (`share_att_key`).
-        far_q = bert_blocks.split_heads(c, query(distances[1:]))
-        far_k = bert_blocks.split_heads(c, key(distances[:-1][::-1]))
+        heads = lambda x: transformer.split_heads(x, c.heads)
+        q, k, v = heads(query(x)), heads(key(x)), heads(value(x))
+        far_q, far_k = heads(query(distances[1:])), heads(key(distances[:-1][::-1]))
 
         def scores(formula, a, b):
             return jnp.einsum(formula, a, b, preferred_element_type=jnp.float32)
 
-        content = scores("bqhd,bkhd->bhqk", q, k)
         content_to_position = by_distance(scores("bqhd,whd->bhqw", q, far_k))
         position_to_content = by_distance(scores("bkhd,whd->bhkw", k, far_q))
-        total = content + content_to_position + position_to_content.swapaxes(2, 3)
-        total /= math.sqrt(3 * q.shape[-1])
+        scale = (3 * q.shape[-1]) ** -0.5
+        bias = scale * (content_to_position + position_to_content.swapaxes(2, 3))
         # A query on padding sees nothing, by which its states are Hugging Face's.
-        seen = mask[:, None, None, :] & mask[:, None, :, None]
-        return bert_blocks.rest_of_block(c, x, bert_blocks.attend(total, v, seen))
+        seen = mask[:, None, :] & mask[:, :, None]
+        return out(attention.attend(q, k, v, seen, bias, scale))
 
 
 class Deberta(nn.Module):
-    """The encoder; made by `load`. `layer` chooses hidden states, as in `hidden`."""
+    """The encoder, with all its hidden states or some.
 
-    c: Sizes
+    Attributes:
+      config: The sizes.
+      dtype: Of matrix products and the convolution; the rest is float32.
+      layer: Which hidden states are returned, as in `layer_selection`.
+    """
+
+    config: Config
+    dtype: Any = jnp.float32
     layer: str = "all"
 
     @property
     def max_tokens(self) -> int:
         """The longest window in tokens it was trained on, specials included."""
-        return self.c.positions
+        return self.config.positions
 
     @nn.compact
     def __call__(
@@ -139,15 +183,18 @@ class Deberta(nn.Module):
         Padding (mask False) changes no real token. Its own states are those that
         Hugging Face's has there, which depend on how much padding there is.
         """
-        c = self.c
+        c = self.config
         x = nn.Embed(c.vocab, c.width, name="words")(ids)
-        x = bert_blocks.norm(c, "embeddings_norm")(x) * mask[..., None]
+        x = transformer.norm(c.epsilon, "embeddings_norm")(x) * mask[..., None]
         distances = self._distances(ids.shape[1])
-        first = Block(c, name="first")(x, mask, distances)
+        block = functools.partial(
+            transformer.Block, c, self.dtype, DisentangledAttention
+        )
+        first = block(name="first")(x, mask, distances)
         if c.conv:
             first = self._conv(x, first, mask)
         return layer_selection.run(
-            Block(c, name="blocks"),
+            block(name="blocks"),
             [x, first],
             mask,
             distances,
@@ -157,11 +204,11 @@ class Deberta(nn.Module):
 
     def _distances(self, S: int) -> Float[Array, "W1 D"]:
         """Embeddings of the distances from -S to S."""
-        c = self.c
+        c = self.config
         table = nn.Embed(2 * c.buckets, c.width, name="distances")
         rows = bucket(np.arange(-S, S + 1), c.buckets, c.farthest) + c.buckets
         rows = np.clip(rows, 0, 2 * c.buckets - 1)
-        return bert_blocks.norm(c, "distances_norm")(table(rows))
+        return transformer.norm(c.epsilon, "distances_norm")(table(rows))
 
     def _conv(
         self,
@@ -170,65 +217,33 @@ class Deberta(nn.Module):
         mask: Bool[Array, "B S"],
     ) -> Float[Array, "B S D"]:
         """Block 0's output and a convolution of its input; 0 on padding."""
-        c = self.c
+        c = self.config
         side = (c.conv - 1) // 2
         conv = nn.Conv(
             c.width,
             (c.conv,),
             padding=[(side, side)],
-            dtype=c.dtype,
-            param_dtype=c.dtype,
+            dtype=self.dtype,
             name="conv",
         )
-        y = nn.gelu(jnp.where(mask[..., None], conv(x), 0), approximate=False)
-        return bert_blocks.norm(c, "conv_norm")(first + y) * mask[..., None]
+        y = transformer.gelu(jnp.where(mask[..., None], conv(x), 0))
+        return transformer.norm(c.epsilon, "conv_norm")(first + y) * mask[..., None]
 
 
 def load(
-    tensors: Mapping[str, np.ndarray],
-    config: Mapping[str, Any],
-    dtype: Any = jnp.float32,
+    folder: pathlib.Path, layer: str = "all", dtype: Any = jnp.float32
 ) -> tuple[Deberta, dict[str, Any]]:
-    """The encoder of a checkpoint, and its variables on the default device.
-
-    Args:
-      tensors: By the names of Hugging Face, with or without "deberta." before them;
-        heads and pooler are left out.
-      config: The checkpoint's `config.json`.
-      dtype: Of the matmuls and their weights; float32, or bfloat16. The rest is
-        float32.
-
-    Raises:
-      ValueError: if a tensor is missing, left over or of another shape, or the config
-        lacks a size or asks for a variant that is not written here.
-    """
-    bert_blocks.expect(config, _FLAGS)
-    _expect_both_directions(config)
-    conv = config.get("conv_kernel_size", 0)
-    if conv > 0:
-        bert_blocks.expect(config, _CONV_FLAGS)
-    sizes = bert_blocks.read_sizes(config, buckets="position_buckets")
-    if sizes["layers"] < 2:
-        raise ValueError("only encoders of two blocks or more are implemented.")
-    if sizes["buckets"] < 1:
-        raise ValueError("only encoders with position_buckets are implemented.")
-    farthest = config.get("max_relative_positions", -1)
-    module = Deberta(
-        Sizes(
-            **sizes,
-            farthest=farthest if farthest > 0 else sizes["positions"],
-            conv=conv,
-            dtype=dtype,
-        )
+    """The encoder of a checkpoint folder; arguments and errors are `bert.load`'s."""
+    module = Deberta(Config.read(folder), dtype, layer)
+    return module, parameters.load(
+        module, bert.EXAMPLE, folder, NAMES, pattern=_PATTERN, dtype=dtype, start=1
     )
-    params = bert_blocks.parameters(
-        module, tensors, _NAMES, prefix="deberta.", ignored=_NO_PART
-    )
-    return module, params
 
 
-def _expect_both_directions(config: Mapping[str, Any]) -> None:
+def _expect_both_directions(config: Mapping[str, Any], where: pathlib.Path) -> None:
     kinds = config.get("pos_att_type") or []
     kinds = kinds.split("|") if isinstance(kinds, str) else kinds
     if sorted(kind.strip() for kind in kinds) != ["c2p", "p2c"]:
-        raise ValueError(f"only pos_att_type='p2c|c2p' is implemented, not {kinds!r}.")
+        raise ValueError(
+            f"{where}: pos_att_type = {kinds!r} is not supported, only 'p2c|c2p'."
+        )

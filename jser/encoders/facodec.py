@@ -1,8 +1,8 @@
 """FACodec's prosody and timbre (NaturalSpeech 3, 2024), as the authors used them.
 
-    params = load(encoder_state, decoder_state)
-    prosody(params, waves, lengths)             # [B, T, 256]
-    prosody_and_timbre(params, waves, lengths)  # [B, T, 512]
+    module, variables = load(folder)
+    with jax.default_matmul_precision("highest"):
+        features, codes = module.apply(variables, waves, lengths)
 
 19 of the codec's 110 M parameters; its vocoder, other quantisers and classifiers are
 left out. Frames are 12.5 ms, and an utterance has the same ones in every batch.
@@ -11,24 +11,27 @@ Two peculiarities belong to the features. A waveform is padded with 1 to 200 zer
 whole hop of them if it was already a multiple of 200. And the transformers know no
 positions: the authors' code adds the code of the position in the *batch*, which for
 one file at a time is the first of the table, (0, 1, 0, 1, ...), on every frame.
+
+A code is the best of 1024: TF32 or bfloat16, an accelerator's default, would pick other
+ones.
 """
 
-from collections.abc import Mapping
 import functools
+import pathlib
+import re
 from typing import Any
 
 from flax import linen as nn
-from flax import traverse_util
-import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
 from jser import audio
-from jser.encoders import attention
+from jser.encoders import attention, parameters, torch_file, transformer
 from jser.encoders.facodec_encoder import ConvEncoder, is_real, zero_fill
 from jser.shapes import Array
 
+HUB = "amphion/naturalspeech3_facodec"
 FILES = ("ns3_facodec_encoder_v2.bin", "ns3_facodec_decoder_v2.bin")
 HOP = 200
 FRAMES_PER_S = audio.SAMPLE_RATE_HZ / HOP
@@ -40,8 +43,36 @@ _CODES = 1024
 _CODE_WIDTH = 8
 _EPSILON = 1e-5  # Of the layer norms.
 
-State = Mapping[str, np.ndarray]  # By PyTorch's names.
-Params = Mapping[str, Any]
+_POSITIONS = 5000  # Rows of the position code, of which the first is used.
+_BLOCK_NAMES = {
+    # PyTorch's attention has no layer for its first projection.
+    "query_key_value/kernel": "self_attn.in_proj_weight",
+    "query_key_value/bias": "self_attn.in_proj_bias",
+    "out": "self_attn.out_proj",
+    "norm": "ln_1",
+    "final_norm": "ln_2",
+    "up": "ffn.ffn_1",
+    "down": "ffn.ffn_2",
+}
+# Names in ConvEncoder are the published ones.
+NAMES = {
+    "mel/window": "mel_transform.hann_window",
+    "mel/basis": "mel_transform.mel_basis",
+    "mel_projection": "melspec_linear",
+    "quantizer/book": "quantizer.0.layers.0._codebook",
+    "quantizer/latent": "quantizer.0.layers.0.in_proj",
+    "quantizer/out": "quantizer.0.layers.0.out_proj",
+}
+for _ours, _theirs in (("prosody", "melspec_encoder"), ("timbre", "timbre_encoder")):
+    NAMES |= {
+        f"{_ours}/position": f"{_theirs}.position_emb.pe",
+        f"{_ours}/norm": f"{_theirs}.last_ln",
+    }
+    NAMES |= {
+        f"{_ours}/block_{{}}/{k}": f"{_theirs}.layers.{{}}.{v}"
+        for k, v in _BLOCK_NAMES.items()
+    }
+_USED = re.compile(r"(melspec_linear|melspec_encoder|timbre_encoder|quantizer\.0)\.")
 
 
 def frames(samples: int) -> int:
@@ -49,51 +80,13 @@ def frames(samples: int) -> int:
     return samples // HOP + 1
 
 
-def prosody(
-    params: Params, waves: Float[Array, "B n"], lengths: Int[Array, " B"]
-) -> Float[Array, "B T 256"]:
-    """Prosody of every 12.5 ms: one of 1024 vectors, the front end `facodec_prosody`.
-
-    Computed from the 20 lowest mel bands; the convolutional encoder is not run.
-
-    Args:
-      params: What `load` returns.
-      waves: Utterances at 16 kHz. What is on the padding does not matter, nor does how
-        long it is.
-      lengths: Samples of each, at least 1. The authors' code fails below 400.
-
-    Returns:
-      n // 200 + 1 frames; of utterance i the first `frames(lengths[i])` are real, and
-      the others mean nothing.
-    """
-    return _apply(FaCodec(timbre=False), params, waves, lengths)
-
-
-def prosody_and_timbre(
-    params: Params, waves: Float[Array, "B n"], lengths: Int[Array, " B"]
-) -> Float[Array, "B T 512"]:
-    """`prosody`, then the speaker's timbre on every frame: the front end `facodec`.
-
-    Timbre is what comes out of FACodec's timbre transformer, before the codec itself
-    takes the mean over time. Arguments and padding are those of `prosody`.
-    """
-    return _apply(FaCodec(), params, waves, lengths)
-
-
-def _apply(model: "FaCodec", params: Params, waves, lengths):
-    # A code is the best of 1024: TF32 or bfloat16, an accelerator's default, would
-    # pick other ones.
-    with jax.default_matmul_precision("highest"):
-        features, _ = model.apply({"params": params}, waves, lengths)
-    return features
-
-
 class FaCodec(nn.Module):
-    """The used path of FACodec; submodules have the names of the published files.
+    """The used path of FACodec.
 
     Attributes:
-      timbre: Whether timbre is computed, too; without it the convolutional encoder and
-        the timbre transformer need no parameters.
+      timbre: Whether timbre is computed, too: what comes out of the timbre transformer,
+        before the codec itself takes the mean over time. Without it the convolutional
+        encoder and the timbre transformer need no parameters.
     """
 
     timbre: bool = True
@@ -102,18 +95,30 @@ class FaCodec(nn.Module):
     def __call__(
         self, waves: Float[Array, "B n"], lengths: Int[Array, " B"]
     ) -> tuple[Float[Array, "B T D"], Int[Array, "B T"]]:
-        """Features of every frame, and its prosody code; see `prosody`."""
+        """Encodes a batch of waveforms.
+
+        Args:
+          waves: Utterances at 16 kHz. What is on the padding does not matter, nor does
+            how long it is.
+          lengths: Samples of each, at least 1. The authors' code fails below 400.
+
+        Returns:
+          Features of n // 200 + 1 frames, of 12.5 ms each: prosody, 256 wide, one of
+          1024 vectors that are told by the 20 lowest mel bands; then, if asked for, the
+          speaker's timbre, 256 wide. And each frame's prosody code. Of utterance i the
+          first `frames(lengths[i])` are real, and the others mean nothing.
+        """
         T = frames(waves.shape[1])
         waves = jnp.pad(waves, ((0, 0), (0, T * HOP - waves.shape[1])))
         waves = zero_fill(waves[..., None], lengths)[..., 0]
         T_B = lengths // HOP + 1
-        x = LogMel(name="mel_transform")(waves, T_B * HOP)
-        x = nn.Dense(WIDTH, name="melspec_linear")(x)
-        x = _Transformer(name="melspec_encoder")(x, T_B)
-        features, codes = _Quantizer(name="quantizer.0.layers.0")(x)
+        x = LogMel(name="mel")(waves, T_B * HOP)
+        x = nn.Dense(WIDTH, name="mel_projection")(x)
+        x = _Transformer(name="prosody")(x, T_B)
+        features, codes = _Quantizer(name="quantizer")(x)
         if self.timbre:
-            x = ConvEncoder(name="encoder")(waves[..., None], T_B * HOP)
-            x = _Transformer(name="timbre_encoder")(x, T_B)
+            x = ConvEncoder(name="conv")(waves[..., None], T_B * HOP)
+            x = _Transformer(name="timbre")(x, T_B)
             features = jnp.concatenate([features, x], axis=-1)
         return features, codes
 
@@ -146,8 +151,8 @@ class LogMel(nn.Module):
         T = n // HOP
         windows = jnp.concatenate([hops[:, k : k + T] for k in range(4)], axis=-1)
         zeros = nn.initializers.zeros
-        hann = self.param("hann_window", zeros, (_WINDOW,))
-        basis = self.param("mel_basis", zeros, (80, _FFT // 2 + 1))[:_MELS]
+        hann = self.param("window", zeros, (_WINDOW,))
+        basis = self.param("basis", zeros, (80, _FFT // 2 + 1))[:_MELS]
         spectrum = jnp.fft.rfft(windows * hann, _FFT)
         magnitude = jnp.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-9)
         return jnp.log(jnp.maximum(magnitude @ basis.T, 1e-5))
@@ -161,27 +166,28 @@ class _Transformer(nn.Module):
         self, x: Float[Array, "B T D"], lengths: Int[Array, " B"]
     ) -> Float[Array, "B T D"]:
         real_BT = is_real(x, lengths)
-        x = x + self.param("position_emb.pe", nn.initializers.zeros, x.shape[-1:])
+        table = (_POSITIONS, 1, x.shape[-1])
+        x = x + self.param("position", nn.initializers.zeros, table)[0, 0]
         for i in range(4):
-            x = _Layer(name=f"layers.{i}")(x, real_BT)
-        return nn.LayerNorm(_EPSILON, use_fast_variance=False, name="last_ln")(x)
+            x = _Block(name=f"block_{i}")(x, real_BT)
+        return transformer.norm(_EPSILON, "norm")(x)
 
 
-class _Layer(nn.Module):
+class _Block(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "B T D"], real: Bool[Array, "B T"]
     ) -> Float[Array, "B T D"]:
         D = x.shape[-1]
-        norm = functools.partial(nn.LayerNorm, _EPSILON, use_fast_variance=False)
-        qkv = nn.Dense(3 * D, name="self_attn.in_proj")(norm(name="ln_1")(x))
+        norm = functools.partial(transformer.norm, _EPSILON)
+        qkv = nn.Dense(3 * D, name="query_key_value")(norm("norm")(x))
         q, k, v = (
-            part.reshape(*part.shape[:2], 4, -1) for part in jnp.split(qkv, 3, axis=-1)
+            transformer.split_heads(part, 4) for part in jnp.split(qkv, 3, axis=-1)
         )
-        x = x + nn.Dense(D, name="self_attn.out_proj")(attention.attend(q, k, v, real))
-        h = jnp.where(real[..., None], norm(name="ln_2")(x), 0)
-        h = nn.relu(nn.Conv(4 * D, (5,), padding=2, name="ffn.ffn_1")(h))
-        return x + nn.Dense(D, name="ffn.ffn_2")(h)
+        x = x + nn.Dense(D, name="out")(attention.attend(q, k, v, real))
+        h = jnp.where(real[..., None], norm("final_norm")(x), 0)
+        h = nn.relu(nn.Conv(4 * D, (5,), padding=2, name="up")(h))
+        return x + nn.Dense(D, name="down")(h)
 
 
 class _Quantizer(nn.Module):
@@ -191,72 +197,33 @@ class _Quantizer(nn.Module):
     def __call__(
         self, x: Float[Array, "B T D"]
     ) -> tuple[Float[Array, "B T D"], Int[Array, "B T"]]:
-        book = nn.Embed(_CODES, _CODE_WIDTH, name="_codebook")
-        latent = nn.Dense(_CODE_WIDTH, name="in_proj")(x)
+        book = nn.Embed(_CODES, _CODE_WIDTH, name="book")
+        latent = nn.Dense(_CODE_WIDTH, name="latent")(x)
         # The length of the latent itself changes no order.
         norm = jnp.linalg.norm(book.embedding, axis=-1)
         codes = jnp.argmax(book.attend(latent) / jnp.maximum(norm, 1e-12), axis=-1)
-        return nn.Dense(x.shape[-1], name="out_proj")(book(codes)), codes
+        return nn.Dense(x.shape[-1], name="out")(book(codes)), codes
 
 
-def load(encoder_state: State, decoder_state: State) -> dict[str, Any]:
-    """The parameters of `FaCodec` from the published files' arrays.
+def load(folder: pathlib.Path, timbre: bool = True) -> tuple[FaCodec, dict[str, Any]]:
+    """The module and its variables, of the two published files in a folder.
 
-    Weight normalisation is folded into the kernels. What is not used is ignored: of the
-    decoder all but `melspec_linear`, `melspec_encoder`, `timbre_encoder` and
-    `quantizer.0`, and all position codes but the first.
-
-    Args:
-      encoder_state: Of `ns3_facodec_encoder_v2.bin`.
-      decoder_state: Of `ns3_facodec_decoder_v2.bin`.
+    What is not used is not read: of the decoder all but `melspec_linear`,
+    `melspec_encoder`, `timbre_encoder` and `quantizer.0`.
 
     Raises:
-      ValueError: if an array is missing or has another shape.
+      FileNotFoundError: if a file is missing.
+      ValueError: if a tensor is missing or has another shape.
     """
-    params = {}
-    for path, shape in _shapes().items():
-        in_encoder = path[0] in ("encoder", "mel_transform")
-        file = "encoder" if in_encoder else "decoder"
-        name = _published_name(path)
-        try:
-            array = _array(encoder_state if in_encoder else decoder_state, name)
-        except KeyError as e:
-            raise ValueError(f"FACodec's {file} lacks {e.args[0]}.") from e
-        if path[-1] == "position_emb.pe":
-            array = array[0, 0]
-        if path[-1] == "kernel":
-            array = array.T  # Output, input, width; or output, input.
-        if array.shape != shape:
-            raise ValueError(
-                f"FACodec's {file}: {name} makes {array.shape}, not {shape}."
-            )
-        params[path] = array
-    return traverse_util.unflatten_dict(params)
-
-
-@functools.cache
-def _shapes() -> dict[tuple[str, ...], tuple[int, ...]]:
-    """Of every parameter of `FaCodec`, by its path."""
-    waves, lengths = np.zeros((1, HOP), np.float32), np.array([HOP])
-    params = jax.eval_shape(FaCodec().init, jax.random.key(0), waves, lengths)
-    leaves: Any = traverse_util.flatten_dict(params["params"])
-    return {path: leaf.shape for path, leaf in leaves.items()}
-
-
-def _published_name(path: tuple[str, ...]) -> str:
-    *modules, leaf = path
-    weight = leaf in ("kernel", "scale", "embedding")
-    name = ".".join([*modules, "weight" if weight else leaf])
-    # PyTorch's attention has no layer for its first projection.
-    name = name.replace("self_attn.in_proj.", "self_attn.in_proj_")
-    return name.removeprefix("encoder.")  # The encoder's own file.
-
-
-def _array(state: State, name: str) -> np.ndarray:
-    """float32, with weight normalisation, if there is any, folded in."""
-    if {f"{name}_g", f"{name}_v"}.isdisjoint(state):
-        return np.asarray(state[name], np.float32)
-    gain = np.asarray(state[f"{name}_g"], np.float32)
-    direction = np.asarray(state[f"{name}_v"], np.float32)
-    norm = np.sqrt(np.sum(direction**2, axis=tuple(range(1, direction.ndim))))
-    return direction * gain / norm.reshape(gain.shape)
+    module = FaCodec(timbre)
+    tree = parameters.shapes(module, np.zeros((1, HOP), np.float32), np.array([HOP]))
+    first = {"mel": tree.pop("mel"), **tree.pop("conv", {})}
+    filled = {}
+    for name, part in zip(FILES, (first, tree), strict=True):
+        path = folder / name
+        pattern = _USED if part is tree else re.compile("")
+        tensors = dict(torch_file.read(path, pattern))
+        parameters.fold_weight_norm(tensors, path)
+        filled |= parameters.fill(part, tensors, NAMES, path)
+    conv = {name: filled.pop(name) for name in first if name != "mel"}
+    return module, {"params": filled | ({"conv": conv} if timbre else {})}

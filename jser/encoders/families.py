@@ -1,8 +1,13 @@
-"""The encoders that run in JAX, from checkpoint folders."""
+"""The families of encoders that run in JAX: from checkpoint folders to encoders.
+
+A family is one file and one entry of `FAMILIES`; README.md says how to add one.
+"""
 
 from collections.abc import Callable
+import dataclasses
 import functools
 import pathlib
+from types import ModuleType
 from typing import Any
 
 from flax import linen as nn
@@ -10,18 +15,16 @@ import jax
 import jax.numpy as jnp
 
 from jser.encoders import (
+    bert,
     deberta,
     facodec,
-    layer_selection,
     processors,
     roberta,
     tokens,
-    torch_file,
     wav2vec,
-    weights,
     whisper,
 )
-from jser.encoders.batching import Batched
+from jser.encoders.batching import BatchedEncoder
 from jser.encoders.options import Options
 
 # Frames of a batch. A CPU gains nothing by more, since what it computes then no longer
@@ -30,83 +33,79 @@ _CPU_BUDGET = 512
 _BUDGET = 24_000
 
 
-def _waves(folder: pathlib.Path, options: Options) -> Batched:
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """What one `model_type` of config.json stands for."""
+
+    kind: str  # What it reads: "speech" or "text".
+    load: Callable[[pathlib.Path, Options], BatchedEncoder]
+
+
+def _waveform(folder: pathlib.Path, options: Options) -> BatchedEncoder:
     """HuBERT, WavLM or wav2vec 2.0."""
-    module, variables = wav2vec.load(folder, jnp.dtype(options.dtype))
+    module, variables = wav2vec.load(folder, options.layer, jnp.dtype(options.dtype))
     c = module.config
-    reader = processors.Waves(
+    processor = processors.WaveformProcessor(
         conv=tuple((kernel, stride) for _, kernel, stride in c.conv),
         normalise=wav2vec.normalise if c.normalise else lambda x: x,
         whole=options.compat,
     )
-    stop = layer_selection.depth(options.layer, c.layers)
-    params = layer_selection.prune(variables["params"], "layers", stop)
-    return encoder(reader, module, params, options)
+    return encoder(processor, module, variables, options)
 
 
-def _whisper(folder: pathlib.Path, options: Options) -> Batched:
+def _mel(folder: pathlib.Path, options: Options) -> BatchedEncoder:
     """Whisper's encoder."""
-    module, variables = whisper.load(folder, jnp.dtype(options.dtype))
+    module, variables = whisper.load(folder, options.layer, jnp.dtype(options.dtype))
     c = module.config
     # The authors compare the frames with the width, not with the positions.
-    reader = processors.Mels(c.bands, c.width if options.compat else None)
-    stop = layer_selection.depth(options.layer, c.layers)
-    params = layer_selection.prune(variables["params"], "layers", stop)
-    return encoder(reader, module, params, options)
+    most = c.width if options.compat else None
+    return encoder(processors.MelProcessor(c.bands, most), module, variables, options)
 
 
-def _facodec(folder: pathlib.Path, options: Options) -> Batched:
+def codec(
+    folder: pathlib.Path, options: Options, *, timbre: bool = True
+) -> BatchedEncoder:
     """FACodec's prosody, or prosody and timbre."""
-    states = (dict(torch_file.read(folder / name)) for name in facodec.FILES)
-    params = jax.device_put(facodec.load(*states))
-    encode = (
-        facodec.prosody
-        if options.width == facodec.WIDTH
-        else facodec.prosody_and_timbre
-    )
-    run = jax.jit(encode)
-    reader = processors.Hops(whole=options.compat)
-    return Batched(reader, lambda *arrays: run(params, *arrays), budget=budget())
+    module, variables = facodec.load(folder, timbre)
+    processor = processors.CodecProcessor(whole=options.compat)
+    return encoder(processor, module, variables, options)
 
 
-def _text(family: Any, before: int, folder: pathlib.Path, options: Options) -> Batched:
-    """A text encoder, with so many blocks that are not in the stack of blocks."""
-    config = weights.read_config(folder)
-    tensors = weights.read_tensors(folder)
-    module, variables = family.load(tensors, config, jnp.dtype(options.dtype))
-    reader = processors.Tokens(
+def _text(family: ModuleType, folder: pathlib.Path, options: Options) -> BatchedEncoder:
+    """An encoder of tokens."""
+    module, variables = family.load(folder, options.layer, jnp.dtype(options.dtype))
+    processor = processors.TokenProcessor(
         tokenizer=tokens.load(folder),
         longest=module.max_tokens,
-        pad=module.c.pad,
+        pad=module.config.pad,
         padding=options.compat,
     )
-    stop = max(layer_selection.depth(options.layer, module.c.layers) - before, 0)
-    params = layer_selection.prune(variables["params"], "blocks", stop)
-    return encoder(reader, module, params, options)
+    return encoder(processor, module, variables, options)
 
 
 def encoder(
-    reader: processors.Reader, module: nn.Module, params: Any, options: Options
-) -> Batched:
-    """An encoder that reads in that way and runs that module.
+    processor: processors.Processor, module: nn.Module, variables: Any, options: Options
+) -> BatchedEncoder:
+    """The encoder of a processor, a module and its variables.
 
     Args:
-      reader: Makes the module's arguments of utterances.
-      module: One that chooses hidden states by its `layer`.
-      params: The module's, of no more blocks than run; they may hold more elsewhere.
-      options: Say the layer and the dtype.
+      processor: Makes the module's arguments of utterances.
+      module: Returns the hidden states that are wanted, perhaps before something else.
+      variables: The module's.
+      options: Say the dtype.
     """
-    module = module.clone(layer=options.layer)
     # An accelerator rounds float32 before it multiplies, unless it is told not to.
     precision = "highest" if options.dtype == "float32" else None
 
     @jax.jit
-    def apply(params, *arrays):
+    def apply(variables, *arrays):
         with jax.default_matmul_precision(precision):
-            made = module.apply({"params": params}, *arrays)
+            made = module.apply(variables, *arrays)
         return made[0] if isinstance(made, tuple) else made
 
-    return Batched(reader, lambda *arrays: apply(params, *arrays), budget=budget())
+    # Variables are an argument, so that they are no constants of the program.
+    run = functools.partial(apply, variables)
+    return BatchedEncoder(processor, run, budget=budget())
 
 
 def budget() -> int:
@@ -114,12 +113,13 @@ def budget() -> int:
     return _CPU_BUDGET if jax.default_backend() == "cpu" else _BUDGET
 
 
-LOADERS: dict[str, Callable[[pathlib.Path, Options], Batched]] = {
-    "hubert": _waves,
-    "wavlm": _waves,
-    "wav2vec2": _waves,
-    "whisper": _whisper,
-    "facodec": _facodec,
-    "roberta": functools.partial(_text, roberta, 0),
-    "deberta-v2": functools.partial(_text, deberta, 1),
+FAMILIES = {
+    "hubert": Family("speech", _waveform),
+    "wavlm": Family("speech", _waveform),
+    "wav2vec2": Family("speech", _waveform),
+    "whisper": Family("speech", _mel),
+    "facodec": Family("speech", codec),
+    "bert": Family("text", functools.partial(_text, bert)),
+    "roberta": Family("text", functools.partial(_text, roberta)),
+    "deberta-v2": Family("text", functools.partial(_text, deberta)),
 }

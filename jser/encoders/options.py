@@ -2,6 +2,9 @@
 
 import dataclasses
 
+_DTYPES = ("float32", "bfloat16")
+_BACKENDS = ("jax", "torch")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
@@ -9,5 +12,31 @@ class Options:
 
     layer: str = "last"  # A choice of `layer_selection`.
     dtype: str = "float32"  # Of matrix products, or "bfloat16".
+    backend: str = "jax"  # Or "torch" for transformers' own code.
     compat: bool = False  # As the authors' files are.
-    width: int = 0  # D that is wanted, where a checkpoint has two: FACodec's.
+
+    def check(self, name: str, model_type: str) -> None:
+        """Refuses what there is not.
+
+        Args:
+          name: Of the encoder, for the error.
+          model_type: Its family, if that is known.
+
+        Raises:
+          ValueError: if an option has a value that it or the family does not know.
+        """
+        for option, known in (("dtype", _DTYPES), ("backend", _BACKENDS)):
+            if (value := getattr(self, option)) not in known:
+                raise ValueError(
+                    f"{option}={value!r} is not one of {', '.join(known)}."
+                )
+        if model_type != "facodec":
+            return
+        # Of dtypes, since rounding would choose other entries of the code book.
+        for option, only in (
+            ("layer", "last"),
+            ("dtype", "float32"),
+            ("backend", "jax"),
+        ):
+            if getattr(self, option) != only:
+                raise ValueError(f"{name} has only {option}={only!r}.")

@@ -1,4 +1,4 @@
-"""How encoders read utterances: windows, the lengths they are padded to, batches.
+"""Processors: from utterances to windows, padded batches and an encoder's arguments.
 
 A window is a part of an utterance that an encoder sees at once. One that is longer than
 an encoder takes is cut into windows that overlap: each gives the frames of its middle,
@@ -35,8 +35,8 @@ class Window:
     keep: slice
 
 
-class Reader(Protocol):
-    """How one kind of encoder reads."""
+class Processor(Protocol):
+    """Preprocessing of one kind of encoder: from utterances to its arguments."""
 
     def cut(self, x: Any) -> list[Window]:
         """The windows of an utterance.
@@ -65,11 +65,11 @@ def spans(frames: int, longest: int, context: int) -> list[tuple[int, int, slice
         return [(0, frames, slice(0, frames))]
     count = -(-frames // (longest - 2 * context))
     edges = [frames * k // count for k in range(count + 1)]
-    found = []
+    windows = []
     for start, stop in itertools.pairwise(edges):
         first, end = max(start - context, 0), min(stop + context, frames)
-        found.append((first, end, slice(start - first, stop - first)))
-    return found
+        windows.append((first, end, slice(start - first, stop - first)))
+    return windows
 
 
 def bucket(frames: int) -> int:
@@ -80,8 +80,8 @@ def bucket(frames: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class Waves:
-    """Waveforms for encoders that convolve them: HuBERT, WavLM, wav2vec 2.0, ...
+class WaveformProcessor:
+    """Waveform processor, for what convolves it: HuBERT, WavLM, wav2vec 2.0, ...
 
     Attributes:
       conv: Kernel and stride of every convolution, none of them padded.
@@ -123,12 +123,12 @@ class Waves:
         x = self.normalise(x)
         longest = self.frames(MAX_S * audio.SAMPLE_RATE_HZ)
         context = round(_CONTEXT_S * audio.SAMPLE_RATE_HZ / self.hop)
-        found = []
+        windows = []
         for a, b, keep in spans(frames, frames if self.whole else longest, context):
             # What is left of the last frame's hop is the convolutions' to ignore.
             end = len(x) if b == frames else a * self.hop + self.samples(b - a)
-            found.append(Window(x[a * self.hop : end], b - a, keep))
-        return found
+            windows.append(Window(x[a * self.hop : end], b - a, keep))
+        return windows
 
     def padded(self, frames: int) -> int:
         """The next bucket."""
@@ -146,8 +146,8 @@ class Waves:
 
 
 @dataclasses.dataclass(frozen=True)
-class Mels:
-    """Log-mel spectrograms of 30 s for Whisper, whatever an utterance's length.
+class MelProcessor:
+    """Log-mel processor: Whisper's spectrograms of 30 s, whatever the length.
 
     Attributes:
       bands: Of the spectrogram.
@@ -186,8 +186,8 @@ class Mels:
 
 
 @dataclasses.dataclass(frozen=True)
-class Hops:
-    """Waveforms in steps of 12.5 ms for FACodec; with `whole`, no windows."""
+class CodecProcessor:
+    """Waveform processor of FACodec, in steps of 12.5 ms; `whole`: no windows."""
 
     whole: bool = False
 
@@ -197,11 +197,11 @@ class Hops:
         hop, frames = facodec.HOP, facodec.frames(len(x))
         longest = facodec.frames(MAX_S * audio.SAMPLE_RATE_HZ)
         context = round(_CONTEXT_S * audio.SAMPLE_RATE_HZ / hop)
-        found = []
+        windows = []
         for a, b, keep in spans(frames, frames if self.whole else longest, context):
             samples = x[a * hop : len(x) if b == frames else b * hop]
-            found.append(Window(samples, facodec.frames(len(samples)), keep))
-        return found
+            windows.append(Window(samples, facodec.frames(len(samples)), keep))
+        return windows
 
     def padded(self, frames: int) -> int:
         """The next bucket."""
@@ -216,8 +216,8 @@ class Hops:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tokens:
-    """Transcripts as tokens, the specials at their ends included.
+class TokenProcessor:
+    """Token processor: transcripts as ids, the specials at their ends included.
 
     Attributes:
       tokenizer: From `tokens.load`.

@@ -8,7 +8,12 @@ from jaxtyping import Bool, Int
 import numpy as np
 
 _SPECIALS = 2  # One before a window's tokens and one after them.
-_VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spm.model",))
+_VOCABULARIES = (
+    ("tokenizer.json",),
+    ("vocab.txt",),  # WordPiece.
+    ("vocab.json", "merges.txt"),  # Byte-level BPE.
+    ("spm.model",),  # SentencePiece.
+)
 
 
 def load(folder: pathlib.Path) -> Any:

@@ -1,6 +1,6 @@
 """Encoders of transformers run by PyTorch: also those that there is no JAX port of.
 
-Windows, batches, choice of layers and compatible files are those of `native`.
+Windows, batches, choice of layers and compatible files are those of the JAX backend.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jser.encoders import processors, tokens, wav2vec, weights
-from jser.encoders.batching import Batched
+from jser.encoders.batching import BatchedEncoder
 from jser.encoders.options import Options
 
 # Frames of a batch. On a CPU PyTorch is fastest with one utterance at a time.
@@ -18,7 +18,7 @@ _CPU_BUDGET = 1
 _BUDGET = 24_000
 
 
-def speech(folder: pathlib.Path, options: Options) -> Batched:
+def speech(folder: pathlib.Path, options: Options) -> BatchedEncoder:
     """Whisper's encoder, or one that convolves the waveform.
 
     Raises:
@@ -37,7 +37,7 @@ def speech(folder: pathlib.Path, options: Options) -> Batched:
     wanted = preprocessor.get("do_normalize", True)
     # Their norm over time sees padding, and knows of no mask.
     alone = getattr(c, "feat_extract_norm", "layer") == "group"
-    reader = processors.Waves(
+    processor = processors.WaveformProcessor(
         conv=tuple(zip(c.conv_kernel, c.conv_stride, strict=True)),
         normalise=wav2vec.normalise if wanted else lambda x: x,
         whole=options.compat,
@@ -48,17 +48,17 @@ def speech(folder: pathlib.Path, options: Options) -> Batched:
         mask = np.arange(samples.shape[1]) < lengths[:, None]
         given = {} if alone else {"attention_mask": mask.astype(int)}
         made = model({"input_values": samples, **given})
-        if made.shape[-2] != (frames := reader.frames(samples.shape[1])):
+        if made.shape[-2] != (frames := processor.frames(samples.shape[1])):
             raise ValueError(
                 f"{folder}: {made.shape[-2]} frames where its convolutions make"
                 f" {frames}. This kind of model is not supported."
             )
         return made
 
-    return model.batched(reader, run, alone=alone)
+    return model.batched(processor, run, alone=alone)
 
 
-def text(folder: pathlib.Path, options: Options) -> Batched:
+def text(folder: pathlib.Path, options: Options) -> BatchedEncoder:
     """An encoder of tokens between two specials, as BERT's kin are.
 
     Raises:
@@ -70,23 +70,28 @@ def text(folder: pathlib.Path, options: Options) -> Batched:
         raise ValueError(f"{folder}: its tokenizer lacks a CLS, SEP or PAD token.")
     # RoBERTa and its kin count positions from the padding's on. Where others do not,
     # windows are a token or two shorter than they could be.
-    offset = 0 if model.config.model_type == "deberta-v2" else specials[-1] + 1
+    from_zero = model.config.model_type in ("bert", "deberta-v2")
+    offset = 0 if from_zero else specials[-1] + 1
     positions = getattr(model.config, "max_position_embeddings", 0) or 512 + offset
     longest = min(tokenizer.model_max_length, positions - offset)
-    reader = processors.Tokens(tokenizer, longest, specials[-1], options.compat)
+    processor = processors.TokenProcessor(
+        tokenizer, longest, specials[-1], options.compat
+    )
 
     def run(ids, mask):
         return model({"input_ids": ids, "attention_mask": mask.astype(int)})
 
-    return model.batched(reader, run)
+    return model.batched(processor, run)
 
 
-def _whisper(model: "_Model", options: Options) -> Batched:
+def _whisper(model: "_Model", options: Options) -> BatchedEncoder:
     c = model.config
     model.use(model.module.get_encoder())
-    reader = processors.Mels(c.num_mel_bins, c.d_model if options.compat else None)
+    processor = processors.MelProcessor(
+        c.num_mel_bins, c.d_model if options.compat else None
+    )
     return model.batched(
-        reader, lambda mel: model({"input_features": mel.swapaxes(1, 2)})
+        processor, lambda mel: model({"input_features": mel.swapaxes(1, 2)})
     )
 
 
@@ -128,12 +133,14 @@ class _Model:
             return states if layer == "all" else states[-4:].mean(0)
 
     def batched(
-        self, reader: processors.Reader, run: Callable, *, alone: bool = False
-    ) -> Batched:
+        self, processor: processors.Processor, run: Callable, *, alone: bool = False
+    ) -> BatchedEncoder:
         """The encoder; `alone` lets it take one window at a time."""
         budget = _CPU_BUDGET if alone or self._device == "cpu" else _BUDGET
         fetch = lambda made: made.float().cpu().numpy()
-        return Batched(reader, run, budget=budget, fetch=fetch, compiles=False)
+        return BatchedEncoder(
+            processor, run, budget=budget, fetch=fetch, compiles=False
+        )
 
 
 def _read(torch: Any, folder: pathlib.Path) -> Any:

@@ -28,7 +28,7 @@ _MOST_COMPRESSIBLE = 2.4  # Whisper's own threshold.
 
 @dataclasses.dataclass(frozen=True)
 class Transcript:
-    """What was heard in an utterance."""
+    """What was said in an utterance."""
 
     text: str
     language: str  # Code of the language; empty where the checkpoint has no choice.
@@ -101,8 +101,7 @@ class Transcriber:
         self._codes = {i: code for code, i in self._rules.languages.items()}
         self._tokenizer = tokens.load(folder)
         self._batch_size = batch_size
-        encoder, encoder_params = whisper.load(folder, jnp.dtype(dtype))
-        encoder = encoder.clone(layer="last")
+        encoder, encoder_params = whisper.load(folder, "last", jnp.dtype(dtype))
         decoder, decoder_params = whisper_decoder.load(folder, jnp.dtype(dtype))
         self.bands = encoder.config.bands
         rules_digest = files.file_digest(folder / "generation_config.json")
@@ -121,10 +120,10 @@ class Transcriber:
                 cross: Any = decoder.apply(decoder_params, states, method="cross")
                 if not detects:
                     return states, cross, jnp.full(len(mel), self._language or 0)
-                found = whisper_decoder.detect(
+                languages = whisper_decoder.detect(
                     decoder, self._rules, decoder_params, cross
                 )
-            return states, cross, found
+            return states, cross, languages
 
         @jax.jit
         def decode(decoder_params, *args):
@@ -150,56 +149,62 @@ class Transcriber:
           and the transcripts.
         """
         cut = (windows(x, self.bands) for x in samples)
-        both = [(np.concatenate(f), said) for f, said in self._run(cut, frames=True)]
-        return [frames for frames, _ in both], [said for _, said in both]
+        both = [(np.concatenate(f), text) for f, text in self._run(cut, frames=True)]
+        return [frames for frames, _ in both], [text for _, text in both]
 
     def transcribe(self, cut: Iterable[Sequence[Window]]) -> Iterator[Transcript]:
         """The transcripts of utterances cut into `windows`, in their order."""
-        return (said for _, said in self._run(cut, frames=False))
+        return (text for _, text in self._run(cut, frames=False))
 
     def _run(
         self, cut: Iterable[Sequence[Window]], *, frames: bool
     ) -> Iterator[tuple[list[np.ndarray], Transcript]]:
         """Fills batches with windows; gives out each utterance as its last is done."""
         rows = (
-            (heard, window)
+            (utterance, window)
             for parts in cut
-            for heard in [_Heard(len(parts))]
+            for utterance in [_Utterance(len(parts))]
             for window in parts
         )
         while batch := list(itertools.islice(rows, self._batch_size)):
-            self._hear(batch, frames)
-            for heard in dict.fromkeys(heard for heard, _ in batch):
-                if heard.left == 0:
-                    yield heard.frames, heard.transcript(self._codes)
+            self._decode_batch(batch, frames)
+            for utterance in dict.fromkeys(utterance for utterance, _ in batch):
+                if utterance.left == 0:
+                    yield utterance.frames, utterance.transcript(self._codes)
 
-    def _hear(self, batch: "list[tuple[_Heard, Window]]", frames: bool) -> None:
+    def _decode_batch(
+        self, batch: "list[tuple[_Utterance, Window]]", frames: bool
+    ) -> None:
         """Computes a batch of windows and adds them to their utterances."""
         spare = self._batch_size - len(batch)
         mel = np.stack([window.mel for _, window in batch])
-        states, cross, found = self._encode(np.pad(mel, ((0, spare), (0, 0), (0, 0))))
-        for (heard, _), language in zip(batch, np.asarray(found), strict=False):
-            if heard.language is None:  # A first window speaks for those after it.
-                heard.language = int(language)
-        languages = [heard.language or 0 for heard, _ in batch] + [0] * spare
+        states, cross, detected = self._encode(
+            np.pad(mel, ((0, spare), (0, 0), (0, 0)))
+        )
+        for (utterance, _), language in zip(batch, np.asarray(detected), strict=False):
+            if utterance.language is None:  # A first window speaks for those after it.
+                utterance.language = int(language)
+        languages = [utterance.language or 0 for utterance, _ in batch] + [0] * spare
         prompt = self._rules.prompts(languages)
         real = np.arange(self._batch_size) < len(batch)
-        said = np.asarray(self._decode(cross, prompt, real))[:, prompt.shape[1] :]
+        made = np.asarray(self._decode(cross, prompt, real))[:, prompt.shape[1] :]
         if frames:
             states = np.asarray(states)
-        for (heard, window), states_TD, ids in zip(batch, states, said, strict=False):
+        for (utterance, window), states_TD, ids in zip(
+            batch, states, made, strict=False
+        ):
             (ends,) = np.nonzero(ids == self._rules.end)
             length = ends[0] if len(ends) else len(ids)
             text = self._tokenizer.decode(ids[:length], skip_special_tokens=True)
-            heard.texts.append(text.strip())
-            heard.unfinished |= not len(ends)
-            heard.left -= 1
+            utterance.texts.append(text.strip())
+            utterance.unfinished |= not len(ends)
+            utterance.left -= 1
             if frames:
-                heard.frames.append(states_TD[: window.frames].astype(np.float32))
+                utterance.frames.append(states_TD[: window.frames].astype(np.float32))
 
 
 @dataclasses.dataclass(eq=False)
-class _Heard:
+class _Utterance:
     """An utterance while its windows are computed."""
 
     left: int  # Windows to go.

@@ -10,10 +10,8 @@ are those of transformers' PyTorch models to 3e-5; on GPUs and TPUs that takes
 """
 
 import dataclasses
-import functools
 import math
 import pathlib
-import re
 from typing import Any
 
 from flax import linen as nn
@@ -21,39 +19,69 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
-from jser.encoders import attention, layer_selection, weights
+from jser.encoders import (
+    family_config,
+    layer_selection,
+    parameters,
+    transformer,
+    weights,
+)
+from jser.encoders.transformer import gelu, norm
 from jser.shapes import Array
 
 _FAMILY = ("hubert", "wavlm", "wav2vec2")
-# Flags that some models of the family set otherwise and that nothing here computes.
-_FIXED = {
-    "hidden_act": "gelu",
-    "feat_extract_activation": "gelu",
-    "feat_proj_layer_norm": True,
-    "conv_pos_batch_norm": False,
-    "add_adapter": False,
-    "adapter_attn_dim": None,
+_PATTERN = (
+    r"((hubert|wavlm|wav2vec2)\.)?(?=(feature_extractor|feature_projection|encoder)\.)"
+)
+NAMES = {
+    "conv/conv_{}": "feature_extractor.conv_layers.{}.conv",
+    "conv/norm_{}": "feature_extractor.conv_layers.{}.layer_norm",
+    "projection_norm": "feature_projection.layer_norm",
+    "projection": "feature_projection.projection",
+    "position": "encoder.pos_conv_embed.conv",
+    "norm": "encoder.layer_norm",
+    # One table for all blocks, which the first one owns.
+    "bias/buckets": "encoder.layers.0.attention.rel_attn_embed",
+    "blocks/attention/query": "encoder.layers.{}.attention.q_proj",
+    "blocks/attention/key": "encoder.layers.{}.attention.k_proj",
+    "blocks/attention/value": "encoder.layers.{}.attention.v_proj",
+    "blocks/attention/out": "encoder.layers.{}.attention.out_proj",
+    "blocks/attention/gate/constant": "encoder.layers.{}.attention.gru_rel_pos_const",
+    "blocks/attention/gate/linear": "encoder.layers.{}.attention.gru_rel_pos_linear",
+    "blocks/norm": "encoder.layers.{}.layer_norm",
+    "blocks/up": "encoder.layers.{}.feed_forward.intermediate_dense",
+    "blocks/down": "encoder.layers.{}.feed_forward.output_dense",
+    "blocks/final_norm": "encoder.layers.{}.final_layer_norm",
 }
+_KEYS = family_config.SIZES | {
+    "conv_bias": "conv_bias",
+    "norm_first": "do_stable_layer_norm",
+    "pos_kernel": "num_conv_pos_embeddings",
+    "pos_groups": "num_conv_pos_embedding_groups",
+    "epsilon": "layer_norm_eps",
+}
+_WAVLM_KEYS = {"buckets": "num_buckets", "max_distance": "max_bucket_distance"}
+# Flags that some models of the family set otherwise and that nothing here computes.
+_FLAGS = (
+    ("hidden_act", "gelu", "gelu"),
+    ("feat_extract_activation", "gelu", "gelu"),
+    ("feat_proj_layer_norm", True, True),
+    ("conv_pos_batch_norm", False, False),
+    ("add_adapter", False, False),
+    ("adapter_attn_dim", None, None),
+)
 _CONV_EPSILON = 1e-5  # PyTorch's default; config.json's is for the transformer.
-
-_gelu = functools.partial(nn.gelu, approximate=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(transformer.Config):
     """What config.json and preprocessor_config.json say of a model."""
 
-    width: int  # D.
-    layers: int  # L.
-    heads: int
-    inner: int  # Width inside the feed-forward blocks.
     conv: tuple[tuple[int, int, int], ...]  # Width, kernel, stride of each layer.
     conv_bias: bool
     group_norm: bool  # Only the first convolution is normalised, over time.
-    stable: bool  # Layers normalise their input, not their output.
     pos_kernel: int
     pos_groups: int
-    epsilon: float
     normalise: bool  # Whether the waveform wants zero mean and unit variance.
     buckets: int = 0  # Of relative positions; WavLM alone has them.
     max_distance: int = 0
@@ -66,41 +94,24 @@ class Config:
           FileNotFoundError: if one of the two files is missing.
           ValueError: if the model is none of the family or a variant not supported.
         """
-        c = weights.read_config(folder)
-        where = folder / "config.json"
-        if c.get("model_type") not in _FAMILY:
+        wavlm = weights.read_config(folder).get("model_type") == "wavlm"
+        keys = _KEYS | (_WAVLM_KEYS if wavlm else {})
+        conv = {key: key for key in ("conv_dim", "conv_kernel", "conv_stride")}
+        kind = {"kind": "feat_extract_norm"}
+        fields, _ = family_config.read(folder, _FAMILY, keys | conv | kind, _FLAGS)
+        layers = [fields.pop(key) for key in conv]
+        if (kind := fields.pop("kind")) not in ("group", "layer"):
             raise ValueError(
-                f"{where}: model_type is {c.get('model_type')!r}, not one of"
-                f" {', '.join(_FAMILY)}."
+                f"{folder / 'config.json'}: feat_extract_norm = {kind!r} is not"
+                " supported, only 'group' and 'layer'."
             )
-        for name, value in _FIXED.items():
-            if c.get(name, value) != value:
-                raise ValueError(
-                    f"{where}: {name} = {c[name]!r} is not supported, only {value!r}."
-                )
         preprocessor = weights.read_config(folder, "preprocessor_config.json")
-        try:
-            wavlm = c["model_type"] == "wavlm"
-            return cls(
-                width=c["hidden_size"],
-                layers=c["num_hidden_layers"],
-                heads=c["num_attention_heads"],
-                inner=c["intermediate_size"],
-                conv=tuple(
-                    zip(c["conv_dim"], c["conv_kernel"], c["conv_stride"], strict=True)
-                ),
-                conv_bias=c["conv_bias"],
-                group_norm={"group": True, "layer": False}[c["feat_extract_norm"]],
-                stable=c["do_stable_layer_norm"],
-                pos_kernel=c["num_conv_pos_embeddings"],
-                pos_groups=c["num_conv_pos_embedding_groups"],
-                epsilon=c["layer_norm_eps"],
-                normalise=preprocessor.get("do_normalize", True),
-                buckets=c["num_buckets"] if wavlm else 0,
-                max_distance=c["max_bucket_distance"] if wavlm else 0,
-            )
-        except KeyError as e:
-            raise ValueError(f"{where}: has no usable {e}. Fetch it again.") from e
+        return cls(
+            **fields,
+            conv=tuple(zip(*layers, strict=True)),
+            group_norm=kind == "group",
+            normalise=preprocessor.get("do_normalize", True),
+        )
 
     def frames(self, samples: Any) -> Any:
         """Frames of so many samples, an integer or an array of them.
@@ -138,7 +149,7 @@ class Wav2Vec(nn.Module):
       config: The model's flags and sizes.
       dtype: Of matrix products and convolutions. The first convolution, the sum that
         runs through the layers, norms and softmax are float32 whatever it is.
-      layer: Which hidden states are returned, as in `hidden`.
+      layer: Which hidden states are returned, as in `layer_selection`.
     """
 
     config: Config
@@ -169,7 +180,7 @@ class Wav2Vec(nn.Module):
         if c.frames(samples.shape[1]) < 1:
             raise ValueError(f"{samples.shape[1]} samples are too few for one frame.")
         conv_BTF = _Convolutions(c, self.dtype, name="conv")(samples, lengths)
-        x_BTD = _norm(c.epsilon, "projection_norm")(conv_BTF)
+        x_BTD = norm(c.epsilon, "projection_norm")(conv_BTF)
         x_BTD = nn.Dense(c.width, dtype=self.dtype, name="projection")(x_BTD)
         mask_BT = jnp.arange(x_BTD.shape[1]) < c.frames(lengths)[:, None]
         # Zeros are what a convolution finds beyond the end of an unpadded utterance.
@@ -183,24 +194,20 @@ class Wav2Vec(nn.Module):
             dtype=self.dtype,
             name="position",
         )(x_BTD)
-        x_BTD = x_BTD + _gelu(position_BTD)
-        norm = _norm(c.epsilon, "norm")
-        first_BTD = x_BTD if c.stable else norm(x_BTD)
-        bias_HTT = _RelativeBias(c, name="bias")(x_BTD.shape[1]) if c.buckets else None
+        x_BTD = x_BTD + gelu(position_BTD)
+        ends = norm(c.epsilon, "norm")
+        first_BTD = x_BTD if c.norm_first else ends(x_BTD)
+        bias_ATT = _RelativeBias(c, name="bias")(x_BTD.shape[1]) if c.buckets else None
         states = layer_selection.run(
-            _Layer(c, self.dtype, name="layers"),
+            transformer.Block(c, self.dtype, _Attention, name="blocks"),
             [first_BTD],
             mask_BT,
-            bias_HTT,
+            bias_ATT,
             layers=c.layers,
             layer=self.layer,
-            norm=norm if c.stable else None,
+            norm=ends if c.norm_first else None,
         )
         return states, mask_BT
-
-
-def _norm(epsilon: float, name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon, use_fast_variance=False, name=name)
 
 
 class _Convolutions(nn.Module):
@@ -228,8 +235,8 @@ class _Convolutions(nn.Module):
                 mask_BT = jnp.arange(x_BTF.shape[1]) < frames_B[:, None]
                 x_BTF = _NormOverTime(name="norm_0")(x_BTF, mask_BT)
             elif not c.group_norm:
-                x_BTF = _norm(_CONV_EPSILON, f"norm_{i}")(x_BTF)
-            x_BTF = _gelu(x_BTF.astype(self.dtype))
+                x_BTF = norm(_CONV_EPSILON, f"norm_{i}")(x_BTF)
+            x_BTF = gelu(x_BTF.astype(self.dtype))
         return x_BTF
 
 
@@ -257,9 +264,9 @@ class _RelativeBias(nn.Module):
         c = self.config
         distance = np.arange(1 - frames, frames)
         bucket = relative_bucket(distance, c.buckets, c.max_distance)
-        bias_RH = nn.Embed(c.buckets, c.heads, name="buckets")(jnp.asarray(bucket))
+        bias_RA = nn.Embed(c.buckets, c.heads, name="buckets")(jnp.asarray(bucket))
         at_TT = jnp.arange(frames) - jnp.arange(frames)[:, None] + frames - 1
-        return jnp.moveaxis(bias_RH[at_TT], -1, 0)
+        return jnp.moveaxis(bias_RA[at_TT], -1, 0)
 
 
 def relative_bucket(
@@ -280,67 +287,40 @@ def relative_bucket(
     return (distance > 0) * half + fine
 
 
-class _Layer(nn.Module):
-    """A transformer layer."""
+class _Attention(transformer.Attention):
+    """Self-attention, to whose scores WavLM adds the gated relative bias."""
 
-    config: Config
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x_BTD, mask_BT, bias_HTT):
-        c = self.config
-        attend = _Attention(c, self.dtype, name="attention")
-        norm, final_norm = _norm(c.epsilon, "norm"), _norm(c.epsilon, "final_norm")
-        up = nn.Dense(c.inner, dtype=self.dtype, name="up")
-        down = nn.Dense(c.width, dtype=self.dtype, name="down")
-        if c.stable:
-            x_BTD = x_BTD + attend(norm(x_BTD), mask_BT, bias_HTT)
-            x_BTD = x_BTD + down(_gelu(up(final_norm(x_BTD))))
-        else:
-            x_BTD = norm(x_BTD + attend(x_BTD, mask_BT, bias_HTT))
-            x_BTD = final_norm(x_BTD + down(_gelu(up(x_BTD))))
-        return x_BTD
-
-
-class _Attention(nn.Module):
-    config: Config
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x_BTD, mask_BT, bias_HTT):
-        c = self.config
-        heads = (*x_BTD.shape[:2], c.heads, -1)
-        q_BTHd, k_BTHd, v_BTHd = (
-            nn.Dense(c.width, dtype=self.dtype, name=name)(x_BTD).reshape(heads)
-            for name in ("query", "key", "value")
-        )
-        bias_BHTT = None
-        if bias_HTT is not None:
-            bias_BHTT = _Gate(name="gate")(x_BTD.reshape(heads)) * bias_HTT
-        context_BTD = attention.attend(q_BTHd, k_BTHd, v_BTHd, mask_BT, bias_BHTT)
-        return nn.Dense(c.width, dtype=self.dtype, name="out")(context_BTD)
+    def bias(self, x_BTD, *shared):
+        (bias_ATT,) = shared
+        if bias_ATT is None:
+            return None
+        heads = transformer.split_heads(x_BTD, self.config.heads)
+        return _Gate(name="gate")(heads) * bias_ATT
 
 
 class _Gate(nn.Module):
-    """How much of the relative bias each frame and head wants: [B, H, T, 1]."""
+    """How much of the relative bias each frame and head wants: [B, A, T, 1]."""
 
     @nn.compact
-    def __call__(self, x_BTHd):
-        heads = x_BTHd.shape[2]
-        constant_H = self.param("constant", nn.initializers.ones, (heads,))
-        logits_BTH8 = nn.Dense(8, name="linear")(x_BTHd)
-        gates = nn.sigmoid(logits_BTH8.reshape(*x_BTHd.shape[:3], 2, 4).sum(-1))
-        a_BTH, b_BTH = gates[..., 0], gates[..., 1]
-        gate_BTH = a_BTH * (b_BTH * constant_H - 1) + 2
-        return jnp.moveaxis(gate_BTH, 1, 2)[..., None]
+    def __call__(self, x_BTAE):
+        A = x_BTAE.shape[2]
+        constant_1A11 = self.param("constant", nn.initializers.ones, (1, A, 1, 1))
+        logits_BTA8 = nn.Dense(8, name="linear")(x_BTAE)
+        gates = nn.sigmoid(logits_BTA8.reshape(*x_BTAE.shape[:3], 2, 4).sum(-1))
+        a_BTA, b_BTA = gates[..., 0], gates[..., 1]
+        gate_BTA = a_BTA * (b_BTA * constant_1A11[0, :, 0, 0] - 1) + 2
+        return jnp.moveaxis(gate_BTA, 1, 2)[..., None]
 
 
-def load(folder: pathlib.Path, dtype=jnp.float32) -> tuple[Wav2Vec, dict[str, Any]]:
-    """A checkpoint folder as a module and its parameters.
+def load(
+    folder: pathlib.Path, layer: str = "all", dtype: Any = jnp.float32
+) -> tuple[Wav2Vec, dict[str, Any]]:
+    """The encoder of a checkpoint folder as a module and its variables.
 
     Args:
       folder: Holds config.json, preprocessor_config.json and the weights, of the bare
         encoder or of a model with a head, which is not read.
+      layer: Which hidden states it is to return, as in `layer_selection`.
       dtype: Of products and convolutions, and of the kernels in memory: float32, or
         bfloat16 for accelerators.
 
@@ -348,56 +328,8 @@ def load(folder: pathlib.Path, dtype=jnp.float32) -> tuple[Wav2Vec, dict[str, An
       FileNotFoundError: if a file is missing.
       ValueError: if the model is not supported or its weights do not fit its config.
     """
-    config = Config.read(folder)
-    prefix = rf"^(({'|'.join(_FAMILY)})\.)?"
-    parts = r"(feature_extractor|feature_projection|encoder)\."
-    found = weights.read_tensors(folder, prefix + parts)
-    bare = {re.sub(prefix, "", name): x for name, x in found.items()}
-    tensors = weights.Tensors(bare, folder, dtype)
-    params = _params(config, tensors)
-    tensors.finish()
-    return Wav2Vec(config, dtype), {"params": params}
-
-
-def _params(c: Config, t: weights.Tensors) -> dict[str, Any]:
-    params: dict[str, Any] = {"conv": {}}
-    for i in range(len(c.conv)):
-        name = f"feature_extractor.conv_layers.{i}"
-        params["conv"][f"conv_{i}"] = t.conv(f"{name}.conv", bias=c.conv_bias)
-        if i == 0 or not c.group_norm:
-            params["conv"][f"norm_{i}"] = t.norm(f"{name}.layer_norm")
-    params["projection_norm"] = t.norm("feature_projection.layer_norm")
-    params["projection"] = t.linear("feature_projection.projection")
-    params["position"] = t.conv("encoder.pos_conv_embed.conv")
-    params["norm"] = t.norm("encoder.layer_norm")
-    if c.buckets:  # One table for all layers, which the first layer owns.
-        table = t.array("encoder.layers.0.attention.rel_attn_embed.weight")
-        params["bias"] = {"buckets": {"embedding": table}}
-    params["layers"] = _layer_params(c, t)
-    return params
-
-
-def _layer_params(c: Config, t: weights.Tensors) -> dict[str, Any]:
-    layer = "encoder.layers.{}"
-    attention: dict[str, Any] = {
-        ours: t.linear(f"{layer}.attention.{theirs}", c.layers)
-        for ours, theirs in (
-            ("query", "q_proj"),
-            ("key", "k_proj"),
-            ("value", "v_proj"),
-            ("out", "out_proj"),
-        )
-    }
-    if c.buckets:
-        constant = t.array(f"{layer}.attention.gru_rel_pos_const", c.layers)
-        attention["gate"] = {
-            "constant": constant.reshape(c.layers, c.heads),
-            "linear": t.linear(f"{layer}.attention.gru_rel_pos_linear", c.layers),
-        }
-    return {
-        "attention": attention,
-        "norm": t.norm(f"{layer}.layer_norm", c.layers),
-        "up": t.linear(f"{layer}.feed_forward.intermediate_dense", c.layers),
-        "down": t.linear(f"{layer}.feed_forward.output_dense", c.layers),
-        "final_norm": t.norm(f"{layer}.final_layer_norm", c.layers),
-    }
+    module = Wav2Vec(Config.read(folder), dtype, layer)
+    second_of_sound = np.zeros((1, 16_000), np.float32), np.array([16_000])
+    return module, parameters.load(
+        module, second_of_sound, folder, NAMES, pattern=_PATTERN, dtype=dtype
+    )

@@ -1,9 +1,5 @@
 """Hugging Face checkpoint folders: their configuration and their tensors, as numpy.
 
-    tensors = Tensors(read_tensors(folder), folder)
-    params = {"fc1": tensors.linear("encoder.layers.{}.fc1", layers=32)}
-    tensors.finish()
-
 PyTorch is not needed, and no file's code is ever run (`torch_file`).
 """
 
@@ -12,7 +8,6 @@ import pathlib
 import re
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -56,13 +51,13 @@ def read_tensors(folder: pathlib.Path, pattern: str = "") -> dict[str, np.ndarra
       FileNotFoundError: if there are no weights or a shard is missing.
       ValueError: if a file is damaged or holds something else than tensors.
     """
-    found = {}
+    tensors = {}
     for path in files_of(folder):
         read = _read_safetensors if path.suffix == ".safetensors" else torch_file.read
         for name, x in read(path, re.compile(pattern)):
             half = x.dtype in (np.float16, jnp.bfloat16)
-            found[name] = x.astype(np.float32) if half else x
-    return found
+            tensors[name] = x.astype(np.float32) if half else x
+    return tensors
 
 
 def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -90,89 +85,6 @@ def digest(folder: pathlib.Path, names: Sequence[str] = ()) -> str:
     """
     paths = [folder / name for name in names] or files_of(folder)
     return files.digest(*(files.file_digest(path) for path in paths))
-
-
-class Tensors:
-    """Tensors by name, each given out once, as Flax parameters.
-
-    A name may hold `{}`, the number of a layer; then `layers` says how many there are
-    and they come stacked on a new first axis, as `nn.scan` wants them.
-
-    Attributes:
-      dtype: Of matrix kernels; everything else is float32.
-    """
-
-    def __init__(
-        self, tensors: dict[str, np.ndarray], source: pathlib.Path, dtype=jnp.float32
-    ):
-        self._left, self._source, self.dtype = dict(tensors), source, dtype
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._left
-
-    def take(self, name: str, layers: int = 0) -> np.ndarray:
-        """The tensor as it was stored; the memory of single layers is let go.
-
-        Raises:
-          ValueError: if it is missing, with the names that are.
-        """
-        names = [name.format(i) for i in range(layers)] if layers else [name]
-        if missing := [n for n in names if n not in self._left]:
-            raise ValueError(
-                f"{self._source}: the weights lack {_some(missing)}. They are of"
-                " another model than config.json says, or not fetched whole."
-            )
-        taken = [self._left.pop(n) for n in names]
-        return np.stack(taken) if layers else taken[0]
-
-    def array(self, name: str, layers: int = 0) -> jax.Array:
-        """The tensor, float32."""
-        return jnp.asarray(self.take(name, layers), jnp.float32)
-
-    def linear(
-        self, name: str, layers: int = 0, bias: bool = True
-    ) -> dict[str, jax.Array]:
-        """Parameters of an `nn.Dense`."""
-        kernel = self.take(f"{name}.weight", layers).swapaxes(-1, -2)
-        return self._with_bias(kernel, name, layers, bias)
-
-    def conv(self, name: str, bias: bool = True) -> dict[str, jax.Array]:
-        """Parameters of an `nn.Conv` over time; weight normalisation is folded in."""
-        for magnitude, direction in (
-            ("weight_g", "weight_v"),
-            ("parametrizations.weight.original0", "parametrizations.weight.original1"),
-        ):
-            if f"{name}.{magnitude}" in self:
-                g = self.take(f"{name}.{magnitude}")
-                v = self.take(f"{name}.{direction}")
-                axes = tuple(axis for axis, size in enumerate(g.shape) if size == 1)
-                kernel = v * (g / np.sqrt(np.square(v).sum(axes, keepdims=True)))
-                break
-        else:
-            kernel = self.take(f"{name}.weight")
-        return self._with_bias(kernel.transpose(2, 1, 0), name, 0, bias)
-
-    def norm(self, name: str, layers: int = 0) -> dict[str, jax.Array]:
-        """Parameters of an `nn.LayerNorm`."""
-        scale = self.array(f"{name}.weight", layers)
-        return {"scale": scale, "bias": self.array(f"{name}.bias", layers)}
-
-    def finish(self) -> None:
-        """Raises ValueError, with the names, if tensors are left that nobody took."""
-        if self._left:
-            raise ValueError(
-                f"{self._source}: no place for {_some(sorted(self._left))}. This kind"
-                " of model is not supported."
-            )
-
-    def _with_bias(self, kernel, name, layers, bias) -> dict[str, jax.Array]:
-        params = {"kernel": jnp.asarray(kernel, self.dtype)}
-        return params | ({"bias": self.array(f"{name}.bias", layers)} if bias else {})
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return ", ".join(names[:4]) + more
 
 
 def _missing(folder: pathlib.Path, name: str) -> str:

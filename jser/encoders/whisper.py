@@ -11,7 +11,6 @@ GPUs and TPUs that takes `jax.default_matmul_precision("highest")`.
 import dataclasses
 import functools
 import pathlib
-import re
 from typing import Any
 
 from flax import linen as nn
@@ -20,15 +19,36 @@ from jaxtyping import Float
 import numpy as np
 
 from jser import audio
-from jser.encoders import attention, layer_selection, weights
+from jser.encoders import family_config, layer_selection, parameters, transformer
+from jser.encoders.transformer import gelu
 from jser.shapes import Array
 
 WINDOW_SAMPLES = 30 * audio.SAMPLE_RATE_HZ  # What the encoder always reads.
 _HOP = 160
 _FFT = 400
-_PREFIX = r"^(model\.)?encoder\."
-
-_gelu = functools.partial(nn.gelu, approximate=False)
+_PATTERN = r"(model\.)?encoder\."
+NAMES = {
+    "conv_{}": "conv{}",
+    "position": "embed_positions.weight",
+    "norm": "layer_norm",
+    "blocks/attention/query": "layers.{}.self_attn.q_proj",
+    "blocks/attention/key": "layers.{}.self_attn.k_proj",
+    "blocks/attention/value": "layers.{}.self_attn.v_proj",
+    "blocks/attention/out": "layers.{}.self_attn.out_proj",
+    "blocks/norm": "layers.{}.self_attn_layer_norm",
+    "blocks/up": "layers.{}.fc1",
+    "blocks/down": "layers.{}.fc2",
+    "blocks/final_norm": "layers.{}.final_layer_norm",
+}
+_KEYS = {
+    "width": "d_model",
+    "layers": "encoder_layers",
+    "heads": "encoder_attention_heads",
+    "inner": "encoder_ffn_dim",
+    "bands": "num_mel_bins",
+    "positions": "max_source_positions",
+}
+FLAGS = (("activation_function", None, "gelu"),)
 
 
 def frames(samples: int) -> int:
@@ -61,11 +81,11 @@ def log_mel(samples: np.ndarray, bands: int) -> np.ndarray:
     reflected = np.pad(padded, _FFT // 2, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(reflected, _FFT)[::_HOP][:-1]
     # Windows of silence are known without a transform.
-    heard = min(-(-(len(samples) + _FFT // 2) // _HOP), len(windows))
+    spoken = min(-(-(len(samples) + _FFT // 2) // _HOP), len(windows))
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_FFT) / _FFT)
     power = np.zeros((len(windows), bands))
-    spectrum = np.fft.rfft(windows[:heard] * hann)
-    power[:heard] = np.square(np.abs(spectrum)) @ _mel_filters(bands)
+    spectrum = np.fft.rfft(windows[:spoken] * hann)
+    power[:spoken] = np.square(np.abs(spectrum)) @ _mel_filters(bands)
     log = np.log10(np.maximum(power, 1e-10))
     return ((np.maximum(log, log.max() - 8) + 4) / 4).astype(np.float32)
 
@@ -78,15 +98,13 @@ def _mel_filters(bands: int) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(transformer.Config):
     """What config.json says of the encoder."""
 
-    width: int  # D.
-    layers: int  # L.
-    heads: int
-    inner: int  # Width inside the feed-forward blocks.
     bands: int  # Of the spectrogram.
     positions: int  # Frames of the output.
+    norm_first: bool = True
+    key_bias: bool = False
 
     @classmethod
     def read(cls, folder: pathlib.Path) -> "Config":
@@ -96,22 +114,7 @@ class Config:
           FileNotFoundError: if config.json is missing.
           ValueError: if it is no Whisper or a variant not supported.
         """
-        c = weights.read_config(folder)
-        where = folder / "config.json"
-        for name, value in (("model_type", "whisper"), ("activation_function", "gelu")):
-            if c.get(name) != value:
-                raise ValueError(f"{where}: {name} = {c.get(name)!r}, not {value!r}.")
-        try:
-            return cls(
-                width=c["d_model"],
-                layers=c["encoder_layers"],
-                heads=c["encoder_attention_heads"],
-                inner=c["encoder_ffn_dim"],
-                bands=c["num_mel_bins"],
-                positions=c["max_source_positions"],
-            )
-        except KeyError as e:
-            raise ValueError(f"{where}: lacks {e}. Fetch it again.") from e
+        return cls(**family_config.read(folder, ("whisper",), _KEYS, FLAGS)[0])
 
 
 class WhisperEncoder(nn.Module):
@@ -124,7 +127,7 @@ class WhisperEncoder(nn.Module):
       config: The sizes.
       dtype: Of matrix products and convolutions. The sum that runs through the layers,
         norms and softmax are float32 whatever it is.
-      layer: Which hidden states are returned, as in `hidden`.
+      layer: Which hidden states are returned, as in `layer_selection`.
     """
 
     config: Config
@@ -152,65 +155,28 @@ class WhisperEncoder(nn.Module):
                 f"the spectrogram is {mel.shape[1:]}, not {(2 * c.positions, c.bands)}."
             )
         conv = functools.partial(nn.Conv, c.width, (3,), padding=1, dtype=self.dtype)
-        x_BTD = _gelu(conv(name="conv_0")(mel))
-        x_BTD = _gelu(conv(strides=2, name="conv_1")(x_BTD))
+        x_BTD = gelu(conv(name="conv_1")(mel))
+        x_BTD = gelu(conv(strides=2, name="conv_2")(x_BTD))
         place = nn.initializers.normal(0.02)
         position_TD = self.param("position", place, (c.positions, c.width))
         first_BTD = x_BTD.astype(jnp.float32) + position_TD
         return layer_selection.run(
-            _Layer(c, self.dtype, name="layers"),
+            transformer.Block(c, self.dtype, name="blocks"),
             [first_BTD],
             layers=c.layers,
             layer=self.layer,
-            norm=_norm("norm"),
+            norm=transformer.norm(c.epsilon, "norm"),
         )
-
-
-def _norm(name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
-
-
-class _Layer(nn.Module):
-    """A transformer layer."""
-
-    config: Config
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x_BTD):
-        c = self.config
-        dense = functools.partial(nn.Dense, dtype=self.dtype)
-        attention = _Attention(c, self.dtype, name="attention")
-        x_BTD = x_BTD + attention(_norm("norm")(x_BTD))
-        inner_BTF = dense(c.inner, name="up")(_norm("final_norm")(x_BTD))
-        x_BTD = x_BTD + dense(c.width, name="down")(_gelu(inner_BTF))
-        return x_BTD
-
-
-class _Attention(nn.Module):
-    config: Config
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x_BTD):
-        c = self.config
-        dense = functools.partial(nn.Dense, c.width, dtype=self.dtype)
-        heads = (*x_BTD.shape[:2], c.heads, -1)
-        context_BTD = attention.attend(
-            dense(name="query")(x_BTD).reshape(heads),
-            dense(name="key", use_bias=False)(x_BTD).reshape(heads),
-            dense(name="value")(x_BTD).reshape(heads),
-        )
-        return dense(name="out")(context_BTD)
 
 
 def load(
-    folder: pathlib.Path, dtype=jnp.float32
+    folder: pathlib.Path, layer: str = "all", dtype: Any = jnp.float32
 ) -> tuple[WhisperEncoder, dict[str, Any]]:
-    """The encoder of a checkpoint folder as a module and its parameters.
+    """The encoder of a checkpoint folder as a module and its variables.
 
     Args:
       folder: Holds config.json and the weights; the decoder's are not read.
+      layer: Which hidden states it is to return, as in `layer_selection`.
       dtype: Of products and convolutions, and of the kernels in memory: float32, or
         bfloat16 for accelerators.
 
@@ -218,35 +184,8 @@ def load(
       FileNotFoundError: if a file is missing.
       ValueError: if the model is not supported or its weights do not fit its config.
     """
-    config = Config.read(folder)
-    found = weights.read_tensors(folder, _PREFIX)
-    bare = {re.sub(_PREFIX, "", name): x for name, x in found.items()}
-    tensors = weights.Tensors(bare, folder, dtype)
-    params = _params(config, tensors)
-    tensors.finish()
-    return WhisperEncoder(config, dtype), {"params": params}
-
-
-def _params(c: Config, t: weights.Tensors) -> dict[str, Any]:
-    attention = {
-        ours: t.linear(f"layers.{{}}.self_attn.{theirs}", c.layers, ours != "key")
-        for ours, theirs in (
-            ("query", "q_proj"),
-            ("key", "k_proj"),
-            ("value", "v_proj"),
-            ("out", "out_proj"),
-        )
-    }
-    return {
-        "conv_0": t.conv("conv1"),
-        "conv_1": t.conv("conv2"),
-        "position": t.array("embed_positions.weight"),
-        "layers": {
-            "attention": attention,
-            "norm": t.norm("layers.{}.self_attn_layer_norm", c.layers),
-            "up": t.linear("layers.{}.fc1", c.layers),
-            "down": t.linear("layers.{}.fc2", c.layers),
-            "final_norm": t.norm("layers.{}.final_layer_norm", c.layers),
-        },
-        "norm": t.norm("layer_norm"),
-    }
+    module = WhisperEncoder(config := Config.read(folder), dtype, layer)
+    mel = np.zeros((1, 2 * config.positions, config.bands), np.float32)
+    return module, parameters.load(
+        module, (mel,), folder, NAMES, pattern=_PATTERN, dtype=dtype
+    )

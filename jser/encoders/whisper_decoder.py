@@ -12,7 +12,6 @@ those that its `generate` gives.
 import dataclasses
 import functools
 import pathlib
-import re
 from typing import Any
 
 from flax import linen as nn
@@ -21,27 +20,49 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
-from jser.encoders import weights, whisper
+from jser.encoders import attention, family_config, parameters, transformer, whisper
+from jser.encoders.transformer import gelu, norm, split_heads
 from jser.encoders.whisper_prompts import Rules
 from jser.shapes import Array
 
-_PREFIX = r"^(model\.)?decoder\."
+_PATTERN = r"(model\.)?decoder\."
+NAMES = {
+    "embedding": "embed_tokens.weight",
+    "position": "embed_positions.weight",
+    "norm": "layer_norm",
+    "blocks/norm": "layers.{}.self_attn_layer_norm",
+    "blocks/query": "layers.{}.self_attn.q_proj",
+    "blocks/key": "layers.{}.self_attn.k_proj",
+    "blocks/value": "layers.{}.self_attn.v_proj",
+    "blocks/out": "layers.{}.self_attn.out_proj",
+    "blocks/cross_norm": "layers.{}.encoder_attn_layer_norm",
+    "blocks/cross_query": "layers.{}.encoder_attn.q_proj",
+    "blocks/cross_out": "layers.{}.encoder_attn.out_proj",
+    "blocks/final_norm": "layers.{}.final_layer_norm",
+    "blocks/up": "layers.{}.fc1",
+    "blocks/down": "layers.{}.fc2",
+    "cross_blocks/key": "layers.{}.encoder_attn.k_proj",
+    "cross_blocks/value": "layers.{}.encoder_attn.v_proj",
+}
+_KEYS = {
+    "width": "d_model",
+    "layers": "decoder_layers",
+    "heads": "decoder_attention_heads",
+    "inner": "decoder_ffn_dim",
+    "tokens": "vocab_size",
+    "positions": "max_target_positions",
+}
+_FLAGS = (*whisper.FLAGS, ("tie_word_embeddings", True, True))
 
-# Keys and values of all layers, [L, B, heads, T, D / heads] each: products of matrices
-# read them as they lie, at every step.
+# Keys and values of all layers, [L, B, A, T, E] each: products of matrices read them as
+# they lie, at every step.
 KeysValues = tuple[jax.Array, jax.Array]
-
-_gelu = functools.partial(nn.gelu, approximate=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(transformer.Config):
     """What config.json says of the decoder."""
 
-    width: int  # D.
-    layers: int  # L.
-    heads: int
-    inner: int  # Width inside the feed-forward blocks.
     tokens: int  # V, size of the vocabulary.
     positions: int  # Most tokens of a window, prompt included.
 
@@ -53,21 +74,7 @@ class Config:
           FileNotFoundError: if config.json is missing.
           ValueError: if it is no Whisper or a variant not supported.
         """
-        whisper.Config.read(folder)
-        c, where = weights.read_config(folder), folder / "config.json"
-        if not c.get("tie_word_embeddings", True):
-            raise ValueError(f"{where}: tie_word_embeddings = False is not supported.")
-        try:
-            return cls(
-                width=c["d_model"],
-                layers=c["decoder_layers"],
-                heads=c["decoder_attention_heads"],
-                inner=c["decoder_ffn_dim"],
-                tokens=c["vocab_size"],
-                positions=c["max_target_positions"],
-            )
-        except KeyError as e:
-            raise ValueError(f"{where}: lacks {e}. Fetch it again.") from e
+        return cls(**family_config.read(folder, ("whisper",), _KEYS, _FLAGS)[0])
 
 
 class WhisperDecoder(nn.Module):
@@ -94,13 +101,13 @@ class WhisperDecoder(nn.Module):
             split_rngs={"params": True},
             length=c.layers,
         )
-        self.layers = scan(_Layer, in_axes=(0, 0, nn.broadcast))(c, self.dtype)
-        self.cross_layers = scan(_CrossKeysValues)(c, self.dtype)
-        self.norm = _norm(None)
+        self.blocks = scan(_Block, in_axes=(0, 0, nn.broadcast))(c, self.dtype)
+        self.cross_blocks = scan(_CrossKeysValues)(c, self.dtype)
+        self.norm = norm(c.epsilon, None)
 
     def cross(self, states: Float[Array, "B T D"]) -> KeysValues:
         """What every layer attends to in the encoder's last states, once a window."""
-        return self.cross_layers(states, None)[1]
+        return self.cross_blocks(states, None)[1]
 
     def empty_cache(self, batch: int, length: int) -> KeysValues:
         """Room for the keys and values of so many tokens."""
@@ -125,7 +132,7 @@ class WhisperDecoder(nn.Module):
         x_BSD = self.embedding[tokens].astype(jnp.float32)
         x_BSD += jax.lax.dynamic_slice_in_dim(self.position, start, tokens.shape[1])
         layer = jnp.arange(self.config.layers)
-        (x_BSD, cache), _ = self.layers((x_BSD, cache), layer, cross, start)
+        (x_BSD, cache), _ = self.blocks((x_BSD, cache), layer, cross, start)
         x_BSD = self.norm(x_BSD).astype(self.embedding.dtype)
         logits_BSV = jnp.einsum(
             "BSD,VD->BSV", x_BSD, self.embedding, preferred_element_type=jnp.float32
@@ -133,23 +140,15 @@ class WhisperDecoder(nn.Module):
         return logits_BSV, cache
 
 
-def _norm(name: str | None) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
+def _heads_first(x_BTD, heads: int) -> Array:
+    return split_heads(x_BTD, heads).swapaxes(1, 2)
 
 
-def _heads(x_BTD: jax.Array, heads: int) -> jax.Array:
-    return x_BTD.reshape(*x_BTD.shape[:-1], heads, -1).swapaxes(1, 2)
-
-
-def _attend(query_BHSd, keys_BHTd, values_BHTd, unseen_ST: Any = 0.0) -> jax.Array:
-    """Attention [B, S, D], its weights in float32; `unseen` is added to the logits."""
-    product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
-    scale = query_BHSd.shape[-1] ** -0.5
-    logits_BHST = product("BHSd,BHTd->BHST", query_BHSd, keys_BHTd) * scale
-    weight_BHST = jax.nn.softmax(logits_BHST + unseen_ST).astype(values_BHTd.dtype)
-    context_BHSd = product("BHST,BHTd->BHSd", weight_BHST, values_BHTd)
-    context_BSHd = context_BHSd.swapaxes(1, 2)
-    return context_BSHd.reshape(*context_BSHd.shape[:2], -1)
+def _attend(query_BASE, keys_BATE, values_BATE, unseen_ST: Any = 0.0) -> Array:
+    """Attention [B, S, D]; `unseen` is added to its scores."""
+    context_BASE = attention.weighted_sum(query_BASE, keys_BATE, values_BATE, unseen_ST)
+    context_BSAE = context_BASE.swapaxes(1, 2)
+    return context_BSAE.reshape(*context_BSAE.shape[:2], -1)
 
 
 class _CrossKeysValues(nn.Module):
@@ -164,11 +163,11 @@ class _CrossKeysValues(nn.Module):
         dense = functools.partial(nn.Dense, c.width, dtype=self.dtype)
         keys = dense(name="key", use_bias=False)(states_BTD)
         values = dense(name="value")(states_BTD)
-        return states_BTD, (_heads(keys, c.heads), _heads(values, c.heads))
+        return states_BTD, (_heads_first(keys, c.heads), _heads_first(values, c.heads))
 
 
-class _Layer(nn.Module):
-    """A transformer layer, for `nn.scan`: it hands on its output and the cache."""
+class _Block(nn.Module):
+    """A transformer decoder block, for `nn.scan`: hands on its output and the cache."""
 
     config: Config
     dtype: Any
@@ -178,13 +177,13 @@ class _Layer(nn.Module):
         c = self.config
         x_BSD, cache = carry
         dense = functools.partial(nn.Dense, c.width, dtype=self.dtype)
-        y_BSD = _norm("norm")(x_BSD)
-        query_BHSd = _heads(dense(name="query")(y_BSD), c.heads)
+        y_BSD = norm(c.epsilon, "norm")(x_BSD)
+        query_BASE = _heads_first(dense(name="query")(y_BSD), c.heads)
         key_BSD = dense(name="key", use_bias=False)(y_BSD)
         value_BSD = dense(name="value")(y_BSD)
         at = (layer, 0, 0, start, 0)
-        put = lambda x_LBHTd, x_BSD: jax.lax.dynamic_update_slice(
-            x_LBHTd, _heads(x_BSD, c.heads)[None], at
+        put = lambda x_LBATE, x_BSD: jax.lax.dynamic_update_slice(
+            x_LBATE, _heads_first(x_BSD, c.heads)[None], at
         )
         cache = (put(cache[0], key_BSD), put(cache[1], value_BSD))
         keys, values = (
@@ -192,14 +191,14 @@ class _Layer(nn.Module):
         )
         newest_S1 = start + jnp.arange(x_BSD.shape[1])[:, None]
         unseen_ST = jnp.where(jnp.arange(keys.shape[2]) > newest_S1, -jnp.inf, 0.0)
-        context_BSD = _attend(query_BHSd, keys, values, unseen_ST)
+        context_BSD = _attend(query_BASE, keys, values, unseen_ST)
         x_BSD = x_BSD + dense(name="out")(context_BSD)
-        y_BSD = _norm("cross_norm")(x_BSD)
-        query_BHSd = _heads(dense(name="cross_query")(y_BSD), c.heads)
-        context_BSD = _attend(query_BHSd, *cross)
+        y_BSD = norm(c.epsilon, "cross_norm")(x_BSD)
+        query_BASE = _heads_first(dense(name="cross_query")(y_BSD), c.heads)
+        context_BSD = _attend(query_BASE, *cross)
         x_BSD = x_BSD + dense(name="cross_out")(context_BSD)
         up = nn.Dense(c.inner, dtype=self.dtype, name="up")
-        inner_BSF = _gelu(up(_norm("final_norm")(x_BSD)))
+        inner_BSF = gelu(up(norm(c.epsilon, "final_norm")(x_BSD)))
         return (x_BSD + dense(name="down")(inner_BSF), cache), None
 
 
@@ -277,37 +276,15 @@ def load(
       FileNotFoundError: if a file is missing.
       ValueError: if the model is not supported or its weights do not fit its config.
     """
-    config = Config.read(folder)
-    found = weights.read_tensors(folder, _PREFIX)
-    bare = {re.sub(_PREFIX, "", name): x for name, x in found.items()}
-    tensors = weights.Tensors(bare, folder, dtype)
-    params = _params(config, tensors)
-    tensors.finish()
-    return WhisperDecoder(config, dtype), {"params": params}
+    module = WhisperDecoder(c := Config.read(folder), dtype)
 
+    def once(module, states, tokens):
+        return module(tokens, 0, module.cross(states), module.empty_cache(1, 1))
 
-def _params(c: Config, t: weights.Tensors) -> dict[str, Any]:
-    linear = lambda name, bias=True: t.linear(f"layers.{{}}.{name}", c.layers, bias)
-    norm = lambda name: t.norm(f"layers.{{}}.{name}", c.layers)
-    return {
-        "embedding": jnp.asarray(t.take("embed_tokens.weight"), t.dtype),
-        "position": t.array("embed_positions.weight"),
-        "layers": {
-            "norm": norm("self_attn_layer_norm"),
-            "query": linear("self_attn.q_proj"),
-            "key": linear("self_attn.k_proj", bias=False),
-            "value": linear("self_attn.v_proj"),
-            "out": linear("self_attn.out_proj"),
-            "cross_norm": norm("encoder_attn_layer_norm"),
-            "cross_query": linear("encoder_attn.q_proj"),
-            "cross_out": linear("encoder_attn.out_proj"),
-            "final_norm": norm("final_layer_norm"),
-            "up": linear("fc1"),
-            "down": linear("fc2"),
-        },
-        "cross_layers": {
-            "key": linear("encoder_attn.k_proj", bias=False),
-            "value": linear("encoder_attn.v_proj"),
-        },
-        "norm": t.norm("layer_norm"),
-    }
+    example = np.zeros((1, 1, c.width), np.float32), np.zeros((1, 1), np.int32)
+    variables = parameters.load(
+        module, example, folder, NAMES, pattern=_PATTERN, dtype=dtype, method=once
+    )
+    # The logits' kernel, too.
+    table = variables["params"]["embedding"].astype(dtype)
+    return module, {"params": {**variables["params"], "embedding": table}}

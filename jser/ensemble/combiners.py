@@ -45,7 +45,7 @@ _EM_STEPS, _EM_CHANGE = 1000, 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class BaseEstimator:
     """A combination fitted on some of the speakers; a stacker averages several.
 
     Has a model, or weights. Without temperatures the model reads logits as they are.
@@ -57,12 +57,14 @@ class Part:
     weight: np.ndarray | None = None  # Float, M: of the members' probabilities.
     model: Any = None  # One of `MODELS`, of the flattened logits of all members.
 
-    def __call__(self, said: Float[np.ndarray, "N M C"]) -> Float[np.ndarray, "N C"]:
+    def __call__(self, logits: Float[np.ndarray, "N M C"]) -> Float[np.ndarray, "N C"]:
         """Probabilities of all classes, also of those the model never met."""
-        log_p = said if self.temperature is None else _scaled(said, self.temperature)
+        log_p = (
+            logits if self.temperature is None else _scaled(logits, self.temperature)
+        )
         if self.weight is not None:
             return np.einsum("nmc,m->nc", np.exp(log_p), self.weight)
-        p = np.zeros((len(said), said.shape[2]))
+        p = np.zeros((len(logits), logits.shape[2]))
         p[:, self.model.classes_] = self.model.predict_proba(columns(log_p))
         return p
 
@@ -70,47 +72,51 @@ class Part:
         """Share of each member and class; None where the model does not say."""
         if self.weight is not None:
             return np.repeat(self.weight[:, None] / classes, classes, axis=1)
-        found = getattr(self.model, "feature_importances_", None)
-        return None if found is None else found.reshape(-1, classes)
+        importance = getattr(self.model, "feature_importances_", None)
+        return None if importance is None else importance.reshape(-1, classes)
 
 
 def fit(
     kind: str,
-    said: Float[np.ndarray, "N M C"],
+    logits: Float[np.ndarray, "N M C"],
     label: Int[np.ndarray, " N"],
     seed: int,
-) -> Part:
+) -> BaseEstimator:
     """Fits one part.
 
     Args:
       kind: One of `SETTINGS`.
-      said: Logits; for all kinds but "paper" log-probabilities.
+      logits: Logits; for all kinds but "paper" log-probabilities.
       label: True classes.
       seed: Of the trees.
     """
     if kind in _AS_GIVEN:
-        return Part(model=_model(kind, seed).fit(columns(said), label))
+        return BaseEstimator(model=_model(kind, seed).fit(columns(logits), label))
     weight = class_weight.compute_sample_weight("balanced", label)
     temperature = np.array(
         [
-            calibration.fit_temperature(said[:, m], label, weight=weight)
-            for m in range(said.shape[1])
+            calibration.fit_temperature(logits[:, m], label, weight=weight)
+            for m in range(logits.shape[1])
         ]
     )
-    log_p = _scaled(said, temperature)
+    log_p = _scaled(logits, temperature)
     if kind == "scaled_average":
-        return Part(temperature, weight=np.full(said.shape[1], 1 / said.shape[1]))
+        return BaseEstimator(
+            temperature, weight=np.full(logits.shape[1], 1 / logits.shape[1])
+        )
     if kind == "weighted_average":
-        return Part(temperature, weight=_mixture(log_p, label, weight))
-    return Part(temperature, model=_model(kind, seed).fit(columns(log_p), label))
+        return BaseEstimator(temperature, weight=_mixture(log_p, label, weight))
+    return BaseEstimator(
+        temperature, model=_model(kind, seed).fit(columns(log_p), label)
+    )
 
 
 _AS_GIVEN = ("paper", "oof")  # A tree cares little for a scale, which all rows share.
 
 
-def columns(said: Float[np.ndarray, "N M C"]) -> Float[np.ndarray, "N K"]:
+def columns(logits: Float[np.ndarray, "N M C"]) -> Float[np.ndarray, "N K"]:
     """What a model reads: the classes of each member, member after member."""
-    return said.reshape(len(said), -1)
+    return logits.reshape(len(logits), -1)
 
 
 def _model(kind: str, seed: int) -> Any:
@@ -118,9 +124,9 @@ def _model(kind: str, seed: int) -> Any:
     return MODELS[kind](**SETTINGS[kind], random_state=seed, **jobs)
 
 
-def _scaled(said: np.ndarray, temperature: np.ndarray) -> np.ndarray:
+def _scaled(logits: np.ndarray, temperature: np.ndarray) -> np.ndarray:
     """Log-probabilities at each member's temperature."""
-    scaled = calibration.apply_temperature(said, temperature[:, None])
+    scaled = calibration.apply_temperature(logits, temperature[:, None])
     return special.log_softmax(scaled, axis=-1)
 
 

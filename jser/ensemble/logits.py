@@ -10,6 +10,12 @@ import numpy as np
 
 from jser import files
 
+SCHEMA = 1
+
+
+class OutdatedError(ValueError):
+    """Logits of an older version of jser, which has to predict again."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Logits:
@@ -37,7 +43,8 @@ class Logits:
         """Writes the rows, sorted by utt_id, whole or not at all."""
         ordered = self.take(np.argsort(self.utt_id))
         out = io.BytesIO()
-        np.savez(out, allow_pickle=False, **dataclasses.asdict(ordered))
+        columns = dataclasses.asdict(ordered)
+        np.savez(out, allow_pickle=False, schema=np.array(SCHEMA), **columns)
         files.write_atomically(path, out.getvalue())
 
     @classmethod
@@ -46,18 +53,26 @@ class Logits:
 
         Raises:
           FileNotFoundError: if they are not there.
-          ValueError: if the file is damaged, or not ours.
+          OutdatedError: if they lack something that is kept today.
+          ValueError: if the file is damaged, not ours, or of a newer version.
         """
         if not path.exists():
             raise FileNotFoundError(f"{path}: not there; scripts/predict.py makes it.")
         try:
             with np.load(path, allow_pickle=False) as data:
-                return cls(**{name: data[name] for name in _FIELDS})
+                columns = {name: data[name] for name in data.files}
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as e:
             raise ValueError(
                 f"{path}: damaged or not a logits file ({e}). Remove it and run"
                 " scripts/predict.py again."
             ) from e
+        files.refuse_newer(path, int(columns.pop("schema", 1)), SCHEMA)
+        if missing := [name for name in _FIELDS if name not in columns]:
+            raise OutdatedError(
+                f"{path}: an older version of jser made it, without"
+                f" {', '.join(missing)}. Run scripts/predict.py again."
+            )
+        return cls(**{name: columns[name] for name in _FIELDS})
 
     @classmethod
     def concatenate(cls, parts: Sequence["Logits"]) -> "Logits":

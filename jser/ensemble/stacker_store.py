@@ -17,6 +17,7 @@ from jser.ensemble.stacking import Stacker
 
 # What skops does not trust by itself: trees. They are safe once their indices are
 # checked, which scikit-learn follows without looking where they lead.
+SCHEMA = 1  # Of stack.json.
 TRUSTED = (
     "sklearn.tree._tree.Tree",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -31,16 +32,17 @@ def save(folder: pathlib.Path, fitted: Mapping[int, Stacker]) -> None:
       fitted: By fold; the single one of a train/dev/test protocol is -1.
     """
     out = io.BytesIO()
-    parts = {
-        str(k): [{f: getattr(part, f) for f in _PART} for part in s.parts]
+    estimators = {
+        str(k): [{f: getattr(e, f) for f in _FIELDS} for e in s.estimators]
         for k, s in fitted.items()
     }
-    skops.io.dump(parts, out)
+    skops.io.dump(estimators, out)
     files.write_atomically(folder / "stacker.skops", out.getvalue())
     one = next(iter(fitted.values()))
     files.write_json(
         folder / "stack.json",
         {
+            "schema": SCHEMA,
             "jser": jser.__version__,
             "scikit-learn": sklearn.__version__,
             "stacker": one.kind,
@@ -63,7 +65,7 @@ def save(folder: pathlib.Path, fitted: Mapping[int, Stacker]) -> None:
     )
 
 
-_PART = tuple(f.name for f in dataclasses.fields(combiners.Part))
+_FIELDS = tuple(f.name for f in dataclasses.fields(combiners.BaseEstimator))
 
 
 def load(folder: pathlib.Path) -> dict[int, Stacker]:
@@ -73,35 +75,37 @@ def load(folder: pathlib.Path) -> dict[int, Stacker]:
       ValueError: if the file is not the one that stack.json names, or what it holds is
         no stacker of that kind.
     """
-    path, record = folder / "stacker.skops", files.read_json(folder / "stack.json")
+    path, record = folder / "stacker.skops", files.read_record(folder / "stack.json")
     if "stacker" not in record or files.file_digest(path) != record["sha256"]:
         raise ValueError(f"{path}: not the file stack.json names; stack again.")
-    parts = skops.io.load(path, trusted=list(TRUSTED))
-    found = {}
+    estimators = skops.io.load(path, trusted=list(TRUSTED))
+    stackers = {}
     for fold, about in record["folds"].items():
         stacker = Stacker(
             kind=record["stacker"],
             members=tuple(record["members"]),
             labels=tuple(record["labels"]),
             seed=record["seed"],
-            parts=tuple(combiners.Part(**part) for part in parts[fold]),
+            estimators=tuple(combiners.BaseEstimator(**e) for e in estimators[fold]),
             held_out=about["held_out"],
             importance=about["importance"],
             made_by=tuple(about["made_by"]),
             learned_from=about["learned_from"],
         )
-        for part in stacker.parts:
-            _check(path, stacker, part)
-        found[int(fold)] = stacker
-    return found
+        for estimator in stacker.estimators:
+            _check(path, stacker, estimator)
+        stackers[int(fold)] = stacker
+    return stackers
 
 
-def _check(path: pathlib.Path, stacker: Stacker, part: combiners.Part) -> None:
+def _check(
+    path: pathlib.Path, stacker: Stacker, estimator: combiners.BaseEstimator
+) -> None:
     M, C = len(stacker.members), len(stacker.labels)
-    for numbers in (part.temperature, part.weight):
+    for numbers in (estimator.temperature, estimator.weight):
         if numbers is not None and numbers.shape != (M,):
             raise ValueError(f"{path}: not a number for each of {M} members.")
-    model = part.model
+    model = estimator.model
     if type(model) is not combiners.MODELS.get(stacker.kind, type(None)):
         raise ValueError(
             f"{path}: a {type(model).__name__} in a {stacker.kind} stacker."

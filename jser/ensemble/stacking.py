@@ -48,16 +48,16 @@ def join(members: Mapping[str, Logits]) -> Joined:
     """
     ordered = {m: x.take(np.argsort(x.utt_id)) for m, x in members.items()}
     (name, first), *_ = ordered.items()
-    for other, found in ordered.items():
-        if not np.array_equal(found.labels, first.labels):
+    for other, logits in ordered.items():
+        if not np.array_equal(logits.labels, first.labels):
             raise ValueError(f"{other} and {name} have different label sets.")
-        if odd := set(found.utt_id.tolist()) ^ set(first.utt_id.tolist()):
+        if odd := set(logits.utt_id.tolist()) ^ set(first.utt_id.tolist()):
             raise ValueError(
                 f"{other} and {name} do not hold the same utterances: {len(odd)} are in"
                 f" one alone, e.g. {min(odd)!r}. Run scripts/predict.py for both."
             )
         for column in ("label", "fold", "speaker"):
-            differs = getattr(found, column) != getattr(first, column)
+            differs = getattr(logits, column) != getattr(first, column)
             if differs.any():
                 raise ValueError(
                     f"{other} and {name} differ in the {column} of"
@@ -83,18 +83,18 @@ def average(joined: Joined) -> Logits:
 
 @dataclasses.dataclass(frozen=True)
 class Stacker:
-    """A fitted combination: the mean of its parts' probabilities.
+    """A fitted combination: the mean of its base estimators' probabilities.
 
-    `importance` is how much it leans on each member and class, [M, C], of 1 in all: a
-    forest's by decrease of impurity, a mixture's by weight; None for other kinds.
+    `importance` is of each member and class, [M, C], of 1 in all: a forest's by
+    decrease of impurity, a mixture's by weight; None for other kinds.
     """
 
     kind: str
     members: tuple[str, ...]  # In the order of the columns.
     labels: tuple[str, ...]
     seed: int
-    parts: tuple[combiners.Part, ...]
-    held_out: dict[str, float]  # Scores of each part on the rows it was not fitted on.
+    estimators: tuple[combiners.BaseEstimator, ...]
+    held_out: dict[str, float]  # Scores of each on the rows it was not fitted on.
     importance: list[list[float]] | None
     made_by: tuple[str, ...]  # Digests of the runs whose logits it learned from ...
     learned_from: str  # ... and of these logits and labels.
@@ -104,9 +104,9 @@ def fit(kind: str, known: Joined, seed: int) -> Stacker:
     """Fits a stacker.
 
     The rows are divided into five folds, speaker-disjoint and alike in classes; each
-    part is fitted without one of them, and scored on it. Classes are balanced: a part
-    of "oof" draws as many rows of each as the rarest has (50 where it has fewer: what
-    is then uneven is evened by weights), the other kinds weight them.
+    base estimator is fitted without one of them, and scored on it. Classes are
+    balanced: one of "oof" draws as many rows of each as the rarest has (50 where it has
+    fewer: what is then uneven is evened by weights), the other kinds weight them.
 
     "paper" does as published instead: it draws as many rows of each class as the rarest
     has, divides them by a stratified five-fold split that knows no speakers, and reads
@@ -130,33 +130,35 @@ def fit(kind: str, known: Joined, seed: int) -> Stacker:
         known = _take(known, _balanced_rows(known.first.label, seed))
     else:
         _refuse_leaks(known.first)
-    said, label = _read(kind, known), known.first.label
-    p, parts = np.zeros((len(label), said.shape[2])), []
+    read, label = _read(kind, known), known.first.label
+    p, estimators = np.zeros((len(label), read.shape[2])), []
     for n, (fitted_on, rest) in enumerate(_folds(kind, known.first, seed)):
         if kind == "oof":
             drawn = _balanced_rows(label[fitted_on], seed + n, at_least=_FEWEST)
             fitted_on = fitted_on[drawn]
-        part = combiners.fit(kind, said[fitted_on], label[fitted_on], seed)
-        p[rest] = part(said[rest])
-        parts.append(part)
+        estimator = combiners.fit(kind, read[fitted_on], label[fitted_on], seed)
+        p[rest] = estimator(read[rest])
+        estimators.append(estimator)
     return Stacker(
         kind=kind,
         members=known.members,
         labels=tuple(known.first.labels.tolist()),
         seed=seed,
-        parts=tuple(parts),
+        estimators=tuple(estimators),
         held_out=metrics.scores(label, p.argmax(axis=1), p.shape[1]),
-        importance=_importance(parts, p.shape[1]),
+        importance=_importance(estimators, p.shape[1]),
         made_by=tuple(sorted(set(known.made_by))),
         learned_from=files.digest(
-            "\n".join(known.first.utt_id.tolist()), said.tobytes(), label.tobytes()
+            "\n".join(known.first.utt_id.tolist()), read.tobytes(), label.tobytes()
         ),
     )
 
 
-def _importance(parts: list[combiners.Part], classes: int) -> list[list[float]] | None:
-    found = [x for part in parts if (x := part.importance(classes)) is not None]
-    return np.mean(found, axis=0).tolist() if found else None
+def _importance(
+    estimators: list[combiners.BaseEstimator], classes: int
+) -> list[list[float]] | None:
+    known = [x for e in estimators if (x := e.importance(classes)) is not None]
+    return np.mean(known, axis=0).tolist() if known else None
 
 
 def apply(stacker: Stacker, joined: Joined) -> Logits:
@@ -174,8 +176,8 @@ def apply(stacker: Stacker, joined: Joined) -> Logits:
                 f"the stacker was fitted with {what} {', '.join(then)}, not"
                 f" {', '.join(now)}; stack again."
             )
-    said = _read(stacker.kind, joined)
-    return _as_logits(joined, np.mean([part(said) for part in stacker.parts], axis=0))
+    read = _read(stacker.kind, joined)
+    return _as_logits(joined, np.mean([e(read) for e in stacker.estimators], axis=0))
 
 
 def cross_validate(
@@ -196,13 +198,13 @@ def cross_validate(
     Raises:
       ValueError: if `known[k]` holds rows of fold k.
     """
-    said, fitted = [], {}
+    by_fold, fitted = [], {}
     for k in sorted(outer):
         if (known[k].first.fold == k).any():
             raise ValueError(f"the stacker of fold {k} must not learn from fold {k}.")
         fitted[k] = fit(kind, known[k], seed)
-        said.append(apply(fitted[k], outer[k]))
-    return Logits.concatenate(said), fitted
+        by_fold.append(apply(fitted[k], outer[k]))
+    return Logits.concatenate(by_fold), fitted
 
 
 def known_without(
@@ -234,7 +236,7 @@ def _read(kind: str, joined: Joined) -> np.ndarray:
 def _folds(
     kind: str, rows: Logits, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Row numbers that a part is fitted on, and those of the rest, part by part."""
+    """Rows that a base estimator is fitted on, and the rest, one after the other."""
     counts = np.unique(rows.label, return_counts=True)[1]
     if kind == "paper":
         if counts.min() < _FOLDS:

@@ -97,7 +97,8 @@ def _open(table: Table, folder: pathlib.Path, spec: frontends.Spec) -> FeatureSe
     """Opens a complete dataset that must be of this front end and table."""
     found = FeatureSet(folder)
     store.refuse_other_spec(found, spec)
-    store.join(table, table.utterances, {"": found})
+    encoded = [u for u in table.utterances if u.utt_id not in found.failures]
+    store.refuse_other_inputs(table, encoded, found)
     for pattern in ("parts-*", "incomplete*"):
         for leftover in folder.parent.glob(pattern):
             shutil.rmtree(leftover, ignore_errors=True)  # Another run may do so too.

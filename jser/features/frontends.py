@@ -5,74 +5,18 @@ All that decides a front end's numbers is in its `Spec`, which becomes part of t
 fingerprint of the features made with it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import dataclasses
 import functools
-import math
 import pathlib
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from jser import audio
 from jser.features import acoustic
 from jser.features.char_ngrams import NGRAM_BUCKETS, char_ngrams
-
-_DTYPES = ("float32", "bfloat16")
-_BACKENDS = ("jax", "torch")
-_WHISPER_HOP = 320
-_FACODEC_HOP = 200
-
-
-class Encoder(Protocol):
-    """Encodes utterances, each independently of the others."""
-
-    @property
-    def compiled(self) -> int:
-        """Shapes compiled until now; 0 where nothing is."""
-        ...
-
-    def __call__(
-        self, inputs: Sequence[Any], on_done: Callable[[int], None] | None = None
-    ) -> list[np.ndarray]:
-        """Frames of each input, in order: [T_i, D], or [T_i, L, D] of all layers.
-
-        Args:
-          inputs: Samples at 16 kHz, or transcripts. Hundreds at once are well; what is
-            long is cut into windows and what is alike is batched in here.
-          on_done: Told how many more inputs are done, now and then.
-
-        Raises:
-          ValueError: if an input is too short for a frame, before any is encoded.
-        """
-        ...
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Spec:
-    """A front end by its name; two specs that are equal make equal features."""
-
-    name: str
-    kind: str  # What it reads: "speech" (sound) or "text" (transcript).
-    width: int  # D.
-    layers: int = 1  # L; frames are [T, L, D] where it is more than one.
-    frames_per_s: float = 0.0  # 0 where frames are no steps in time.
-    version: int = 1  # Raised when the numbers change.
-    # The rest is for front ends with weights.
-    model: str = ""  # Name of the hub, or of the folder.
-    layer: str = ""
-    dtype: str = ""  # Of matrix products.
-    weights: str = ""  # Digest of the files.
-    backend: str = ""
-    compat: bool = False  # As the authors' files are.
-
-
-@dataclasses.dataclass(frozen=True)
-class FrontEnd:
-    """A spec and how to get its encoder; `load` is where heavy imports belong."""
-
-    spec: Spec
-    load: Callable[[], Encoder]
+from jser.features.spec import Encoder, FrontEnd, Spec
+from jser.front_end_table import PRETRAINED, WITHOUT_WEIGHTS, Pretrained
 
 
 class _Each:
@@ -92,46 +36,23 @@ class _Each:
         return made
 
 
-def _each(encode: Callable[[Any], np.ndarray]) -> Callable[[], Encoder]:
-    return lambda: _Each(encode)
+def _front_end(
+    encode: Callable[[Any], np.ndarray], width: int, frames_per_s: float = 0.0
+) -> FrontEnd:
+    """A front end without weights, named as its function is."""
+    name = encode.__name__
+    spec = Spec(
+        name=name, kind=WITHOUT_WEIGHTS[name], width=width, frames_per_s=frames_per_s
+    )
+    return FrontEnd(spec, functools.partial(_Each, encode))
 
 
 _ALL = (
-    FrontEnd(
-        Spec(
-            name="logmel",
-            kind="speech",
-            width=acoustic.MELS,
-            frames_per_s=acoustic.FRAMES_PER_S,
-        ),
-        _each(acoustic.logmel),
-    ),
-    FrontEnd(
-        Spec(
-            name="mfcc",
-            kind="speech",
-            width=2 * acoustic.CEPSTRA,
-            frames_per_s=acoustic.FRAMES_PER_S,
-        ),
-        _each(acoustic.mfcc),
-    ),
-    FrontEnd(
-        Spec(
-            name="prosody",
-            kind="speech",
-            width=acoustic.PROSODY_WIDTH,
-            frames_per_s=acoustic.FRAMES_PER_S,
-        ),
-        _each(acoustic.prosody),
-    ),
-    FrontEnd(
-        Spec(name="functionals", kind="speech", width=acoustic.FUNCTIONALS_WIDTH),
-        _each(acoustic.functionals),
-    ),
-    FrontEnd(
-        Spec(name="char_ngrams", kind="text", width=NGRAM_BUCKETS),
-        _each(char_ngrams),
-    ),
+    _front_end(acoustic.logmel, acoustic.MELS, acoustic.FRAMES_PER_S),
+    _front_end(acoustic.mfcc, 2 * acoustic.CEPSTRA, acoustic.FRAMES_PER_S),
+    _front_end(acoustic.prosody, acoustic.PROSODY_WIDTH, acoustic.FRAMES_PER_S),
+    _front_end(acoustic.functionals, acoustic.FUNCTIONALS_WIDTH),
+    _front_end(char_ngrams, NGRAM_BUCKETS),
 )
 FRONT_ENDS = {f.spec.name: f for f in _ALL}
 
@@ -149,58 +70,6 @@ def get(name: str) -> FrontEnd:
             f"front end {name!r} is not one of {', '.join(sorted(FRONT_ENDS))}."
         )
     return FRONT_ENDS[name]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Pretrained:
-    """A front end whose numbers also depend on a checkpoint."""
-
-    name: str
-    kind: str
-    hub: str = ""  # The checkpoint, unless another one is given.
-    width: int = 0  # That it must have; 0 for any.
-    model_type: str = ""  # That config.json must name; a key of `native.LOADERS`.
-    files: tuple[str, ...] = ()  # Of the weights, where they have names of their own.
-    version: int = 1  # Raised when windows, preprocessing or the port change numbers.
-
-
-_whisper = functools.partial(Pretrained, kind="speech", model_type="whisper")
-_hubert = functools.partial(Pretrained, kind="speech", model_type="hubert")
-_wavlm = functools.partial(Pretrained, kind="speech", model_type="wavlm")
-_wav2vec2 = functools.partial(Pretrained, kind="speech", model_type="wav2vec2")
-_roberta = functools.partial(Pretrained, kind="text", model_type="roberta")
-_deberta = functools.partial(Pretrained, kind="text", model_type="deberta-v2")
-_facodec = functools.partial(
-    Pretrained,
-    kind="speech",
-    hub="amphion/naturalspeech3_facodec",
-    model_type="facodec",
-    files=("ns3_facodec_encoder_v2.bin", "ns3_facodec_decoder_v2.bin"),
-)
-_PRETRAINED = (
-    # What the paper's members read.
-    _whisper(name="whisper_large_v3", hub="openai/whisper-large-v3", width=1280),
-    _hubert(name="hubert_xlarge", hub="facebook/hubert-xlarge-ls960-ft", width=1280),
-    _wavlm(name="wavlm_large", hub="microsoft/wavlm-large", width=1024),
-    _roberta(name="roberta_large", hub="FacebookAI/roberta-large", width=1024),
-    _deberta(name="deberta_xxlarge", hub="microsoft/deberta-v2-xxlarge", width=1536),
-    _facodec(name="facodec_prosody", width=256),
-    _facodec(name="facodec", width=512),
-    # What a laptop can run.
-    _whisper(name="whisper_small", hub="openai/whisper-small", width=768),
-    _roberta(name="roberta_base", hub="FacebookAI/roberta-base", width=768),
-    # Any size of a kind.
-    _whisper(name="whisper"),
-    _hubert(name="hubert"),
-    _wavlm(name="wavlm"),
-    _wav2vec2(name="wav2vec2"),
-    _roberta(name="roberta"),
-    _deberta(name="deberta"),
-    # Any model that transformers knows, in PyTorch.
-    Pretrained(name="hf_speech", kind="speech"),
-    Pretrained(name="hf_text", kind="text"),
-)
-PRETRAINED = {p.name: p for p in _PRETRAINED}
 
 
 def open(
@@ -253,7 +122,7 @@ def open(
                 )
         return front_end
     entry = PRETRAINED[name]
-    _refuse_options(entry, **options)
+    _refuse_options(entry, options)
     checkpoint = weights or entry.hub
     if not checkpoint:
         raise ValueError(
@@ -278,107 +147,63 @@ def identity(name: str) -> dict[str, Any]:
     }
 
 
-def _refuse_options(
-    entry: Pretrained, layer: str, dtype: str, backend: str, compat: bool
-) -> None:
-    for option, value, known in (
-        ("dtype", dtype, _DTYPES),
-        ("backend", backend, _BACKENDS),
-    ):
-        if value not in known:
-            raise ValueError(f"{option}={value!r} is not one of {', '.join(known)}.")
-    if not entry.model_type and backend != "torch":
+def _refuse_options(entry: Pretrained, options: dict[str, Any]) -> None:
+    from jser.encoders.options import Options
+
+    Options(**options).check(entry.name, entry.model_type)
+    if not entry.model_type and options["backend"] != "torch":
         raise ValueError(f"{entry.name} runs in PyTorch only: backend='torch'.")
-    if entry.model_type == "facodec":
-        for option, value, only in (
-            ("layer", layer, "last"),
-            # Rounding would choose other entries of the code book.
-            ("dtype", dtype, "float32"),
-            ("backend", backend, "jax"),
-        ):
-            if value != only:
-                raise ValueError(f"{entry.name} has only {option}={only!r}.")
 
 
 def _from_checkpoint(
     entry: Pretrained, checkpoint: pathlib.Path | str, options: dict[str, Any]
 ) -> FrontEnd:
-    from jser.encoders import hub, layer_selection, weights
+    from jser.encoders import checkpoints, weights
+    from jser.encoders.options import Options
 
     given = pathlib.Path(checkpoint).expanduser()
-    folder = hub.folder(checkpoint, entry.files)
-    width, blocks, frames_per_s = _sizes(entry, folder)
-    if entry.model_type != "facodec":
-        layer_selection.check(options["layer"], blocks)
+    if entry.model_type == "facodec":
+        model = checkpoints.find_facodec(checkpoint, entry.width)
+    else:
+        model = checkpoints.find(checkpoint, Options(**options))
+    _refuse_other_model(entry, model)
     spec = Spec(
         name=entry.name,
         kind=entry.kind,
-        width=width,
-        layers=blocks + 1 if options["layer"] == "all" else 1,
-        frames_per_s=frames_per_s,
+        width=model.width,
+        layers=model.layers(options["layer"]),
+        frames_per_s=model.frames_per_s,
         version=entry.version,
-        model=folder.resolve().name if folder == given else str(checkpoint),
-        weights=weights.digest(folder, entry.files),
+        model=model.folder.resolve().name if model.folder == given else str(checkpoint),
+        weights=weights.digest(model.folder, entry.files),
         **options,
     )
-    return FrontEnd(spec, functools.partial(_load, entry, folder, spec))
+    return FrontEnd(spec, functools.partial(_load, model, Options(**options)))
 
 
-def _sizes(entry: Pretrained, folder: pathlib.Path) -> tuple[int, int, float]:
-    """Width, blocks and frames per second by config.json."""
-    if entry.model_type == "facodec":
-        return entry.width, 0, audio.SAMPLE_RATE_HZ / _FACODEC_HOP
-    from jser.encoders import weights
-
-    config, where = weights.read_config(folder), folder / "config.json"
-    found = config.get("model_type")
-    if entry.model_type and found != entry.model_type:
+def _refuse_other_model(entry: Pretrained, model: Any) -> None:
+    where = model.folder / "config.json"
+    if entry.model_type not in ("", model.model_type):
         raise ValueError(
-            f"{where}: model_type is {found!r}; {entry.name} is {entry.model_type!r}."
+            f"{where}: model_type is {model.model_type!r}; {entry.name} is"
+            f" {entry.model_type!r}."
         )
-    if not entry.model_type:
-        from transformers import AutoConfig
-
-        # It knows what each kind of model calls its sizes.
-        known = AutoConfig.from_pretrained(folder, local_files_only=True)
-        names = ("hidden_size", "num_hidden_layers")
-        config = config | {n: getattr(known, n, None) for n in names}
-    elif found == "whisper":
-        names = ("d_model", "encoder_layers")
-    else:
-        names = ("hidden_size", "num_hidden_layers")
-    width, blocks = (config.get(n) for n in names)
-    if not isinstance(width, int) or not isinstance(blocks, int):
-        raise ValueError(f"{where}: lacks {' or '.join(names)}. Fetch it again.")
-    if entry.width not in (0, width):
+    if entry.kind != model.kind:
         raise ValueError(
-            f"{where}: the model is {width} wide, {entry.name} {entry.width}. Models of"
-            f" other sizes have other names: {_any_size(entry)}."
+            f"{where}: a {model.model_type} reads {model.kind}, {entry.name}"
+            f" {entry.kind}."
         )
-    hop = math.prod(config.get("conv_stride") or (0,))
-    if found == "whisper":
-        hop = _WHISPER_HOP
-    speech = entry.kind == "speech" and hop
-    return width, blocks, audio.SAMPLE_RATE_HZ / hop if speech else 0.0
+    if entry.width not in (0, model.width):
+        any_size = next(
+            p.name
+            for p in PRETRAINED.values()
+            if p.model_type == entry.model_type and not p.width
+        )
+        raise ValueError(
+            f"{where}: the model is {model.width} wide, {entry.name} {entry.width}."
+            f" Models of other sizes have other names: {any_size}."
+        )
 
 
-def _any_size(entry: Pretrained) -> str:
-    return next(
-        p.name for p in _PRETRAINED if p.model_type == entry.model_type and not p.width
-    )
-
-
-def _load(entry: Pretrained, folder: pathlib.Path, spec: Spec) -> Encoder:
-    from jser.encoders.options import Options
-
-    options = Options(
-        layer=spec.layer, dtype=spec.dtype, compat=spec.compat, width=spec.width
-    )
-    if spec.backend == "torch":
-        from jser.encoders import torch_backend
-
-        run = torch_backend.speech if spec.kind == "speech" else torch_backend.text
-        return run(folder, options)
-    from jser.encoders import families
-
-    return families.LOADERS[entry.model_type](folder, options)
+def _load(model: Any, options: Any) -> Encoder:
+    return model.encoder(options)

@@ -10,7 +10,6 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from absl import logging
 import numpy as np
 
 from jser import files
@@ -19,6 +18,7 @@ from jser.corpora.tables import Table, Utterance
 from jser.features import frontends
 
 VERSION = "1.0.0"  # Of the layout on disk.
+SCHEMA = 1  # Of manifest.json.
 SPLIT = "utterances"  # TFDS needs a name; our splits live in the table.
 
 
@@ -35,8 +35,7 @@ class FeatureSet:
         import tensorflow_datasets as tfds
 
         self.folder = folder
-        refuse_missing(folder)
-        manifest = files.read_json(folder / "manifest.json")
+        manifest = read_manifest(folder)
         self.spec: dict[str, Any] = manifest["spec"]
         self.failures: dict[str, str] = manifest["failures"]
         for name, size in manifest["shards"].items():
@@ -80,49 +79,23 @@ class FeatureSet:
         return [example["frames"] for example in found]
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """Utterances with the frames of all their streams, joined by utt_id."""
-
-    utterances: list[Utterance]
-    streams: Mapping[str, FeatureSet]
-    label: np.ndarray  # Int, N; -1 where the label is held back.
-    record: Mapping[str, np.ndarray]  # Int, N; each stream's record of utterance i.
-    length: Mapping[str, np.ndarray]  # Int, N; its frames.
-
-    def __len__(self) -> int:
-        return len(self.utterances)
-
-    def target(self, labels: Sequence[str], *, soft: bool = False) -> np.ndarray:
-        """Float32 [N, C]: one-hot labels, zeros where they are held back.
-
-        With `soft`, the shares of the annotators' votes, where there are any.
-        """
-        target_NC = (self.label[:, None] == np.arange(len(labels))).astype(np.float32)
-        if soft:
-            for row, utterance in zip(target_NC, self.utterances, strict=True):
-                votes = tables.votes(utterance)
-                if total := sum(votes.values()):
-                    row[:] = [votes.get(name, 0.0) / total for name in labels]
-        return target_NC
-
-    def read(self, rows: np.ndarray) -> dict[str, list[np.ndarray]]:
-        """The frames of these utterances, per stream."""
-        return {s: f.read(self.record[s][rows]) for s, f in self.streams.items()}
-
-
 def dataset_folder(root: pathlib.Path, corpus: str, front_end: str) -> pathlib.Path:
     """Where the features of a corpus by a front end lie."""
     return root / corpus / front_end / VERSION
 
 
-def refuse_missing(folder: pathlib.Path) -> None:
-    """Raises FileNotFoundError, with the remedy, unless a dataset is there."""
+def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
+    """The manifest of a dataset.
+
+    Raises:
+      FileNotFoundError: if there is no dataset, with the remedy.
+    """
     if not (folder / "manifest.json").exists():
         raise FileNotFoundError(
             f"{folder}: no features. Make them with scripts/extract.py"
             f" --frontend {folder.parent.name}."
         )
+    return files.read_record(folder / "manifest.json")
 
 
 def spec_of(root: pathlib.Path, corpus: str, front_end: str) -> dict[str, Any]:
@@ -131,9 +104,7 @@ def spec_of(root: pathlib.Path, corpus: str, front_end: str) -> dict[str, Any]:
     Raises:
       FileNotFoundError: if there are none, with the remedy.
     """
-    folder = dataset_folder(root, corpus, front_end)
-    refuse_missing(folder)
-    return files.read_json(folder / "manifest.json")["spec"]
+    return read_manifest(dataset_folder(root, corpus, front_end))["spec"]
 
 
 def open_streams(
@@ -176,54 +147,23 @@ def _refuse_other_fields(found: FeatureSet, want: Mapping[str, Any]) -> None:
             )
 
 
-def join(
-    table: Table, rows: Sequence[Utterance], streams: Mapping[str, FeatureSet]
-) -> Split:
-    """Joins utterances with their frames.
-
-    Utterances that a front end could not encode are left out, counted in the log; they
-    stand in its `failures.csv`.
-
-    Raises:
-      ValueError: if an utterance has no frames, or frames made from another input.
-    """
-    failed = {
-        u.utt_id for u in rows for f in streams.values() if u.utt_id in f.failures
-    }
-    if failed:
-        logging.warning("%d utterances left out: see failures.csv", len(failed))
-    rows = [u for u in rows if u.utt_id not in failed]
-    for found in streams.values():
-        _refuse_other_inputs(table, rows, found)
-    index = {name: i for i, name in enumerate(table.labels)}
-    record = {
-        s: np.array([f.record[u.utt_id] for u in rows], int) for s, f in streams.items()
-    }
-    return Split(
-        utterances=list(rows),
-        streams=streams,
-        label=np.array([index.get(u.emotion, -1) for u in rows], np.int32),
-        record=record,
-        length={s: f.length[record[s]] for s, f in streams.items()},
-    )
-
-
-def _refuse_other_inputs(
-    table: Table, rows: Sequence[Utterance], found: FeatureSet
+def refuse_other_inputs(
+    table: Table, rows: Sequence[Utterance], features: FeatureSet
 ) -> None:
-    remedy = f"Remove {found.folder.parent} and run scripts/extract.py again."
-    missing = [u.utt_id for u in rows if u.utt_id not in found.record]
+    """Raises ValueError unless all rows have frames, made of what the table has now."""
+    remedy = f"Remove {features.folder.parent} and run scripts/extract.py again."
+    missing = [u.utt_id for u in rows if u.utt_id not in features.record]
     if missing:
         raise ValueError(
-            f"{found.folder}: no frames for {len(missing)} utterances of"
+            f"{features.folder}: no frames for {len(missing)} utterances of"
             f" {table.folder}, e.g. {missing[0]!r}. {remedy}"
         )
     for u in rows:
-        now = tables.input_digest(u, found.spec["kind"])
-        then = found.digest[found.record[u.utt_id]]
+        now = tables.input_digest(u, features.spec["kind"])
+        then = features.digest[features.record[u.utt_id]]
         if now != then:
-            what = "sound" if found.spec["kind"] == "speech" else "transcript"
+            what = "sound" if features.spec["kind"] == "speech" else "transcript"
             raise ValueError(
-                f"{found.folder}: the frames of {u.utt_id!r} were made from another"
+                f"{features.folder}: the frames of {u.utt_id!r} were made from another"
                 f" {what} (digest {then}) than the table's ({now}). {remedy}"
             )

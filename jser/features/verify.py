@@ -38,8 +38,7 @@ def verify(folder: pathlib.Path) -> list[str]:
 
 
 def _manifest(folder: pathlib.Path) -> dict[str, Any]:
-    store.refuse_missing(folder)
-    manifest = files.read_json(folder / "manifest.json")
+    manifest = store.read_manifest(folder)
     remedy = f"Remove {folder.parent} and run scripts/extract.py again."
     if "index" not in manifest:
         raise ValueError(f"{folder}: written before digests were kept. {remedy}")

@@ -129,6 +129,7 @@ def _write_index(
     files.write_json(
         folder / "manifest.json",
         {
+            "schema": store.SCHEMA,
             "spec": dataclasses.asdict(spec),
             "utterances": len(columns["utt_id"]),
             "inputs": inputs_digest(columns),

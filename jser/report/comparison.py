@@ -15,11 +15,11 @@ from jser.statistics import bootstrap, metrics
 FEWEST_SPEAKERS = 5  # A bootstrap over fewer says nothing.
 
 
-def cluster(found: Logits) -> np.ndarray | None:
+def cluster(logits: Logits) -> np.ndarray | None:
     """The speakers to draw by, or None where there are too few or some not known."""
-    speakers = set(found.speaker.tolist())
+    speakers = set(logits.speaker.tolist())
     known = "" not in speakers and len(speakers) >= FEWEST_SPEAKERS
-    return found.speaker if known else None
+    return logits.speaker if known else None
 
 
 def of(a: Logits, b: Logits) -> dict[str, Any]:
@@ -33,16 +33,18 @@ def of(a: Logits, b: Logits) -> dict[str, Any]:
       ValueError: if they do not hold the same utterances, or labels are held back.
     """
     joined = stacking.join({"a": a, "b": b})
-    said_a, said_b = joined.logits.argmax(axis=2).T
+    predicted_a, predicted_b = joined.logits.argmax(axis=2).T
     label, classes = joined.first.label, len(joined.first.labels)
     speakers = cluster(joined.first)
-    found = bootstrap.compare(label, said_a, said_b, classes, cluster=speakers)
-    of_a, of_b = (metrics.scores(label, x, classes) for x in (said_a, said_b))
+    compared = bootstrap.compare(
+        label, predicted_a, predicted_b, classes, cluster=speakers
+    )
+    of_a, of_b = (metrics.scores(label, x, classes) for x in (predicted_a, predicted_b))
     return {
         "utterances": len(label),
         "drawn": "utterances" if speakers is None else "speakers",
         "scores": {
-            s: {"a": of_a[s], "b": of_b[s], **dataclasses.asdict(found[s])}
+            s: {"a": of_a[s], "b": of_b[s], **dataclasses.asdict(compared[s])}
             for s in metrics.SCORES
         },
     }
@@ -65,11 +67,11 @@ def of_files(a: pathlib.Path, b: pathlib.Path, split: str) -> dict[str, Any]:
     paths = [_logits_path(place, split) for place in (a, b)]
     if paths[0] == paths[1]:
         raise ValueError(f"--compare: {a} and {b} are the same logits.")
-    said = [Logits.load(path) for path in paths]
-    for path, found in zip(paths, said, strict=True):
-        if found.in_sample.any():
+    both = [Logits.load(path) for path in paths]
+    for path, logits in zip(paths, both, strict=True):
+        if logits.in_sample.any():
             raise ValueError(f"{path}: its run was trained on some of the utterances.")
-    return {"a": str(paths[0]), "b": str(paths[1]), **of(*said)}
+    return {"a": str(paths[0]), "b": str(paths[1]), **of(*both)}
 
 
 def _logits_path(place: pathlib.Path, split: str) -> pathlib.Path:
@@ -79,14 +81,15 @@ def _logits_path(place: pathlib.Path, split: str) -> pathlib.Path:
     return inside if inside.exists() else place / "logits" / f"{split}.npz"
 
 
-def describe(found: Mapping[str, Any]) -> str:
-    """What `of_files` found, in words."""
+def describe(compared: Mapping[str, Any]) -> str:
+    """What `of_files` compared, in words."""
     lines = [
-        f"a {found['a']}",
-        f"b {found['b']}",
-        f"b over a on {found['utterances']} utterances, drawn by {found['drawn']}:",
+        f"a {compared['a']}",
+        f"b {compared['b']}",
+        f"b over a on {compared['utterances']} utterances, drawn by"
+        f" {compared['drawn']}:",
     ]
-    for score, x in found["scores"].items():
+    for score, x in compared["scores"].items():
         lines.append(
             f"{score}: a {x['a']:.3f}, b {x['b']:.3f}, {markdown.difference(x)}"
         )

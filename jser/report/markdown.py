@@ -24,10 +24,10 @@ def of(results: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for split in results["splits"]:
-        for system, found in results["systems"].items():
-            if split in found:
-                cells = [with_interval(found[split], s) for s in metrics.SCORES]
-                cells.append(bs_f1(found[split]))
+        for system, by_split in results["systems"].items():
+            if split in by_split:
+                cells = [with_interval(by_split[split], s) for s in metrics.SCORES]
+                cells.append(bs_f1(by_split[split]))
                 lines.append(f"| {split} | {system} | {' | '.join(cells)} |")
     lines += ["", f"In brackets: {INTERVAL}. {BS_F1}.", ""]
     lines += _seeds(results) + _comparisons(results)
@@ -44,8 +44,8 @@ def _seeds(results: Mapping[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for config, over in results["seeds"].items():
-        for split, found in over["splits"].items():
-            cells = [f"{found[s]['mean']:.3f} ± {found[s]['sd']:.3f}" for s in found]
+        for split, scores in over["splits"].items():
+            cells = [f"{scores[s]['mean']:.3f} ± {scores[s]['sd']:.3f}" for s in scores]
             n = len(over["systems"])
             lines.append(f"| {split} | {config} | {n} | {' | '.join(cells)} |")
     return [*lines, "", "Mean ± standard deviation over seeds.", ""]
@@ -62,23 +62,23 @@ def _comparisons(results: Mapping[str, Any]) -> list[str]:
     return ["Macro-F1 gained, with its paired 95 % interval:", "", *lines, ""]
 
 
-def difference(found: Mapping[str, Any]) -> str:
+def difference(compared: Mapping[str, Any]) -> str:
     """A difference with its interval and both p."""
-    low, high = found["interval"]
+    low, high = compared["interval"]
     return (
-        f"{found['difference']:+.3f} [{low:+.3f}, {high:+.3f}],"
-        f" p = {found['p_bootstrap']:.2g} (paired bootstrap),"
-        f" {found['p_randomization']:.2g} (randomisation)"
+        f"{compared['difference']:+.3f} [{low:+.3f}, {high:+.3f}],"
+        f" p = {compared['p_bootstrap']:.2g} (paired bootstrap),"
+        f" {compared['p_randomization']:.2g} (randomisation)"
     )
 
 
-def with_interval(found: Mapping[str, Any], score: str) -> str:
+def with_interval(scores: Mapping[str, Any], score: str) -> str:
     """A score and, in brackets, its interval: over speakers, if there is one."""
-    low, high = (found["interval_by_speaker"] or found["interval"])[score]
-    return f"{found[score]:.3f} [{low:.3f}, {high:.3f}]"
+    low, high = (scores["interval_by_speaker"] or scores["interval"])[score]
+    return f"{scores[score]:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def bs_f1(found: Mapping[str, Any]) -> str:
+def bs_f1(scores: Mapping[str, Any]) -> str:
     """BS-F1, its range, and how many of each class made a subset."""
-    b = found["balanced_subsets"]
+    b = scores["balanced_subsets"]
     return f"{b['mean']:.3f} [{b['low']:.3f}, {b['high']:.3f}] n={b['per_class']}"

@@ -22,18 +22,18 @@ _SHOWN_FAILURES = 20  # Of more, the page gives the number.
 
 def write(inputs: results.Inputs, folder: pathlib.Path) -> dict[str, Any]:
     """Writes report.html, results.json and results.md; returns the second's content."""
-    found = results.write(inputs, folder)
-    files.write_atomically(folder / "report.html", page(found, inputs.curves))
-    return found
+    scores = results.write(inputs, folder)
+    files.write_atomically(folder / "report.html", page(scores, inputs.curves))
+    return scores
 
 
 def page(
-    found: Mapping[str, Any], curves: Mapping[str, Sequence[Mapping[str, float]]]
+    scores: Mapping[str, Any], curves: Mapping[str, Sequence[Mapping[str, float]]]
 ) -> str:
     """The page of what results.json holds.
 
     Args:
-      found: As `results.score` gives it.
+      scores: As `results.score` gives it.
       curves: Lines of metrics.jsonl by member.
     """
     environment = jinja2.Environment(
@@ -49,26 +49,26 @@ def page(
         "gain": _gain,
         "p": _p,
     }
-    meant, first = found["headline"]["system"], found["headline"]["split"]
-    splits = [first, *(s for s in found["splits"] if s != first)]
+    primary, first = scores["headline"]["system"], scores["headline"]["split"]
+    splits = [first, *(s for s in scores["splits"] if s != first)]
     return environment.get_template("page.html.j2").render(
-        results=found,
-        meant=meant,
+        results=scores,
+        primary=primary,
         splits=splits,
-        head=found["systems"][meant][first],
+        head=scores["systems"][primary][first],
         score_names=SCORE_NAMES,
         interval=markdown.INTERVAL,
         bs_f1=markdown.BS_F1,
         verdict=verdict,
-        overview={s: _overview(found, s) for s in splits},
-        subsets={s: _subsets(found, s) for s in splits},
-        reliability={s: _reliability(found, s) for s in splits},
-        group_charts={s: _groups(found, s) for s in splits},
-        paper=_paper(found),
+        overview={s: _overview(scores, s) for s in splits},
+        subsets={s: _subsets(scores, s) for s in splits},
+        reliability={s: _reliability(scores, s) for s in splits},
+        group_charts={s: _groups(scores, s) for s in splits},
+        paper=_paper(scores),
         published=published,
         curves=[_curve(member, lines) for member, lines in curves.items()],
         shown_failures=_SHOWN_FAILURES,
-        results_json=json.dumps(found),
+        results_json=json.dumps(scores),
     )
 
 
@@ -76,18 +76,18 @@ SCORE_NAMES = dict(zip(metrics.SCORES, ("macro-F1", "UAR", "accuracy"), strict=T
 
 
 def verdict(compared: Mapping[str, Any]) -> str:
-    """What a comparison allows to be said, in one sentence, by macro-F1."""
-    found = compared["scores"]["macro_f1"]
-    low, high = found["interval"]
-    which = "above" if found["difference"] > 0 else "below"
-    p = found["p_bootstrap"]
-    said = "no difference that these utterances can show"
+    """What a comparison allows to be verdict, in one sentence, by macro-F1."""
+    macro_f1 = compared["scores"]["macro_f1"]
+    low, high = macro_f1["interval"]
+    which = "above" if macro_f1["difference"] > 0 else "below"
+    p = macro_f1["p_bootstrap"]
+    verdict = "no difference that these utterances can show"
     if not low <= 0 <= high:
-        said = "a difference that chance hardly explains"
+        verdict = "a difference that chance hardly explains"
     return (
-        f"{abs(found['difference']):.3f} {which} {compared['rival']} in macro-F1"
+        f"{abs(macro_f1['difference']):.3f} {which} {compared['rival']} in macro-F1"
         f" (paired 95 % interval {_gain(low)} to {_gain(high)},"
-        f" p {'' if p < _LEAST_P else '= '}{_p(p)}): {said}."
+        f" p {'' if p < _LEAST_P else '= '}{_p(p)}): {verdict}."
     )
 
 
@@ -107,15 +107,15 @@ def _p(x: float) -> str:
     return f"< {_LEAST_P}" if x < _LEAST_P else f"{x:.3f}"
 
 
-def _overview(found: Mapping[str, Any], split: str) -> str:
+def _overview(scores: Mapping[str, Any], split: str) -> str:
     """Macro-F1 of every system with its interval."""
     rows = []
-    for system, of in found["systems"].items():
+    for system, of in scores["systems"].items():
         if split in of:
             low, high = (of[split]["interval_by_speaker"] or of[split]["interval"])[
                 "macro_f1"
             ]
-            strong = system == found["headline"]["system"]
+            strong = system == scores["headline"]["system"]
             value = of[split]["macro_f1"]
             rows.append(
                 Row(name=system, value=value, low=low, high=high, strong=strong)
@@ -124,17 +124,19 @@ def _overview(found: Mapping[str, Any], split: str) -> str:
         rows,
         title=f"Macro-F1 of each system on {split}, with 95 % intervals",
         x_label="macro-F1",
-        reference=("guessing", 1 / len(found["labels"])),
+        reference=("guessing", 1 / len(scores["labels"])),
     )
 
 
-def _subsets(found: Mapping[str, Any], split: str) -> str:
+def _subsets(scores: Mapping[str, Any], split: str) -> str:
     """The hundred scores behind BS-F1, and the published mean where there is one."""
     rows = []
-    for system, of in found["systems"].items():
+    for system, of in scores["systems"].items():
         if split in of:
             b = of[split]["balanced_subsets"]
-            theirs = published.ROWS.get(system) if _of_the_paper(found, split) else None
+            theirs = (
+                published.ROWS.get(system) if _of_the_paper(scores, split) else None
+            )
             rows.append(
                 Row(
                     name=system,
@@ -143,7 +145,7 @@ def _subsets(found: Mapping[str, Any], split: str) -> str:
                     high=b["high"],
                     points=b["scores"],
                     other=theirs.bs_f1 if theirs else None,
-                    strong=system == found["headline"]["system"],
+                    strong=system == scores["headline"]["system"],
                 )
             )
     return charts.intervals(
@@ -153,7 +155,7 @@ def _subsets(found: Mapping[str, Any], split: str) -> str:
     )
 
 
-def _reliability(found: Mapping[str, Any], split: str) -> dict[str, str]:
+def _reliability(scores: Mapping[str, Any], split: str) -> dict[str, str]:
     """A reliability diagram of each system that combines, or of all if none does."""
     return {
         system: charts.reliability(
@@ -163,20 +165,20 @@ def _reliability(found: Mapping[str, Any], split: str) -> dict[str, str]:
             ],
             title=f"{system} on {split}: accuracy by confidence",
         )
-        for system, of in found["systems"].items()
-        if split in of and system in _combining(found)
+        for system, of in scores["systems"].items()
+        if split in of and system in _combining(scores)
     }
 
 
-def _combining(found: Mapping[str, Any]) -> list[str]:
-    return [s for s in found["systems"] if s not in found["members"]] or list(
-        found["systems"]
+def _combining(scores: Mapping[str, Any]) -> list[str]:
+    return [s for s in scores["systems"] if s not in scores["members"]] or list(
+        scores["systems"]
     )
 
 
-def _groups(found: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """The groups of the system meant, and UAR by gender and length as charts."""
-    groups = found["systems"][found["headline"]["system"]][split]["groups"]
+def _groups(scores: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """The groups of the primary system, and UAR by gender and length as charts."""
+    groups = scores["systems"][scores["headline"]["system"]][split]["groups"]
     drawn = {}
     for kind in ("gender", "length"):
         rows = []
@@ -191,18 +193,18 @@ def _groups(found: Mapping[str, Any], split: str) -> dict[str, Any]:
     return {"tables": groups, "charts": drawn}
 
 
-def _of_the_paper(found: Mapping[str, Any], split: str) -> bool:
-    corpus = found["corpus"]["source"]
+def _of_the_paper(scores: Mapping[str, Any], split: str) -> bool:
+    corpus = scores["corpus"]["source"]
     return (corpus, split) == (published.CORPUS, published.SPLIT)
 
 
-def _paper(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _paper(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The published rows that the reader has runs for, with both; often none."""
-    if not _of_the_paper(found, published.SPLIT):
+    if not _of_the_paper(scores, published.SPLIT):
         return []
     here = {
         s: x[published.SPLIT]
-        for s, x in found["systems"].items()
+        for s, x in scores["systems"].items()
         if published.SPLIT in x
     }
     rows = [
@@ -210,10 +212,10 @@ def _paper(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         for s, theirs in published.ROWS.items()
         if s in here
     ]
-    meant = found["headline"]["system"]
-    if len(rows) == len(published.ROWS) and meant not in published.ROWS:
+    primary = scores["headline"]["system"]
+    if len(rows) == len(published.ROWS) and primary not in published.ROWS:
         theirs = published.STACK
-        rows.append({"name": meant, "theirs": theirs, "ours": here[meant]})
+        rows.append({"name": primary, "theirs": theirs, "ours": here[primary]})
     return rows
 
 
@@ -221,11 +223,11 @@ def _curve(member: str, lines: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     """The learning curves of a member, loss and scores each in a chart of their own."""
 
     def pick(**names: str):
-        found = {
+        series = {
             shown: [(x["step"], x[n]) for x in lines if n in x]
             for n, shown in ((v, k) for k, v in names.items())
         }
-        return {n: points for n, points in found.items() if points}
+        return {n: points for n, points in series.items() if points}
 
     loss = pick(train="train/loss", dev="dev/loss")
     scores = pick(macro_F1="dev/macro_f1", UAR="dev/uar", accuracy="dev/accuracy")

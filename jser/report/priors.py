@@ -1,4 +1,4 @@
-"""Another class prior than the one a system was made for, fitted and applied apart.
+"""Prior correction: another class prior than a system was made for, cross-fitted.
 
 A system favours some classes over others: by the shares it was trained on, by weights,
 by what its stacker saw. The challenge's test holds all classes alike. What is fitted
@@ -17,10 +17,10 @@ from jser.statistics import calibration
 OTHER_FOLDS = "other folds"
 
 
-def apart(
+def cross_fitting(
     split: str, by_split: Mapping[str, Logits]
 ) -> tuple[str, list[tuple[Logits, np.ndarray]]]:
-    """Where something that is applied to a split can be fitted.
+    """The plan of cross-fitting: where what is applied to a split can be fitted.
 
     In cross-validation each fold is served by the others; a test split is served by the
     dev split.
@@ -33,39 +33,39 @@ def apart(
       The name of the place, and pairs of the rows to fit on and the mask [N] of the
       rows that this is applied to. An empty name if there is no such place.
     """
-    found = by_split[split]
-    folds = np.unique(found.fold)
+    logits = by_split[split]
+    folds = np.unique(logits.fold)
     if len(folds) > 1 and folds[0] >= 0:
-        masks = [found.fold == k for k in folds]
-        return OTHER_FOLDS, [(found.take(~mine), mine) for mine in masks]
+        masks = [logits.fold == k for k in folds]
+        return OTHER_FOLDS, [(logits.take(~mine), mine) for mine in masks]
     developed = [s for s in by_split if not s.startswith("test")]
     if not split.startswith("test") or not developed:
         return "", []
-    everyone = np.ones(len(found), bool)
+    everyone = np.ones(len(logits), bool)
     return developed[0], [(by_split[developed[0]], everyone)]
 
 
-def apply_apart(
+def cross_fitted(
     split: str,
     by_split: Mapping[str, Logits],
     fit: Callable[[Logits], Callable[[np.ndarray], np.ndarray]],
 ) -> tuple[str, np.ndarray] | None:
-    """Fits somewhere else and applies here; None where there is nowhere else.
+    """Cross-fits: fits elsewhere and applies here; None where there is no elsewhere.
 
     Returns:
       The place it was fitted at, and the new logits [N, C] in float64.
     """
-    found = by_split[split]
-    place, pairs = apart(split, by_split)
+    here = by_split[split]
+    place, pairs = cross_fitting(split, by_split)
     if not place:
         return None
-    logits = np.zeros(found.logits.shape)
+    logits = np.zeros(here.logits.shape)
     for rows, mine in pairs:
-        logits[mine] = fit(rows)(found.logits[mine].astype(np.float64))
+        logits[mine] = fit(rows)(here.logits[mine].astype(np.float64))
     return place, logits
 
 
-def to_uniform(rows: Logits) -> Callable[[np.ndarray], np.ndarray]:
+def fit_correction(rows: Logits) -> Callable[[np.ndarray], np.ndarray]:
     """Fits the prior that a system holds, and what turns its logits to a uniform one.
 
     Bias-corrected temperature scaling (Alexandari et al. 2020) of rows that are
@@ -93,23 +93,23 @@ def to_uniform(rows: Logits) -> Callable[[np.ndarray], np.ndarray]:
         slope = np.concatenate([[(gap * z).sum()], gap.sum(axis=0)])
         return -float(weight @ (log_p * is_label).sum(axis=1)), slope
 
-    found = optimize.minimize(
+    minimum = optimize.minimize(
         loss,
         np.concatenate([[1.0], np.zeros(classes)]),
         jac=True,
         method="L-BFGS-B",
         bounds=[(1e-2, 1e2)] + [(-20.0, 20.0)] * classes,
     )
-    sharpness, source = found.x[0], special.softmax(-found.x[1:])
+    sharpness, source = minimum.x[0], special.softmax(-minimum.x[1:])
     uniform = np.full(classes, 1 / classes)
     return lambda logits: calibration.adjust_prior(sharpness * logits, source, uniform)
 
 
-def with_uniform(by_split: Mapping[str, Logits]) -> dict[str, Logits]:
+def corrected(by_split: Mapping[str, Logits]) -> dict[str, Logits]:
     """A system's logits under a uniform prior, on the splits that allow it."""
     adjusted = {}
-    for split, found in by_split.items():
-        if there := apply_apart(split, by_split, to_uniform):
+    for split, uncorrected in by_split.items():
+        if there := cross_fitted(split, by_split, fit_correction):
             logits = there[1].astype(np.float32)
-            adjusted[split] = dataclasses.replace(found, logits=logits)
+            adjusted[split] = dataclasses.replace(uncorrected, logits=logits)
     return adjusted

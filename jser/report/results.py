@@ -19,6 +19,7 @@ from jser.ensemble.logits import Logits
 from jser.report import comparison, markdown, priors
 from jser.statistics import bootstrap, calibration, groups, metrics
 
+SCHEMA = 1  # Of results.json.
 FEWEST_OF_SPEAKER = 10  # Utterances, for a speaker's accuracy to be counted.
 BINS = 15  # Of the reliability diagram.
 _GROUP_RESAMPLES = 2_000  # Enough for a group, of which there are many.
@@ -30,7 +31,9 @@ class Inputs:
 
     name: str  # Of the ensemble or run.
     table: Table
-    systems: Mapping[str, Mapping[str, Logits]]  # By system, the one meant last; split.
+    systems: Mapping[
+        str, Mapping[str, Logits]
+    ]  # By system, the primary one last; split.
     members: Sequence[str]  # The systems that were trained; the others combine them.
     curves: Mapping[str, Sequence[Mapping[str, float]]]  # Lines of metrics.jsonl.
     commands: Sequence[str]
@@ -72,11 +75,12 @@ def score(inputs: Inputs) -> dict[str, Any]:
         system: {s: x for s, x in by_split.items() if s in splits}
         for system, by_split in inputs.systems.items()
     }
-    found = {
+    scores = {
         system: {s: score_split(s, by_split, inputs.table) for s in by_split}
         for system, by_split in scored.items()
     }
     return {
+        "schema": SCHEMA,
         "name": inputs.name,
         "jser": jser.__version__,
         "corpus": _corpus(inputs.table),
@@ -86,8 +90,8 @@ def score(inputs: Inputs) -> dict[str, Any]:
         "splits": splits,
         "held_back": held_back,
         "headline": {"system": list(scored)[-1], "split": _headline(splits)},
-        "systems": found,
-        "seeds": _over_seeds(inputs.seeds, found),
+        "systems": scores,
+        "seeds": _over_seeds(inputs.seeds, scores),
         "comparisons": _comparisons(inputs.members, scored, splits),
         "correlation": {s: _correlation(inputs.members, scored, s) for s in splits},
         "stacker": inputs.stacker,
@@ -99,31 +103,31 @@ def score(inputs: Inputs) -> dict[str, Any]:
 def score_split(
     split: str, by_split: Mapping[str, Logits], table: Table
 ) -> dict[str, Any]:
-    """Everything that is said of one system on one split.
+    """All scores of one system on one split.
 
     Args:
       split: The one to score.
       by_split: The system's logits on all splits with labels.
       table: Gives gender and length.
     """
-    found = by_split[split]
-    classes, predicted = len(found.labels), found.logits.argmax(axis=1)
-    counts = metrics.confusion(found.label, predicted, classes)
-    names = [str(name) for name in found.labels]
+    logits = by_split[split]
+    classes, predicted = len(logits.labels), logits.logits.argmax(axis=1)
+    counts = metrics.confusion(logits.label, predicted, classes)
+    names = [str(name) for name in logits.labels]
 
     def by_class(values: np.ndarray) -> dict[str, float | None]:
         return dict(zip(names, _plain(values), strict=True))
 
-    speakers = comparison.cluster(found)
-    subsets = bootstrap.balanced_subsets(found.label, predicted, classes)
+    speakers = comparison.cluster(logits)
+    subsets = bootstrap.balanced_subsets(logits.label, predicted, classes)
     return {
-        "utterances": len(found),
-        "speakers": len(set(found.speaker.tolist()) - {""}),
-        **metrics.scores(found.label, predicted, classes),
-        "interval": bootstrap.interval(found.label, predicted, classes),
+        "utterances": len(logits),
+        "speakers": len(set(logits.speaker.tolist()) - {""}),
+        **metrics.scores(logits.label, predicted, classes),
+        "interval": bootstrap.interval(logits.label, predicted, classes),
         "interval_by_speaker": None
         if speakers is None
-        else bootstrap.interval(found.label, predicted, classes, cluster=speakers),
+        else bootstrap.interval(logits.label, predicted, classes, cluster=speakers),
         "precision": by_class(metrics.precision(counts)),
         "recall": by_class(metrics.recall(counts)),
         "f1": by_class(metrics.f1(counts)),
@@ -137,8 +141,8 @@ def score_split(
             "scores": subsets.scores.tolist(),
         },
         "calibration": _calibration(split, by_split),
-        "groups": _groups(found, predicted, table),
-        "made_by": sorted(set(found.made_by.tolist())),
+        "groups": _groups(logits, predicted, table),
+        "made_by": sorted(set(logits.made_by.tolist())),
     }
 
 
@@ -147,40 +151,40 @@ def _comparisons(
     scored: Mapping[str, Mapping[str, Logits]],
     splits: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """The system meant against its best member and every other combination.
+    """The system primary against its best member and every other combination.
 
     The best member is the best on the very split: if chance favours anyone, it is him.
     """
-    meant = list(scored)[-1]
-    found = []
+    primary = list(scored)[-1]
+    comparisons = []
     for split in splits:
-        here = {s: x[split] for s, x in scored.items() if split in x and s != meant}
+        here = {s: x[split] for s, x in scored.items() if split in x and s != primary}
         macro_f1 = {m: _macro_f1(here[m]) for m in members if m in here}
         rivals = [max(macro_f1, key=macro_f1.__getitem__)] if macro_f1 else []
         rivals += [s for s in here if s not in members]
-        found += [
-            {"split": split, "system": meant, "rival": rival}
-            | comparison.of(here[rival], scored[meant][split])
+        comparisons += [
+            {"split": split, "system": primary, "rival": rival}
+            | comparison.of(here[rival], scored[primary][split])
             for rival in rivals
         ]
-    return found
+    return comparisons
 
 
-def _macro_f1(found: Logits) -> float:
-    predicted = found.logits.argmax(axis=1)
-    return metrics.scores(found.label, predicted, len(found.labels))["macro_f1"]
+def _macro_f1(logits: Logits) -> float:
+    predicted = logits.logits.argmax(axis=1)
+    return metrics.scores(logits.label, predicted, len(logits.labels))["macro_f1"]
 
 
 def _over_seeds(
-    seeds: Mapping[str, Sequence[str]], found: Mapping[str, Mapping[str, Any]]
+    seeds: Mapping[str, Sequence[str]], scores: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Mean and standard deviation (of the sample) over the seeds of each config."""
     over = {}
     for config, systems in seeds.items():
         over[config] = {"systems": list(systems), "splits": {}}
-        for split in found[systems[0]]:
+        for split in scores[systems[0]]:
             values = {
-                s: np.array([found[x][split][s] for x in systems])
+                s: np.array([scores[x][split][s] for x in systems])
                 for s in metrics.SCORES
             }
             over[config]["splits"][split] = {
@@ -212,26 +216,26 @@ def _correlation(
 def _calibration(split: str, by_split: Mapping[str, Logits]) -> dict[str, Any]:
     """Whether probabilities are right as often as they say, before and after scaling.
 
-    The temperature is fitted apart from what it is applied to; see `priors.apart`.
+    The temperature is cross-fitted; see `priors.cross_fitting`.
     """
-    found = by_split[split]
-    p = special.softmax(found.logits, axis=1)
-    bins = calibration.reliability(p, found.label, BINS)
+    scored = by_split[split]
+    p = special.softmax(scored.logits, axis=1)
+    bins = calibration.reliability(p, scored.label, BINS)
     scaled, temperatures = None, []
 
     def fit(rows: Logits):
         temperatures.append(calibration.fit_temperature(rows.logits, rows.label))
         return lambda logits: calibration.apply_temperature(logits, temperatures[-1])
 
-    if there := priors.apply_apart(split, by_split, fit):
+    if there := priors.cross_fitted(split, by_split, fit):
         place, logits = there
         scaled = {
             "fitted_on": place,
             "temperature": float(np.mean(temperatures)),
-            "ece": calibration.ece(special.softmax(logits, axis=1), found.label, BINS),
+            "ece": calibration.ece(special.softmax(logits, axis=1), scored.label, BINS),
         }
     return {
-        "ece": calibration.ece(p, found.label, BINS),
+        "ece": calibration.ece(p, scored.label, BINS),
         "bins": [
             {"confidence": float(c), "accuracy": float(a), "count": int(n)}
             for c, a, n in zip(bins.confidence, bins.accuracy, bins.count, strict=True)
@@ -241,20 +245,20 @@ def _calibration(split: str, by_split: Mapping[str, Logits]) -> dict[str, Any]:
     }
 
 
-def _groups(found: Logits, predicted: np.ndarray, table: Table) -> dict[str, Any]:
+def _groups(logits: Logits, predicted: np.ndarray, table: Table) -> dict[str, Any]:
     """Scores by gender and length, and how far speakers are apart; {} if not known."""
     row = {u.utt_id: u for u in table.utterances}
-    rows = [row[u] for u in found.utt_id.tolist()]
+    rows = [row[u] for u in logits.utt_id.tolist()]
     gender = np.array([u.gender or "not known" for u in rows])
     seconds = np.array([u.seconds or np.nan for u in rows])
     result = {}
     if (gender != "not known").any():
-        result["gender"] = _by(gender, found, predicted)
+        result["gender"] = _by(gender, logits, predicted)
     if np.isfinite(seconds).all():
-        result["length"] = _by(groups.length_bins(seconds), found, predicted)
-    if (found.speaker != "").all():
-        classes = len(found.labels)
-        by = groups.by_group(found.label, predicted, found.speaker, classes).values()
+        result["length"] = _by(groups.length_bins(seconds), logits, predicted)
+    if (logits.speaker != "").all():
+        classes = len(logits.labels)
+        by = groups.by_group(logits.label, predicted, logits.speaker, classes).values()
         if enough := [g["accuracy"] for g in by if g["n"] >= FEWEST_OF_SPEAKER]:
             names = ("lowest", "quarter", "median", "three_quarters", "highest")
             ends = np.quantile(enough, (0, 0.25, 0.5, 0.75, 1)).tolist()
@@ -263,12 +267,12 @@ def _groups(found: Logits, predicted: np.ndarray, table: Table) -> dict[str, Any
     return result
 
 
-def _by(group: np.ndarray, found: Logits, predicted: np.ndarray) -> dict[str, Any]:
+def _by(group: np.ndarray, logits: Logits, predicted: np.ndarray) -> dict[str, Any]:
     """Scores of each group, with intervals."""
-    classes = len(found.labels)
+    classes = len(logits.labels)
     scored: dict[str, Any] = {}
-    for name, g in groups.by_group(found.label, predicted, group, classes).items():
-        mine = found.take(group == name)
+    for name, g in groups.by_group(logits.label, predicted, group, classes).items():
+        mine = logits.take(group == name)
         interval = bootstrap.interval(
             mine.label,
             predicted[group == name],

@@ -1,15 +1,21 @@
-"""Finds what is to be scored, and what a reader must know of it. docs/evaluate.md."""
+"""Subjects of a report: what is scored, and what a reader must know of it."""
 
 from collections.abc import Sequence
 import dataclasses
 import json
 import pathlib
 import shlex
+from typing import Any
 
-from jser.config import Experiment, to_dict
+import numpy as np
+
+from jser import files
+from jser.config import Ensemble, Experiment
 from jser.corpora import tables
 from jser.corpora.tables import Table
 from jser.ensemble.logits import Logits
+from jser.ensemble.member_logits import MemberLogits
+from jser.ensemble.out_of_fold import folds, holding_out, is_cross_validated
 from jser.features import store
 from jser.report import priors, results
 from jser.roots import Roots
@@ -25,39 +31,39 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
       FileNotFoundError: if there is no run, or it was asked about no split.
       ValueError: if the table is not the one it was trained on.
     """
-    experiment, made_of = run_config.read(workdir)
+    experiment, metadata = run_config.read(workdir)
     table = tables.read(roots.data / experiment.data.corpus)
-    if made_of["table"] != table.fingerprint:
+    if metadata["table"] != table.fingerprint:
         raise ValueError(
-            f"{workdir}: trained with table {made_of['table']}, but {table.folder} is"
+            f"{workdir}: trained with table {metadata['table']}, but {table.folder} is"
             f" {table.fingerprint}. Train again, with another --workdir."
         )
-    said = {
+    logits = {
         path.stem: Logits.load(path)
         for path in sorted((workdir / "logits").glob("*.npz"))
     }
-    seen = {split for split, found in said.items() if found.in_sample.any()}
-    if not said.keys() - seen:
+    seen = {split for split, x in logits.items() if x.in_sample.any()}
+    if not logits.keys() - seen:
         raise FileNotFoundError(
-            f"{workdir}/logits: nothing said of a split it was not trained on;"
-            f" scripts/predict.py --workdir {workdir} --split test makes it so."
+            f"{workdir}/logits: no split that it was not trained on;"
+            f" scripts/predict.py --workdir {workdir} --split test makes one."
         )
     known = notes((experiment,), roots, table)
     known += [f"{s} is not scored: the run was trained on it." for s in sorted(seen)]
     name = workdir.resolve().name
     # Runs of earlier versions do not know what they were given.
-    given = made_of.get("arguments") or ["--config", experiment.name]
+    given = metadata.get("arguments") or ["--config", experiment.name]
     there = ["--workdir", str(workdir), *roots.arguments()]
     return results.Inputs(
         name=name,
         table=table,
-        systems={name: {s: x for s, x in said.items() if s not in seen}},
+        systems={name: {s: x for s, x in logits.items() if s not in seen}},
         members=(name,),
         curves={name: metrics_log.read(workdir / "metrics.jsonl")},
         commands=[
             *([table.command] if table.command else []),
             shlex.join(["jser", "train", *given, *there]),
-            *(shlex.join(["jser", "predict", *there, "--split", s]) for s in said),
+            *(shlex.join(["jser", "predict", *there, "--split", s]) for s in logits),
             shlex.join(["jser", "evaluate", *there]),
         ],
         failures=failures((experiment,), roots),
@@ -65,8 +71,83 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
     )
 
 
+def of_ensemble(
+    ensemble: Ensemble, roots: Roots, arguments: Sequence[str] = ()
+) -> results.Inputs:
+    """An ensemble: members and combinations on their splits.
+
+    Args:
+      ensemble: A checked config.
+      roots: Where tables, features and runs lie.
+      arguments: What `jser run` was given; an ensemble that no command line made has
+        none, and nothing is said of how to make it again.
+
+    Raises:
+      FileNotFoundError: if a member has not predicted yet, or nothing is combined.
+    """
+    table = tables.read(roots.data / ensemble.members[0].data.corpus)
+    folder = roots.runs / ensemble.name
+    members = MemberLogits(ensemble, roots, table).by_split()
+    systems: dict[str, dict[str, Logits]] = dict(members)
+    for kind in dict.fromkeys(("average", ensemble.stacker)):
+        systems[kind] = {
+            split: Logits.load(folder / "logits" / kind / f"{split}.npz")
+            for split in next(iter(members.values()))
+        }
+    known = notes(ensemble.members, roots, table)
+    if ensemble.stacker == "paper":
+        known.append(
+            "The stacker learned, as published, from its members' logits of their own"
+            " training utterances."
+        )
+    return results.Inputs(
+        name=ensemble.name,
+        table=table,
+        systems=systems,
+        members=list(members),
+        curves=_curves(ensemble, roots, table),
+        commands=[
+            *([table.command] if table.command else []),
+            *([shlex.join(["jser", "run", *arguments])] if arguments else []),
+        ],
+        seeds=seeds_of(ensemble.members),
+        stacker=_stacker(ensemble, folder),
+        failures=failures(ensemble.members, roots),
+        notes=known,
+    )
+
+
+def _curves(
+    ensemble: Ensemble, roots: Roots, table: Table
+) -> dict[str, list[dict[str, float]]]:
+    """Lines of metrics.jsonl by member; in cross-validation, of the first fold's."""
+    crossed = is_cross_validated(ensemble)
+    holdout = tuple(folds(ensemble, table)[:1]) if crossed else ()
+    workdirs = {
+        m.name: roots.workdir(holding_out(m, holdout)) for m in ensemble.members
+    }
+    return {m: metrics_log.read(w / "metrics.jsonl") for m, w in workdirs.items()}
+
+
+def _stacker(ensemble: Ensemble, folder: pathlib.Path) -> dict[str, Any] | None:
+    """What stack.json says, and the feature importance of members and classes."""
+    if ensemble.stacker == "average":
+        return None
+    record = files.read_record(folder / "stack.json")
+    if record.get("stacker") != ensemble.stacker:
+        raise ValueError(
+            f"{folder}/stack.json: of another stacker than {ensemble.stacker!r}, which"
+            " the config names. Run scripts/stack.py."
+        )
+    by_fold = [about["importance"] for about in record["folds"].values()]
+    importance = np.mean(by_fold, axis=0).tolist() if None not in by_fold else None
+    # The digest is of a zip file, which holds the hour it was written.
+    about = {k: v for k, v in record.items() if k not in ("sha256", "schema")}
+    return {**about, "importance": importance}
+
+
 def with_uniform(inputs: results.Inputs, folder: pathlib.Path) -> results.Inputs:
-    """Adds the system meant under a uniform class prior, as a system of its own.
+    """Adds the primary system under a uniform class prior, as a system of its own.
 
     Its logits, also on splits whose labels are held back, are written to
     `<folder>/logits/uniform_prior/`.
@@ -74,17 +155,17 @@ def with_uniform(inputs: results.Inputs, folder: pathlib.Path) -> results.Inputs
     Raises:
       ValueError: if there is nothing to fit the prior on but what it is applied to.
     """
-    *_, (meant, by_split) = inputs.systems.items()
-    adjusted = priors.with_uniform(by_split)
+    *_, (primary, by_split) = inputs.systems.items()
+    adjusted = priors.corrected(by_split)
     if not adjusted:
         raise ValueError(
             f"--target_prior: {inputs.name} has neither folds nor a dev split beside a"
             " test split, and a prior is not fitted on the split it is applied to."
         )
-    for split, found in adjusted.items():
-        found.save(folder / "logits" / UNIFORM / f"{split}.npz")
-    others = {s: x for s, x in inputs.systems.items() if s != meant}
-    systems = {**others, f"{meant}, uniform prior": adjusted, meant: by_split}
+    for split, logits in adjusted.items():
+        logits.save(folder / "logits" / UNIFORM / f"{split}.npz")
+    others = {s: x for s, x in inputs.systems.items() if s != primary}
+    systems = {**others, f"{primary}, uniform prior": adjusted, primary: by_split}
     return dataclasses.replace(inputs, systems=systems)
 
 
@@ -95,7 +176,7 @@ def seeds_of(members: Sequence[Experiment]) -> dict[str, list[str]]:
     """
     alike: dict[str, list[Experiment]] = {}
     for member in members:
-        value = to_dict(member)
+        value = member.to_dict()
         del value["name"], value["seed"]
         alike.setdefault(json.dumps(value, sort_keys=True), []).append(member)
     return {
@@ -107,12 +188,12 @@ def seeds_of(members: Sequence[Experiment]) -> dict[str, list[str]]:
 
 def failures(members: Sequence[Experiment], roots: Roots) -> dict[str, str]:
     """Front end and reason by utterance, of those that could not be encoded."""
-    found: dict[str, str] = {}
+    by_utterance: dict[str, str] = {}
     for front_end in front_ends(members):
         folder = store.dataset_folder(roots.features, members[0].data.corpus, front_end)
         for utt_id, reason in store.FeatureSet(folder).failures.items():
-            found.setdefault(utt_id, f"{front_end}: {reason}")
-    return found
+            by_utterance.setdefault(utt_id, f"{front_end}: {reason}")
+    return by_utterance
 
 
 def front_ends(members: Sequence[Experiment]) -> list[str]:
@@ -122,28 +203,28 @@ def front_ends(members: Sequence[Experiment]) -> list[str]:
 
 def notes(members: Sequence[Experiment], roots: Roots, table: Table) -> list[str]:
     """What a reader must know about the numbers."""
-    found = []
+    known = []
     if table.source == "demo":
-        found.append(
+        known.append(
             "The speech is synthetic, made by a small program with known rules. These"
             " numbers show that the stages work; they say nothing about real emotion."
         )
     if table.split_policy == "utterances":
-        found.append("Speakers are shared between splits, so the scores are flattered.")
+        known.append("Speakers are shared between splits, so the scores are flattered.")
     if members[0].data.train_split == tables.CROSS_VALIDATED:
-        found.append(
+        known.append(
             "Cross-validated: every utterance is scored by models that were trained"
             " without its fold; nothing was chosen on it. The curves are of the first"
             " fold's models."
         )
     elif members[0].data.dev_split:
-        found.append(
+        known.append(
             f"Each member's epoch was chosen on {members[0].data.dev_split}, which"
             " flatters the scores there."
         )
     if left_out := failures(members, roots):
-        found.append(
+        known.append(
             f"{len(left_out)} utterances are left out everywhere, because a front end"
             " could not encode them; they are listed below."
         )
-    return found
+    return known

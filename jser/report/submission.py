@@ -51,9 +51,9 @@ def read(path: pathlib.Path) -> dict[str, str]:
       ValueError: if it is neither, or names an utterance twice.
     """
     if path.suffix == ".npz":
-        found = Logits.load(path)
-        best = found.labels[found.logits.argmax(axis=1)]
-        pairs = list(zip(found.utt_id.tolist(), best.tolist(), strict=True))
+        logits = Logits.load(path)
+        best = logits.labels[logits.logits.argmax(axis=1)]
+        pairs = list(zip(logits.utt_id.tolist(), best.tolist(), strict=True))
     elif path.suffix == ".csv":
         rows = tables.read_csv(path, required=("utt_id", "predicted"))
         pairs = [(r["utt_id"], r["predicted"]) for r in rows]

@@ -73,12 +73,12 @@ def compare(
 ) -> dict[str, Comparison]:
     """Whether system b differs from system a by more than chance, for all scores.
 
-    The paired bootstrap draws utterances with what both systems said of them; its p is
+    The paired bootstrap draws utterances with both systems' predictions; its p is
     twice the share of draws on the other side of 0. Approximate randomisation (Noreen
     1989; Yeh 2000) swaps the two predictions of an utterance by the toss of a coin; its
-    p is the share of tosses whose difference is at least as large as the one found. The
-    former asks how large the difference is in other utterances, the latter whether the
-    systems are interchangeable. Both count the data themselves as one more draw, so
+    p is the share of tosses whose difference is at least as large as the one observed.
+    The former asks how large the difference is in other utterances, the latter whether
+    the systems are interchangeable. Both count the data themselves as one more draw, so
     that p is never 0.
 
     Args:
@@ -98,17 +98,17 @@ def compare(
     of_a, of_b = units.confusion(1, classes), units.confusion(2, classes)
     gain = of_b - of_a  # What a swap moves from b to a.
     all_a, all_b = units.times @ of_a, units.times @ of_b
-    found = _differences([(all_a[None], all_b[None])])
+    observed = _differences([(all_a[None], all_b[None])])
     redrawn = _differences((w @ of_a, w @ of_b) for w in units.redrawn(rng, resamples))
     swapped = _differences(
         (all_a + w @ gain, all_b - w @ gain) for w in units.tossed(rng, resamples)
     )
     return {
         name: Comparison(
-            difference=float(found[name][0]),
+            difference=float(observed[name][0]),
             interval=_percentiles(redrawn[name]),
             p_bootstrap=_two_sided(redrawn[name]),
-            p_randomization=_as_extreme(swapped[name], found[name][0]),
+            p_randomization=_as_extreme(swapped[name], observed[name][0]),
         )
         for name in metrics.SCORES
     }
@@ -218,25 +218,25 @@ def _units(classes: int, cluster: np.ndarray | None, *columns: np.ndarray) -> _U
 
 def _scores(chunks: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
     """All scores of flat confusion counts, which come as [chunk, C C]."""
-    found = {name: [] for name in metrics.SCORES}
+    scores = {name: [] for name in metrics.SCORES}
     for flat in chunks:
         classes = math.isqrt(flat.shape[-1])
         counts = flat.reshape(-1, classes, classes)
         for name, score in metrics.SCORES.items():
-            found[name].append(score(counts))
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+            scores[name].append(score(counts))
+    return {name: np.concatenate(parts) for name, parts in scores.items()}
 
 
 def _differences(
     chunks: Iterable[tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, np.ndarray]:
     """Scores of b less those of a; both come as flat confusion counts."""
-    found = {name: [] for name in metrics.SCORES}
+    differences = {name: [] for name in metrics.SCORES}
     for pair in chunks:
         a, b = (_scores([flat]) for flat in pair)
-        for name, parts in found.items():
+        for name, parts in differences.items():
             parts.append(b[name] - a[name])
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+    return {name: np.concatenate(parts) for name, parts in differences.items()}
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float]:
@@ -250,7 +250,7 @@ def _two_sided(differences: np.ndarray) -> float:
     return min(1.0, 2 * (1 + int(rarer)) / (1 + len(differences)))
 
 
-def _as_extreme(differences: np.ndarray, found: float) -> float:
-    """Share of differences as far from 0 as `found`, which counts as one of them."""
-    as_far = np.abs(differences) >= abs(found) - 1e-12
+def _as_extreme(differences: np.ndarray, observed: float) -> float:
+    """Share of differences as far from 0 as `observed`, which counts as one of them."""
+    as_far = np.abs(differences) >= abs(observed) - 1e-12
     return (1 + int(as_far.sum())) / (1 + len(differences))

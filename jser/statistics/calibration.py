@@ -52,9 +52,9 @@ def ece(
 
     It is biased upwards where bins hold few utterances. Arguments as `reliability`.
     """
-    found = reliability(p, label, bins)
-    gap = np.nan_to_num(np.abs(found.confidence - found.accuracy))
-    return float(gap @ found.count / found.count.sum())
+    diagram = reliability(p, label, bins)
+    gap = np.nan_to_num(np.abs(diagram.confidence - diagram.accuracy))
+    return float(gap @ diagram.count / diagram.count.sum())
 
 
 def fit_temperature(
@@ -87,10 +87,10 @@ def fit_temperature(
         return -float(weight @ log_p[of_label])
 
     # The loss has one minimum, being convex in 1 / temperature.
-    found = optimize.minimize_scalar(
+    minimum = optimize.minimize_scalar(
         loss, bounds=np.log(_TEMPERATURES), method="bounded", options={"xatol": 1e-4}
     )
-    return float(np.exp(found.x))
+    return float(np.exp(minimum.x))
 
 
 def apply_temperature(

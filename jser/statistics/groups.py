@@ -34,14 +34,14 @@ def by_group(
     Raises:
       ValueError: if labels are held back.
     """
-    found = {}
+    scores = {}
     for name in sorted(set(group.tolist()), key=_natural):
         mine = group == name
-        found[name] = metrics.scores(label[mine], predicted[mine], classes) | {
+        scores[name] = metrics.scores(label[mine], predicted[mine], classes) | {
             "n": int(mine.sum()),
             "classes": len(np.unique(label[mine])),
         }
-    return found
+    return scores
 
 
 def length_bins(

@@ -21,7 +21,8 @@ from jser.config import Experiment
 from jser.data.corpus import open_corpus
 from jser.encoders import torch_file
 from jser.roots import Roots
-from jser.training import checkpoints, predict, run_config, train
+from jser.training import checkpoints, predict, run_config
+from jser.training.setup import TrainingSetup
 
 State = Mapping[str, np.ndarray]  # By PyTorch's names.
 _AUTHORS = ("speech", "text", "prosody")  # Their streams, by position.
@@ -165,17 +166,17 @@ def to_run(
     if (workdir / "config.json").exists():
         raise FileExistsError(f"{workdir}: a run already; give another --workdir.")
     corpus = open_corpus(roots, experiment.data)
-    task = train.prepare(experiment, corpus)
+    setup = TrainingSetup.of(experiment, corpus)
     params = to_params(state, tuple(experiment.data.streams))
-    _refuse_other_shapes(params, task.fresh.params)
+    _refuse_other_shapes(params, setup.fresh.params)
     finished = dataclasses.replace(
-        task.fresh,
-        step=task.fresh.step + len(task.source),
+        setup.fresh,
+        step=setup.fresh.step + len(setup.source),
         params=jax.tree.map(
-            lambda ours, like: like * 0 + ours, params, task.fresh.params
+            lambda ours, like: like * 0 + ours, params, setup.fresh.params
         ),
     )
-    scores = task.evaluate(finished.variables)
+    scores = setup.evaluate(finished.variables)
     run_config.write(workdir, experiment, corpus)
     with checkpoints.Checkpoints(workdir) as saved:
         saved.save(finished, scores)

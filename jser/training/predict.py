@@ -1,16 +1,18 @@
-"""Checkpoint + split -> logits, in `<workdir>/logits/<split>.npz`. docs/logits.md."""
+"""Prediction: checkpoint + split -> `<workdir>/logits/<split>.npz`. docs/logits.md."""
 
 import pathlib
 from typing import Any
 
+from absl import logging
 import numpy as np
 
-from jser import files
 from jser.data.corpus import Corpus, open_corpus
-from jser.ensemble.logits import Logits
+from jser.ensemble.logits import Logits, OutdatedError
 from jser.roots import Roots
-from jser.training import checkpoints, compilation, run_config, train
-from jser.training.step import make_model, make_predict_step
+from jser.training import compilation, run_config
+from jser.training.checkpoints import Checkpoints
+from jser.training.inference import logits_of, make_predict_step
+from jser.training.network import make_model
 
 
 def predict(
@@ -18,9 +20,9 @@ def predict(
 ) -> Logits:
     """Writes a run's logits on a split and returns them.
 
-    The run's best checkpoint speaks: the best on the dev split, or the last where there
-    is none. What it says of an utterance depends on neither batch size nor batch mates.
-    Logits that the same checkpoint left are not computed again.
+    They are of the run's best checkpoint: the best on the dev split, or the last where
+    there is none. An utterance's depend on neither batch size nor batch mates. Logits
+    that the same checkpoint left are not computed again.
 
     Args:
       roots: Where tables, features and runs lie.
@@ -33,39 +35,48 @@ def predict(
       ValueError: if table or features are not those the run was trained on.
     """
     compilation.enable_cache()
-    experiment, made_of = run_config.read(workdir)
+    experiment, metadata = run_config.read(workdir)
     corpus = open_corpus(roots, experiment.data)
-    _refuse_others(workdir, made_of, corpus)
-    with checkpoints.Checkpoints(workdir) as saved:
+    _refuse_others(workdir, metadata, corpus)
+    path = workdir / "logits" / f"{split}.npz"
+    with Checkpoints(workdir) as saved:
         step = best_step(saved)
-        made_by = f"{files.digest(repr(made_of))}@{step}"
-        path = workdir / "logits" / f"{split}.npz"
-        if path.exists() and Logits.load(path).made_by.tolist() == [made_by]:
-            return Logits.load(path)
+        made_by = f"{run_config.digest(workdir)}@{step}"
+        if (kept := _kept(path)) and kept.made_by.tolist() == [made_by]:
+            return kept
         variables = saved.load_variables(step)
     rows = corpus.split(split)
     model = make_model(experiment, len(corpus.table.labels))
-    trained_on = {u.utt_id for u in corpus.train().utterances}
-    heard = {u.speaker for u in corpus.train().utterances if u.speaker}
-    found = Logits(
+    trained_on = corpus.train().utterances
+    utt_ids = {u.utt_id for u in trained_on}
+    speakers = {u.speaker for u in trained_on if u.speaker}
+    Logits(
         utt_id=np.array([u.utt_id for u in rows.utterances]),
-        logits=train.logits_of(
-            make_predict_step(model), variables, rows, corpus, batch_size
-        ),
+        logits=logits_of(make_predict_step(model), variables, rows, corpus, batch_size),
         label=rows.label,
         fold=np.array([-1 if u.fold is None else u.fold for u in rows.utterances]),
         speaker=np.array([u.speaker for u in rows.utterances]),
-        in_sample=np.array([u.utt_id in trained_on for u in rows.utterances]),
-        speaker_seen=np.array([u.speaker in heard for u in rows.utterances]),
+        in_sample=np.array([u.utt_id in utt_ids for u in rows.utterances]),
+        speaker_seen=np.array([u.speaker in speakers for u in rows.utterances]),
         labels=np.array(corpus.table.labels),
         made_by=np.array([made_by]),
-    )
-    found.save(path)
+    ).save(path)
     return Logits.load(path)
 
 
-def best_step(saved: checkpoints.Checkpoints) -> int:
-    """The step of the checkpoint that speaks for a run.
+def _kept(path: pathlib.Path) -> Logits | None:
+    """The logits that lie there, if they have all that is kept today."""
+    if not path.exists():
+        return None
+    try:
+        return Logits.load(path)
+    except OutdatedError as e:
+        logging.info("%s", e)
+        return None
+
+
+def best_step(saved: Checkpoints) -> int:
+    """The step of the checkpoint that a run is judged by.
 
     Raises:
       FileNotFoundError: if there is none.
@@ -79,12 +90,12 @@ def best_step(saved: checkpoints.Checkpoints) -> int:
 
 
 def _refuse_others(
-    workdir: pathlib.Path, made_of: dict[str, Any], corpus: Corpus
+    workdir: pathlib.Path, metadata: dict[str, Any], corpus: Corpus
 ) -> None:
     for what, then, now in (
-        ("label set", made_of["labels"], list(corpus.table.labels)),
-        ("front ends", made_of["front_ends"], corpus.specs),
-        ("table", made_of["table"], corpus.table.fingerprint),
+        ("label set", metadata["labels"], list(corpus.table.labels)),
+        ("front ends", metadata["front_ends"], corpus.specs),
+        ("table", metadata["table"], corpus.table.fingerprint),
     ):
         if then != now:
             raise ValueError(

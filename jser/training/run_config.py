@@ -1,15 +1,34 @@
-"""A run's `config.json`: what it was made of. docs/run.md."""
+"""Run metadata: a run's `config.json`, what it was made of. docs/run.md."""
 
 from collections.abc import Sequence
+import copy
 import pathlib
 from typing import Any
 
 import jser
 from jser import files
-from jser.config import Experiment, from_dict, to_dict
+from jser.config import Experiment
 from jser.data.corpus import Corpus
 
 _HARMLESS = ("log_every", "checkpoint_every")  # They change no number of a run.
+_SAMPLERS = {  # By their names in schema 1.
+    "neutral_drawn": "neutral_balanced",
+    "neutral_halves": "neutral_stratified",
+    "class_drawn": "class_balanced",
+}
+
+
+def _from_schema_1(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Length buckets were levels, and samplers had other names."""
+    new = copy.deepcopy(metadata)
+    data = new["config"]["data"]
+    data["length_buckets"] = data.pop("length_levels")
+    data["sampler"] = _SAMPLERS.get(data["sampler"], data["sampler"])
+    return new
+
+
+_MIGRATIONS = (_from_schema_1,)
+SCHEMA = 1 + len(_MIGRATIONS)
 
 
 def write(
@@ -18,51 +37,83 @@ def write(
     corpus: Corpus,
     arguments: Sequence[str] = (),
 ) -> None:
-    """Writes `config.json`, or refuses to go on with a run that was another one."""
+    """Writes `config.json`, or refuses to go on with a run that was another one.
+
+    One that is there stays as it was written: its digest names the run.
+
+    Args:
+      workdir: Of the run.
+      experiment: A checked config.
+      corpus: What it is trained on.
+      arguments: What `jser train` was given, for a report to repeat.
+
+    Raises:
+      ValueError: if the run that is there was another one, field by field.
+    """
     path = workdir / "config.json"
     now = {
+        "schema": SCHEMA,
         "jser": jser.__version__,
         "table": corpus.table.fingerprint,
         "labels": list(corpus.table.labels),
         "front_ends": corpus.specs,
-        "config": to_dict(experiment),
+        "config": experiment.to_dict(),
         "arguments": list(arguments),
     }
-    if path.exists():
-        was, is_ = _flat(files.read_json(path)), _flat(now)
-        differ = [
-            f"{field} was {was.get(field)!r}, is {is_.get(field)!r}"
-            for field in sorted(was | is_)
-            if was.get(field) != is_.get(field)
-            and field not in ("jser", "arguments")
-            and field.rpartition(".")[2] not in _HARMLESS
-        ]
-        if differ:
-            raise ValueError(
-                f"{path}: this run was another one: {'; '.join(differ)}. Give it"
-                f" another --workdir, or remove {workdir}."
-            )
-    files.write_json(path, now)
+    if not path.exists():
+        files.write_json(path, now)
+        return
+    old, metadata = read(workdir)
+    was, is_ = _flat({**metadata, "config": old.to_dict()}), _flat(now)
+    differ = [
+        f"{field} was {was.get(field)!r}, is {is_.get(field)!r}"
+        for field in sorted(was | is_)
+        if was.get(field) != is_.get(field)
+        and field not in ("jser", "schema", "arguments")
+        and field.rpartition(".")[2] not in _HARMLESS
+    ]
+    if differ:
+        raise ValueError(
+            f"{path}: this run was another one: {'; '.join(differ)}. Give it"
+            f" another --workdir, or remove {workdir}."
+        )
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     """{"optim": {"lr": 1}} as {"optim.lr": 1}."""
     if not isinstance(value, dict) or not value:
         return {prefix: value}
-    found = {}
+    flat = {}
     for k, v in value.items():
-        found |= _flat(v, f"{prefix}.{k}" if prefix else k)
-    return found
+        flat |= _flat(v, f"{prefix}.{k}" if prefix else k)
+    return flat
 
 
 def read(workdir: pathlib.Path) -> tuple[Experiment, dict[str, Any]]:
-    """The experiment of a run, and all of its `config.json`.
+    """The experiment of a run, and all of its metadata in today's schema.
+
+    Raises:
+      FileNotFoundError: if there is no run.
+      ValueError: if a newer version of jser made it.
+    """
+    metadata = files.read_record(_existing(workdir), _MIGRATIONS)
+    return Experiment.from_dict(metadata["config"]), metadata
+
+
+def digest(workdir: pathlib.Path) -> str:
+    """Digest of the metadata as they were written, whatever they are read as today.
+
+    How the run was asked for is no part of it.
 
     Raises:
       FileNotFoundError: if there is no run.
     """
+    metadata = files.read_json(_existing(workdir))
+    return files.digest(repr({k: v for k, v in metadata.items() if k != "arguments"}))
+
+
+def _existing(workdir: pathlib.Path) -> pathlib.Path:
     path = workdir / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{path}: no run there; scripts/train.py makes one.")
-    record = files.read_json(path)
-    return from_dict(record["config"]), record
+    return path

@@ -4,7 +4,6 @@ from collections.abc import Callable
 import dataclasses
 import functools
 import json
-import math
 from typing import Any, cast
 
 from flax import linen as nn
@@ -13,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jser.config import SAMPLERS, Experiment, Loss, Optim, from_dict, to_dict
+from jser.config import SAMPLERS, Experiment, Loss
 from jser.data import augment
-from jser.models import baseline, fusion
 from jser.shapes import Array, Batch
 from jser.training import losses
+from jser.training.mixup import mixup
+from jser.training.network import make_model
+from jser.training.optimizer import make_optimizer, make_schedule
 
 Params = Any
 Variables = dict[str, Any]
@@ -37,58 +38,6 @@ class TrainState:
     def variables(self) -> Variables:
         """What the network computes with."""
         return {"params": self.params, "standard": self.standard}
-
-
-def make_model(experiment: Experiment, classes: int) -> nn.Module:
-    """The network of an experiment: a `FusionClassifier` or a `PoolingClassifier`."""
-    m, common = (
-        experiment.model,
-        {
-            "streams": tuple(experiment.data.streams),
-            "classes": classes,
-            "hidden": experiment.model.hidden,
-            "dropout": experiment.model.dropout,
-            "standardize": experiment.data.standardize,
-            "dtype": _DTYPES[experiment.precision],
-        },
-    )
-    if m.kind == "pooling":
-        return baseline.PoolingClassifier(**common)
-    return fusion.FusionClassifier(
-        **common,
-        heads=tuple(m.heads.items()),
-        neutral_head=experiment.loss.neutral_weight > 0,
-        mask_padding=m.mask_padding,
-    )
-
-
-_DTYPES = {"float32": "float32", "bf16": "bfloat16"}
-
-
-def make_schedule(
-    c: Optim, *, epochs: int | Array, steps_per_epoch: int | Array
-) -> optax.Schedule:
-    """Final + (lr - final) (1 + cos(pi t)) / 2, t the share of training that is done.
-
-    Under the schedule "epoch" t moves when an epoch ends and never reaches 1, as the
-    authors' scheduler does; under "step" it moves with every step. Over the first
-    `warmup_steps` the rate is also scaled up from 0.
-    """
-
-    def schedule(step):
-        if c.schedule == "epoch":
-            done = (step // steps_per_epoch) / epochs
-        else:
-            done = step / (epochs * steps_per_epoch)
-        rate = c.final_lr + (c.lr - c.final_lr) * (1 + jnp.cos(math.pi * done)) / 2
-        return rate * jnp.minimum(1.0, (step + 1) / jnp.maximum(1, c.warmup_steps))
-
-    return schedule
-
-
-def make_optimizer(c: Optim, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """AdamW as `torch.optim.AdamW`, on every parameter."""
-    return optax.adamw(schedule, weight_decay=c.weight_decay)
 
 
 def init_state(
@@ -136,9 +85,12 @@ def make_loss_fn(
                 streams[s] = augment.disturb(
                     jax.random.fold_in(keys[0], speech.index(s)), streams[s], c.augment
                 )
-        mix, target_BC = _mixup(keys[1], jnp.asarray(batch.target), c.augment.mixup)
+        mix, target_BC = mixup(keys[1], jnp.asarray(batch.target), c.augment.mixup)
         rngs = {"dropout": keys[2]}
-        outputs = _apply(model, variables, streams, train=True, on_joint=mix, rngs=rngs)
+        outputs = cast(
+            dict[str, Array],
+            model.apply(variables, streams, train=True, on_joint=mix, rngs=rngs),
+        )
         smooth_BC = optax.smooth_labels(target_BC, c.loss.label_smoothing)
         loss_B = _emotion_loss(c.loss, outputs["emotion"], smooth_BC, weight_C)
         total_B = (smooth_BC * weight_C).sum(axis=-1)
@@ -165,21 +117,6 @@ def _emotion_loss(c: Loss, logits: Array, target_BC: Array, weight_C: Array) -> 
     return losses.cross_entropy(logits, target_BC * weight_C)
 
 
-def _apply(model: nn.Module, variables: Variables, *args, **kwargs) -> dict[str, Array]:
-    return cast(dict[str, Array], model.apply(variables, *args, **kwargs))
-
-
-def _mixup(key: jax.Array, target_BC: Array, alpha: float):
-    """Manifold mixup (Verma et al., 2019) of joint vectors and targets."""
-    if not alpha:
-        return (lambda joint: joint), target_BC
-    share_key, order_key = jax.random.split(key)
-    share = jax.random.beta(share_key, alpha, alpha)
-    order_B = jax.random.permutation(order_key, len(target_BC))
-    mix = lambda x: share * x + (1 - share) * jnp.take(x, order_B, axis=0)
-    return mix, mix(target_BC)
-
-
 def update(
     tx: optax.GradientTransformation,
     loss_fn: Callable,
@@ -201,16 +138,12 @@ def update(
     return new, metrics | {"grad_norm": optax.tree.norm(grads)}
 
 
-def make_train_step(
-    tx: optax.GradientTransformation, loss_fn: Callable
-) -> Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Metrics]]:
-    """Returns `update`, jitted, of an optimiser and a loss."""
-    return jax.jit(functools.partial(update, tx, loss_fn), donate_argnums=0)
-
-
 @struct.dataclass
-class Own:
-    """What a run has for itself in a `Program`: numbers that a step takes as inputs."""
+class RunHyperparameters:
+    """Run hyper-parameters: numbers that a step takes as inputs.
+
+    Runs of one `StepConfig` may differ in them.
+    """
 
     key: jax.Array  # The run's; the step folds itself in.
     class_weight: Array  # C.
@@ -225,7 +158,7 @@ class Own:
     @classmethod
     def of(
         cls, c: Experiment, key: jax.Array, class_weight: Array, steps: int
-    ) -> "Own":
+    ) -> "RunHyperparameters":
         """Of a run with `steps` steps an epoch."""
         o = c.optim
         return cls(
@@ -242,11 +175,11 @@ class Own:
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
-    """What a step is compiled from, besides the shapes of its inputs.
+class StepConfig:
+    """Static step config: what a step is compiled from, besides its inputs' shapes.
 
-    Runs of one program, as the folds of a member are, share what is compiled and can
-    train in one step.
+    Runs of one step config, as the folds of a member are, share what is compiled and
+    can train in one step.
     """
 
     config: str  # JSON of the experiment, less what is a run's own or no step's affair.
@@ -261,9 +194,9 @@ class Program:
         classes: int,
         speech: tuple[str, ...],
         neutral: int | None,
-    ) -> "Program":
-        """The program of an experiment."""
-        c = to_dict(experiment)
+    ) -> "StepConfig":
+        """The step config of an experiment."""
+        c = experiment.to_dict()
         c |= {"name": "", "seed": 0, "epochs": 1, "log_every": 1, "checkpoint_every": 1}
         c["data"] |= {"corpus": "", "sampler": SAMPLERS[0], "holdout": []}
         c["data"] |= {"train_split": "", "dev_split": "", "shuffle_window": 1}
@@ -278,7 +211,7 @@ class Program:
     @property
     def experiment(self) -> Experiment:
         """With the values of no run where they are a run's own."""
-        return from_dict(json.loads(self.config))
+        return Experiment.from_dict(json.loads(self.config))
 
     @functools.cached_property
     def model(self) -> nn.Module:
@@ -286,36 +219,28 @@ class Program:
         return make_model(self.experiment, self.classes)
 
     def step(
-        self, state: TrainState, batch: Batch, own: Own
+        self, state: TrainState, batch: Batch, hyperparameters: RunHyperparameters
     ) -> tuple[TrainState, Metrics]:
         """One step of a run; pure, not jitted."""
         c = self.experiment
         for name in ("lr", "final_lr", "weight_decay", "warmup_steps"):
-            setattr(c.optim, name, getattr(own, name))
-        c.loss.neutral_weight = own.neutral_weight  # pyright: ignore
+            setattr(c.optim, name, getattr(hyperparameters, name))
+        c.loss.neutral_weight = hyperparameters.neutral_weight  # pyright: ignore
         loss_fn = make_loss_fn(
-            self.model, c, own.class_weight, self.speech, self.neutral
+            self.model, c, hyperparameters.class_weight, self.speech, self.neutral
         )
         schedule = make_schedule(
-            c.optim, epochs=own.epochs, steps_per_epoch=own.steps_per_epoch
+            c.optim,
+            epochs=hyperparameters.epochs,
+            steps_per_epoch=hyperparameters.steps_per_epoch,
         )
         tx = make_optimizer(c.optim, schedule)
-        return update(tx, loss_fn, state, batch, own.key)
+        return update(tx, loss_fn, state, batch, hyperparameters.key)
 
 
 @functools.lru_cache
 def jitted_step(
-    program: Program,
-) -> Callable[[TrainState, Batch, Own], tuple[TrainState, Metrics]]:
-    """`program.step`, jitted; one function for all runs of a program."""
-    return jax.jit(program.step, donate_argnums=0)
-
-
-@functools.lru_cache
-def make_predict_step(model: nn.Module) -> Callable[[Variables, Batch], Array]:
-    """Returns the jitted function from a batch to logits [B, C]."""
-
-    def predict_step(variables, batch):
-        return _apply(model, variables, batch.streams, train=False)["emotion"]
-
-    return jax.jit(predict_step)
+    step_config: StepConfig,
+) -> Callable[[TrainState, Batch, RunHyperparameters], tuple[TrainState, Metrics]]:
+    """`step_config.step`, jitted; one function for all runs of a step config."""
+    return jax.jit(step_config.step, donate_argnums=0)

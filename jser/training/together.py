@@ -1,6 +1,6 @@
 """Trains runs of like shapes in one step: folds, seeds, members that share streams.
 
-The step of `train_step.Program` is mapped over a leading axis M of states and batches.
+The step of `step.StepConfig` is mapped over a leading axis M of states and batches.
 Each run keeps its own batches, dropout, class weights and schedule, and leaves what it
 leaves alone (docs/run.md). Whatever it is padded to beside others changes neither its
 logits nor its dropout, so the numbers are the same up to rounding.
@@ -26,9 +26,11 @@ from jser.data.members import MemberBatches
 from jser.features import store
 from jser.roots import Roots
 from jser.shapes import Batch
-from jser.training import checkpoints, compilation, metrics_log, run_config, train
-from jser.training.step import Metrics, Program, TrainState, make_predict_step
-from jser.training.train import Task
+from jser.training import checkpoints, compilation, metrics_log, run_config
+from jser.training.inference import logits_of, make_predict_step
+from jser.training.progress import PrefetchIterator, TrainingLogger
+from jser.training.setup import TrainingSetup
+from jser.training.step import Metrics, StepConfig, TrainState
 
 AT_ONCE = 12  # Members in a step: what the device's memory is meant to hold.
 
@@ -45,16 +47,16 @@ def groups(experiments: Sequence[Experiment], roots: Roots) -> list[list[int]]:
         front_ends = c.data.streams.values()
         specs = [store.spec_of(roots.features, c.data.corpus, f) for f in front_ends]
         key = [
-            Program.of(c, 0, (), None).config,
+            StepConfig.of(c, 0, (), None).config,
             [(s["width"], s["layers"], s["kind"]) for s in specs],
             c.data.corpus,
             None if c.model.mask_padding else i,
         ]
         alike.setdefault(json.dumps(key), []).append(i)
     return [
-        [int(i) for i in part]
-        for found in alike.values()
-        for part in np.array_split(found, -(-len(found) // AT_ONCE))
+        [int(i) for i in chunk]
+        for group in alike.values()
+        for chunk in np.array_split(group, -(-len(group) // AT_ONCE))
     ]
 
 
@@ -86,7 +88,7 @@ def train_together(
         for c in experiments:
             corpus = dataclasses.replace(open_corpus(_corpus_key(c)), config=c.data)
             member = Member.of(c, corpus, roots.workdir(c), stack)
-            if member.done < len(member.task.source):
+            if member.done < len(member.setup.source):
                 members.append(member)
         count = stack.enter_context(compilation.counted())
         _run(members, stop_after)
@@ -98,12 +100,12 @@ def train_together(
 def _corpus_key(c: Experiment) -> str:
     """What `open_corpus` looks at."""
     d = c.data
-    return json.dumps([d.corpus, d.streams, d.length_levels, c.augment.speed])
+    return json.dumps([d.corpus, d.streams, d.length_buckets, c.augment.speed])
 
 
 def _open(key: str, roots: Roots) -> Corpus:
-    name, streams, levels, speed = json.loads(key)
-    data = Data(corpus=name, streams=streams, length_levels=levels)
+    name, streams, buckets, speed = json.loads(key)
+    data = Data(corpus=name, streams=streams, length_buckets=buckets)
     return open_corpus(roots, data, speed=speed)
 
 
@@ -111,7 +113,7 @@ def _open(key: str, roots: Roots) -> Corpus:
 class Member:
     """A run on its way."""
 
-    task: Task
+    setup: TrainingSetup
     saved: checkpoints.Checkpoints
     out: metrics_log.MetricWriter
     state: TrainState  # Of the last stretch's beginning or end.
@@ -128,25 +130,25 @@ class Member:
         stack: contextlib.ExitStack,
     ) -> "Member":
         """Opens a run and loads its last checkpoint, if there is one."""
-        task = train.prepare(experiment, corpus)
+        setup = TrainingSetup.of(experiment, corpus)
         run_config.write(workdir, experiment, corpus)
         saved = stack.enter_context(checkpoints.Checkpoints(workdir))
-        state, latest = task.fresh, saved.latest_step()
+        state, latest = setup.fresh, saved.latest_step()
         if latest is not None:
             state = saved.load(latest, state)
         done = int(state.step)
         out = stack.enter_context(metrics_log.MetricWriter(workdir, start=done))
-        return cls(task, saved, out, state, began=done, done=done)
+        return cls(setup, saved, out, state, began=done, done=done)
 
     @property
     def per_epoch(self) -> int:
         """Steps of an epoch."""
-        return self.task.source.steps_per_epoch
+        return self.setup.source.steps_per_epoch
 
     @property
     def epochs(self) -> int:
         """Epochs in all."""
-        return self.task.experiment.epochs
+        return self.setup.experiment.epochs
 
     def is_next(self, epoch: int, k: int) -> bool:
         """Whether step `k` of `epoch` is the next to do."""
@@ -172,24 +174,24 @@ def _stretch(
     members: list[Member], first: int, last: int, stop_after: int | None
 ) -> bool:
     """Trains from epoch `first` up to `last`. Whether it was stopped before."""
-    program, states = _stack(members)
-    own = stacked(*[m.task.own for m in members])
-    source = MemberBatches([m.task.source for m in members])
-    step, per_epoch = together_step(program), source.steps_per_epoch
-    feed = train.Feed(batches.prefetch(source, start=first * per_epoch))
-    journals = [
-        train.Journal(m.task, m.saved, m.out, feed, len(m.task.source), row)
+    step_config, states = _stack(members)
+    hyperparameters = stacked(*[m.setup.hyperparameters for m in members])
+    source = MemberBatches([m.setup.source for m in members])
+    step, per_epoch = together_step(step_config), source.steps_per_epoch
+    prefetched = PrefetchIterator(batches.prefetch(source, start=first * per_epoch))
+    loggers = [
+        TrainingLogger(m.setup, m.saved, m.out, prefetched, len(m.setup.source), row)
         for row, m in enumerate(members)
     ]
-    for tick, batch in enumerate(feed, first * per_epoch):
+    for tick, batch in enumerate(prefetched, first * per_epoch):
         epoch, k = divmod(tick, per_epoch)
         moves = np.array([m.is_next(epoch, k) for m in members])
-        states, scalars = step(states, batch, own, moves)
-        feed.started(scalars["loss"])
+        states, scalars = step(states, batch, hyperparameters, moves)
+        prefetched.started(scalars["loss"])
         for row in np.flatnonzero(moves):
-            _note(members[row], journals[row], scalars, batch)
+            _note(members[row], loggers[row], scalars, batch)
         if k + 1 == per_epoch:
-            _end_of_epoch(members, journals, states, epoch, program)
+            _end_of_epoch(members, loggers, states, epoch, step_config)
         if stop_after == tick + 1:
             return True
         if tick + 1 == last * per_epoch or all(m.failure for m in members):
@@ -200,65 +202,65 @@ def _stretch(
 
 
 def _note(
-    member: Member, journal: train.Journal, scalars: Metrics, batch: Batch
+    member: Member, logger: TrainingLogger, scalars: Metrics, batch: Batch
 ) -> None:
     """Counts a step of a member and writes of it; a bad loss ends the member."""
     member.done += 1
-    if member.task.program.neutral is None:
+    if member.setup.step_config.neutral is None:
         scalars = {k: v for k, v in scalars.items() if k != "neutral_loss"}
     try:
-        journal.step(member.done, scalars, batch)
+        logger.step(member.done, scalars, batch)
     except FloatingPointError as e:
         member.failure = str(e)
 
 
 def _end_of_epoch(
     members: list[Member],
-    journals: list[train.Journal],
+    loggers: list[TrainingLogger],
     states: TrainState,
     epoch: int,
-    program: Program,
+    step_config: StepConfig,
 ) -> None:
     """Scores and saves the members that have just done `epoch`."""
     rows = [i for i, m in enumerate(members) if m.has_done(epoch) and not m.failure]
-    for row, scores in _scores(members, rows, states, program).items():
+    for row, scores in _scores(members, rows, states, step_config).items():
         m = members[row]
-        if journals[row].epoch(m.done, scores):
+        if loggers[row].epoch(m.done, scores):
             m.saved.save(_state_of(m, states, row), scores)
 
 
 def _scores(
-    members: list[Member], rows: list[int], states: TrainState, program: Program
+    members: list[Member], rows: list[int], states: TrainState, step_config: StepConfig
 ) -> dict[int, dict[str, float]]:
     """Dev scores of some members; those with the same dev data read it once."""
     scores: dict[int, dict[str, float]] = {row: {} for row in rows}
     alike: dict[str, list[int]] = {}
     for row in rows:
-        c = members[row].task.experiment
+        c = members[row].setup.experiment
         if c.data.dev_split:
             key = f"{_corpus_key(c)} {c.data.dev_split}"
             alike.setdefault(key, []).append(row)
-    predict_step = together_predict_step(program)
+    predict_step = together_predict_step(step_config)
     for some in alike.values():
         variables = _rows(states.variables, np.array(some))
-        task = members[some[0]].task
-        dev = task.dev
+        setup = members[some[0]].setup
+        dev = setup.dev
         assert dev is not None
-        logits = train.logits_of(predict_step, variables, dev, task.corpus)
+        logits = logits_of(predict_step, variables, dev, setup.corpus)
         for row, logits_NC in zip(some, logits, strict=True):
-            scores[row] = members[row].task.score(logits_NC, dev)
+            scores[row] = members[row].setup.score(logits_NC, dev)
     return scores
 
 
 @functools.lru_cache
-def together_step(program: Program) -> Callable[..., tuple[TrainState, Any]]:
-    """`step(states, batch, own, moves)`, jitted, all with a leading axis M.
+def together_step(step_config: StepConfig) -> Callable[..., tuple[TrainState, Any]]:
+    """`step(states, batch, hyperparameters, moves)`, jitted, all with a leading axis M.
 
     Where `moves` is False the state stays as it is.
     """
 
-    def step(states, batch, own, moves_M):
-        new, scalars = jax.vmap(program.step)(states, batch, own)
+    def step(states, batch, hyperparameters, moves_M):
+        new, scalars = jax.vmap(step_config.step)(states, batch, hyperparameters)
         here = lambda x: moves_M.reshape(-1, *[1] * (x.ndim - 1))
         choose = lambda x, old: jnp.where(here(x), x, old)
         return jax.tree.map(choose, new, states), scalars
@@ -267,9 +269,9 @@ def together_step(program: Program) -> Callable[..., tuple[TrainState, Any]]:
 
 
 @functools.lru_cache
-def together_predict_step(program: Program) -> Callable[..., jax.Array]:
+def together_predict_step(step_config: StepConfig) -> Callable[..., jax.Array]:
     """From variables with a leading axis M and one batch to logits [M, B, C]."""
-    alone = make_predict_step(program.model)
+    alone = make_predict_step(step_config.model)
     return jax.jit(jax.vmap(alone, in_axes=(0, None)))
 
 
@@ -284,29 +286,29 @@ def _rows(tree, rows):
     return jax.tree.map(lambda x: x[rows], tree)
 
 
-def _stack(members: list[Member]) -> tuple[Program, TrainState]:
-    """The members' program and states; all get a neutral head if one has one.
+def _stack(members: list[Member]) -> tuple[StepConfig, TrainState]:
+    """The members' step config and states; all get a neutral head if one has one.
 
     Where a member has none of its own, it starts at 0, and, its loss weighing 0, does
     nothing to the rest.
     """
-    with_head = [m for m in members if m.task.program.neutral is not None]
+    with_head = [m for m in members if m.setup.step_config.neutral is not None]
     if not with_head:
-        return members[0].task.program, stacked(*[m.state for m in members])
+        return members[0].setup.step_config, stacked(*[m.state for m in members])
     head = jax.tree.map(jnp.zeros_like, with_head[0].state.params["neutral"])
     states = [
         m.state
-        if m.task.program.neutral is not None
+        if m.setup.step_config.neutral is not None
         else _in_params(m.state, lambda params: params | {"neutral": head})
         for m in members
     ]
-    return with_head[0].task.program, stacked(*states)
+    return with_head[0].setup.step_config, stacked(*states)
 
 
 def _state_of(member: Member, states: TrainState, row: int) -> TrainState:
     """A member's own state, as it would be alone."""
     state = _rows(states, row)
-    if member.task.program.neutral is not None:
+    if member.setup.step_config.neutral is not None:
         return state
     without = lambda params: {k: v for k, v in params.items() if k != "neutral"}
     return _in_params(state, without)

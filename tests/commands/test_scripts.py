@@ -23,7 +23,7 @@ def get_config():
         epochs=2,
         model=Model(hidden=4),
         optim=Optim(lr=1e-3),
-        data=Data(corpus="small", streams={"text": "char_ngrams"}, length_levels=1),
+        data=Data(corpus="small", streams={"text": "char_ngrams"}, length_buckets=1),
     )
 """
 ENSEMBLE = """

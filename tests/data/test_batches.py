@@ -9,8 +9,8 @@ import pytest
 from benchmarks import msp_podcast
 from jser.config import SAMPLERS, Augment
 from jser.data import augment, batches
-from jser.data.batches import Levels
 from jser.data.corpus import open_corpus
+from jser.data.padding import LengthBuckets
 from jser.shapes import Stream
 
 
@@ -19,7 +19,7 @@ from jser.shapes import Stream
     st.integers(1, 4),
 )
 def test_levels_have_the_least_padding(lengths, count):
-    edges = Levels.of({"x": np.array(lengths)}, count).frames["x"]
+    edges = LengthBuckets.of({"x": np.array(lengths)}, count).frames["x"]
     assert len(edges) == count
     distinct = np.unique(lengths)
     padded = lambda e: sum(min(x for x in e if x >= n) for n in lengths)
@@ -28,11 +28,11 @@ def test_levels_have_the_least_padding(lengths, count):
 
 
 def test_an_utterance_is_on_the_lowest_level_that_holds_all_its_streams():
-    levels = Levels({"a": np.array([2, 5, 9]), "b": np.array([10, 20, 30])})
+    buckets = LengthBuckets({"a": np.array([2, 5, 9]), "b": np.array([10, 20, 30])})
     length = {"a": np.array([1, 3, 2, 9]), "b": np.array([10, 10, 25, 1])}
-    np.testing.assert_array_equal(levels.level(length), [0, 1, 2, 2])
+    np.testing.assert_array_equal(buckets.bucket(length), [0, 1, 2, 2])
     with pytest.raises(ValueError, match="longer than the last"):
-        levels.level({"a": np.array([10]), "b": np.array([1])})
+        buckets.bucket({"a": np.array([10]), "b": np.array([1])})
 
 
 @given(
@@ -40,11 +40,11 @@ def test_an_utterance_is_on_the_lowest_level_that_holds_all_its_streams():
 )
 def test_an_epoch_holds_each_utterance_once(count, batch_size, window, seed):
     rng = np.random.default_rng(seed)
-    level = rng.integers(0, 3, count)
+    bucket = rng.integers(0, 3, count)
     nothing = np.zeros(count, bool)
     order = batches.epoch_order(nothing, nothing, sampler="shuffle", rng=rng)
     cut = batches.epoch_batches(
-        order, level, batch_size=batch_size, window=window, rng=rng
+        order, bucket, batch_size=batch_size, window=window, rng=rng
     )
     assert sorted(np.concatenate(cut)) == list(range(count))
     assert all(0 < len(b) <= batch_size for b in cut)
@@ -71,14 +71,14 @@ def composition(window: int, count: int = 20_000) -> tuple[float, float, float]:
     """
     rng = np.random.default_rng(0)
     length = msp_podcast.lengths(count, rng)
-    levels, speech = Levels.of(length, 6), length["speech"]
-    level, epochs = levels.level(length), []
+    buckets, speech = LengthBuckets.of(length, 6), length["speech"]
+    bucket, epochs = buckets.bucket(length), []
     for _ in range(2):
         order = [rng.permutation(count)]
         epochs.append(
-            batches.epoch_batches(order, level, batch_size=64, window=window, rng=rng)
+            batches.epoch_batches(order, bucket, batch_size=64, window=window, rng=rng)
         )
-    padded = sum(64 * levels.frames["speech"][level[b].max()] for b in epochs[0])
+    padded = sum(64 * buckets.frames["speech"][bucket[b].max()] for b in epochs[0])
     within = np.mean([speech[b].var() for b in epochs[0]])
     at = np.empty(count, int)
     for i, rows in enumerate(epochs[1]):
@@ -107,17 +107,17 @@ def test_a_window_trades_randomness_for_padding():
 
 def test_long_and_short_batches_have_the_same_places_whatever_the_seed(rng):
     """So members that train together are padded little."""
-    level = rng.integers(0, 4, 1024)
+    bucket = rng.integers(0, 4, 1024)
     highest = []
     for _ in range(2):
         cut = batches.epoch_batches(
             [rng.permutation(1024)],
-            level,
+            bucket,
             batch_size=32,
             window=16,
             rng=np.random.default_rng(5),
         )
-        highest.append([level[b].max() for b in cut])
+        highest.append([bucket[b].max() for b in cut])
     same_place = np.mean(np.equal(*highest))
     assert same_place > 0.7  # By chance: about a third.
 
@@ -132,8 +132,8 @@ def test_frames_travel_as_float16(corpus, experiment):
 
 def test_a_short_batch_is_filled_with_weightless_rows(rng):
     frames = {"x": [rng.standard_normal((n, 2)).astype(np.float16) for n in (3, 1)]}
-    levels = Levels({"x": np.array([3, 7])})
-    batch = batches.collate(frames, np.eye(2, dtype=np.float32), levels, 4)
+    buckets = LengthBuckets({"x": np.array([3, 7])})
+    batch = batches.collate(frames, np.eye(2, dtype=np.float32), buckets, 4)
     x = batch.streams["x"]
     assert x.x.shape == (4, 3, 2)
     assert x.x.dtype == np.float16
@@ -146,7 +146,7 @@ def test_a_short_batch_is_filled_with_weightless_rows(rng):
 def test_layers_of_an_encoder_are_kept(rng):
     frames = {"x": [rng.standard_normal((n, 4, 2)) for n in (3, 1)]}
     target = np.eye(2, dtype=np.float32)
-    batch = batches.collate(frames, target, Levels({"x": np.array([5])}), 2)
+    batch = batches.collate(frames, target, LengthBuckets({"x": np.array([5])}), 2)
     assert batch.streams["x"].x.shape == (2, 5, 4, 2)
     np.testing.assert_array_equal(batch.streams["x"].x[0, :3], frames["x"][0])
     fast = augment.resample(frames["x"][0], 1.5)
@@ -159,7 +159,7 @@ def open_batches(corpus, experiment, **options):
     split = opened.train()
     target = split.target(opened.table.labels)
     return batches.TrainBatches(
-        split, target, opened.levels, experiment.data, epochs=3, **options
+        split, target, opened.buckets, experiment.data, epochs=3, **options
     )
 
 
@@ -192,7 +192,7 @@ def test_epochs_differ(corpus, experiment):
 
 
 def test_speed_stretches_speech_alone(corpus, experiment):
-    experiment.data.length_levels = 1  # Else the longer levels sort otherwise.
+    experiment.data.length_buckets = 1  # Else the longer buckets sort otherwise.
     plain = open_batches(corpus, experiment, seed=1)[0]
     fast = open_batches(corpus, experiment, seed=1, speed=0.3)[0]
     length = lambda b, s: np.asarray(b.streams[s].mask).sum(1)
@@ -214,7 +214,7 @@ def test_resampled_at_speed_one_frames_are_the_same(length, rng):
 def test_eval_batches_hold_each_utterance_once(corpus, experiment):
     opened = open_corpus(corpus, experiment.data)
     split = opened.split("dev")
-    rows = [r for r, _ in batches.eval_batches(split, opened.levels, 5)]
+    rows = [r for r, _ in batches.eval_batches(split, opened.buckets, 5)]
     assert sorted(np.concatenate(rows)) == list(range(len(split)))
 
 
@@ -248,26 +248,28 @@ def neutral_counts(sampler: str, batch_size: int = 64) -> np.ndarray:
     label = np.repeat(np.arange(8), MSP_TRAIN)
     rng = np.random.default_rng(0)
     order = batches.epoch_order(label, label == 7, sampler=sampler, rng=rng)
-    level = rng.integers(0, 4, len(label))
-    cut = batches.epoch_batches(order, level, batch_size=batch_size, window=16, rng=rng)
+    bucket = rng.integers(0, 4, len(label))
+    cut = batches.epoch_batches(
+        order, bucket, batch_size=batch_size, window=16, rng=rng
+    )
     return np.array([(label[b] == 7).sum() for b in cut if len(b) == batch_size])
 
 
 def test_the_authors_sampler_balances_in_expectation():
     """REFERENCE: 32.2 neutral ones of 64, give or take 3.9; here within 1 % of both."""
-    found = neutral_counts("neutral_drawn")
+    found = neutral_counts("neutral_balanced")
     assert found.mean() == pytest.approx(32, abs=0.4)
     assert found.std() == pytest.approx(4.0, abs=0.3)  # sqrt(64 / 4).
 
 
 def test_halves_are_halves_in_every_batch():
-    assert set(neutral_counts("neutral_halves")) == {32}
+    assert set(neutral_counts("neutral_stratified")) == {32}
 
 
 def test_halves_visit_their_members_about_equally_often(rng):
     neutral = np.arange(30) < 6
     neutral_ones, others = batches.epoch_order(
-        neutral.astype(int), neutral, sampler="neutral_halves", rng=rng
+        neutral.astype(int), neutral, sampler="neutral_stratified", rng=rng
     )
     assert len(neutral_ones) == len(others) == 15
     assert set(np.unique(neutral_ones, return_counts=True)[1]) == {2, 3}
@@ -276,7 +278,7 @@ def test_halves_visit_their_members_about_equally_often(rng):
 
 def test_classes_are_drawn_alike(rng):
     label = np.repeat(np.arange(8), MSP_TRAIN)
-    (order,) = batches.epoch_order(label, label == 7, sampler="class_drawn", rng=rng)
+    (order,) = batches.epoch_order(label, label == 7, sampler="class_balanced", rng=rng)
     share = np.bincount(label[order]) / len(order)
     np.testing.assert_allclose(share, 1 / 8, atol=0.006)  # Over 4 deviations.
 
@@ -290,7 +292,7 @@ def test_every_sampler_is_a_function_of_seed_and_step(corpus, experiment, sample
 
 
 def test_a_sampler_of_neutral_needs_both_kinds(corpus, experiment, monkeypatch):
-    experiment.data.sampler = "neutral_halves"
+    experiment.data.sampler = "neutral_stratified"
     monkeypatch.setattr(batches, "NEUTRAL", "calm")
     with pytest.raises(ValueError, match="needs utterances that are 'calm' and others"):
         open_batches(corpus, experiment, seed=1)

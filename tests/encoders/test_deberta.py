@@ -34,7 +34,8 @@ KINDS = {"v2_xxlarge": V2, "v3_base": V3}
 def make(flags, folder):
     config = transformers.DebertaV2Config(**tiny_bert.SIZES, **flags)
     model = transformers.DebertaV2Model(config)
-    return model, *tiny_bert.save(model, folder)
+    tiny_bert.save(model, folder)
+    return model, folder
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -49,7 +50,7 @@ def v2(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def encoder(checkpoint):
-    module, params = deberta.load(*checkpoint[1:])
+    module, params = deberta.load(checkpoint[1])
     return jax.jit(lambda ids, mask: module.apply(params, ids, mask))
 
 
@@ -64,8 +65,8 @@ def test_every_layer_equals_pytorch(rng, checkpoint, encoder, lengths):
 
 def test_few_buckets_equal_pytorch(rng, tmp_path):
     few = {"position_buckets": 8, "max_position_embeddings": 24}
-    model, *files = make(V2 | few, tmp_path)
-    module, params = deberta.load(*files)
+    model, folder = make(V2 | few, tmp_path)
+    module, params = deberta.load(folder)
     ids, mask = tokens.pad(tiny_bert.windows(rng, [40, 13]), PAD, 40)
     got = jax.jit(module.apply)(params, ids, mask)
     np.testing.assert_allclose(got, tiny_bert.states(model, ids, mask), atol=3e-5)
@@ -100,9 +101,11 @@ def test_by_distance_is_a_gather(rng, S):
 
 
 def test_bfloat16_is_near_and_returns_float32(rng, v2):
-    model, *files = v2
-    module, params = deberta.load(*files, dtype=jnp.bfloat16)
-    assert params["params"]["blocks"]["query"]["kernel"].dtype == jnp.bfloat16
+    model, folder = v2
+    module, params = deberta.load(folder, dtype=jnp.bfloat16)
+    assert (
+        params["params"]["blocks"]["attention"]["query"]["kernel"].dtype == jnp.bfloat16
+    )
     ids, mask = tokens.pad(tiny_bert.windows(rng, [12, 5]), PAD, 12)
     got = jax.jit(module.apply)(params, ids, mask)
     want = tiny_bert.states(model, ids, mask)
@@ -111,35 +114,50 @@ def test_bfloat16_is_near_and_returns_float32(rng, v2):
     assert 0 < error / np.sqrt(np.mean(want[:, mask] ** 2)) < 0.03
 
 
-def test_heads_of_pre_training_are_left_out(v2):
-    _, tensors, config = v2
-    whole = {f"deberta.{name}": tensor for name, tensor in tensors.items()} | {
+def test_heads_of_pre_training_are_left_out(v2, tmp_path):
+    tensors = tiny_bert.load_file(v2[1] / "model.safetensors")
+    whole = {name: None for name in tensors}
+    whole |= {f"deberta.{name}": tensor for name, tensor in tensors.items()} | {
         "deberta.embeddings.position_embeddings.weight": np.zeros((512, 32)),
         "deberta.embeddings.position_ids": np.arange(512)[None],
         "lm_predictions.lm_head.dense.weight": np.zeros((32, 32)),
         "mask_predictions.dense.weight": np.zeros((32, 32)),
         "cls.predictions.bias": np.zeros(tiny_bert.VOCAB),
     }
-    _, params = deberta.load(whole, config)
-    jax.tree.map(
-        np.testing.assert_array_equal, params, deberta.load(tensors, config)[1]
-    )
+    _, params = deberta.load(tiny_bert.change(v2[1], tmp_path, None, whole))
+    want = deberta.load(v2[1])[1]
+    jax.tree.map(np.testing.assert_array_equal, params, want)
 
 
-def test_other_checkpoints_are_refused(v2):
-    _, tensors, config = v2
-    other = {"share_att_key": False, "norm_rel_ebd": "none", "type_vocab_size": 2}
-    for key, value in other.items():
-        with pytest.raises(ValueError, match=f"only {key}="):
-            deberta.load(tensors, config | {key: value})
-    with pytest.raises(ValueError, match="only pos_att_type="):
-        deberta.load(tensors, config | {"pos_att_type": ["c2p"]})
-    with pytest.raises(ValueError, match="only conv_act="):
-        deberta.load(tensors, config | {"conv_kernel_size": 3, "conv_act": "tanh"})
-    for value, problem in ((-1, "position_buckets"), (None, "config lacks position_b")):
-        with pytest.raises(ValueError, match=problem):
-            deberta.load(tensors, config | {"position_buckets": value})
-    name = "encoder.rel_embeddings.weight"
-    lacking = {k: v for k, v in tensors.items() if k != name}
-    with pytest.raises(ValueError, match=f"lacks {name}"):
-        deberta.load(lacking, config)
+RELATIVE = "encoder.rel_embeddings.weight"
+
+
+@pytest.mark.parametrize(
+    ("config", "tensors", "message"),
+    [
+        ({"share_att_key": False}, {}, "share_att_key = False is not supported"),
+        ({"norm_rel_ebd": "none"}, {}, "norm_rel_ebd = 'none' is not supported"),
+        ({"type_vocab_size": 2}, {}, "type_vocab_size = 2 is not supported"),
+        ({"pos_att_type": ["c2p"]}, {}, r"pos_att_type = \['c2p'\] is not supported"),
+        ({"conv_act": "tanh"}, {}, "conv_act = 'tanh' is not supported"),
+        ({"position_buckets": -1}, {}, "position_buckets = -1 is not supported"),
+        ({"num_hidden_layers": 1}, {}, "num_hidden_layers = 1 is not supported"),
+        ({"position_buckets": None}, {}, "config.json: lacks position_buckets"),
+        ({}, {RELATIVE: None}, f"the weights lack {RELATIVE}"),
+        ({"num_hidden_layers": 2}, {}, r"no place for encoder\.layer\.2"),
+    ],
+)
+def test_other_checkpoints_are_refused(v2, tmp_path, config, tensors, message):
+    folder = tiny_bert.change(v2[1], tmp_path, config, tensors)
+    with pytest.raises(ValueError, match=message):
+        deberta.load(folder)
+
+
+@pytest.mark.parametrize("layer", ["0", "1"])
+def test_blocks_that_do_not_run_have_no_parameters(rng, v2, layer):
+    ids, mask = tokens.pad(tiny_bert.windows(rng, [9, 4]), PAD, 9)
+    module, variables = deberta.load(v2[1], layer)
+    assert "blocks" not in variables["params"]
+    got = jax.jit(module.apply)(variables, ids, mask)
+    want = tiny_bert.states(v2[0], ids, mask)[int(layer)]
+    np.testing.assert_allclose(got, want, atol=3e-5)

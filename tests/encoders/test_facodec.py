@@ -7,7 +7,6 @@ the weights are made from their names.
 import functools
 import importlib.util
 import json
-import pathlib
 
 from flax import traverse_util
 import jax
@@ -16,10 +15,10 @@ import pytest
 
 from jser.encoders import facodec, facodec_encoder
 from jser.features import frontends
+from tests.helpers.paths import SHARED
 
-pytestmark = pytest.mark.slow
-
-FIXTURES = pathlib.Path(__file__).parents[3] / "shared" / "fixtures"
+slow = pytest.mark.slow
+FIXTURES = SHARED / "fixtures"
 with_numbers = pytest.mark.skipif(
     not (FIXTURES / "seeded_facodec.npz").exists(),
     reason="the authors' numbers are not in ../shared/fixtures",
@@ -58,9 +57,23 @@ def states(numbers, seeded) -> tuple[dict, dict]:
     return encoder, decoder
 
 
+def save(states, folder):
+    """The two published files, with such weights."""
+    torch = pytest.importorskip("torch")
+    for name, state in zip(facodec.FILES, states, strict=True):
+        arrays = {k: torch.tensor(np.array(v, np.float32)) for k, v in state.items()}
+        torch.save(arrays, folder / name)
+    return folder
+
+
 @pytest.fixture(scope="module")
-def params(states):
-    return facodec.load(*states)
+def folder(states, tmp_path_factory):
+    return save(states, tmp_path_factory.mktemp("facodec"))
+
+
+@pytest.fixture(scope="module")
+def params(folder):
+    return facodec.load(folder)[1]["params"]
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +115,10 @@ def worst(got, want) -> float:
     return float(np.abs(np.asarray(got) - want).max())
 
 
+@slow
 @with_numbers
 def test_mel(numbers, params, waves):
-    variables = {"params": params["mel_transform"]}
+    variables = {"params": params["mel"]}
     for i, wave in enumerate(waves):
         want = numbers[f"out/{i}/mel20"].T
         n = len(want) * facodec.HOP
@@ -115,6 +129,7 @@ def test_mel(numbers, params, waves):
         assert np.quantile(np.abs(got[0] - want), 0.98) < 1e-5
 
 
+@slow
 @with_numbers
 @pytest.mark.parametrize("i", range(len(SAMPLES)))
 def test_the_authors_numbers(numbers, together, i):
@@ -131,28 +146,31 @@ def test_the_authors_numbers(numbers, together, i):
     assert worst(got[:, 256:], want[:, 256:]) < 1e-2
 
 
+@slow
 @with_numbers
-def test_prosody_alone_is_the_first_half(params, together, waves):
-    batch = padded(waves, LONGEST)
+def test_prosody_alone_is_the_first_half(folder, together, waves):
+    module, variables = facodec.load(folder, timbre=False)
     # It neither needs nor runs the convolutional encoder.
-    mel_only = {k: v for k, v in params.items() if "mel" in k or "quantizer" in k}
-    got = jax.jit(facodec.prosody)(mel_only, *batch)
+    names = {"mel", "mel_projection", "prosody", "quantizer"}
+    assert set(variables["params"]) == names
+    got, _ = jax.jit(module.apply)(variables, *padded(waves, LONGEST))
     assert worst(got, np.asarray(together[0])[..., :256]) < 1e-6
-    both = jax.eval_shape(facodec.prosody_and_timbre, params, *batch)
-    assert both.shape == (3, facodec.frames(LONGEST), 512)
+    assert together[0].shape == (3, facodec.frames(LONGEST), 512)
 
 
-@pytest.fixture(scope="module")
-def folder(states, tmp_path_factory):
-    """The two published files, with seeded weights."""
-    torch = pytest.importorskip("torch")
-    folder = tmp_path_factory.mktemp("facodec")
-    for name, state in zip(facodec.FILES, states, strict=True):
-        arrays = {k: torch.tensor(np.array(v, np.float32)) for k, v in state.items()}
-        torch.save(arrays, folder / name)
-    return folder
+@with_numbers
+def test_prosody_is_the_authors_in_a_batch(numbers, waves, folder):
+    """The quick one of this file."""
+    module, variables = facodec.load(folder, timbre=False)
+    got, codes = jax.jit(module.apply)(variables, *padded(waves[:2], SAMPLES[1]))
+    for i in range(2):
+        want = numbers[f"out/{i}/prosody_TC"]
+        assert worst(got[i, : len(want)], want) < 1e-4
+        T = facodec.frames(SAMPLES[i])
+        np.testing.assert_array_equal(codes[i, :T], numbers[f"out/{i}/codes"])
 
 
+@slow
 @with_numbers
 def test_the_front_end_gives_the_authors_numbers(numbers, waves, folder):
     front_end = frontends.open("facodec_prosody", weights=folder)
@@ -173,6 +191,7 @@ def test_the_front_end_gives_the_authors_numbers(numbers, waves, folder):
     assert worst(compatible.load()(waves[:1])[0], got[0]) < 2e-5
 
 
+@slow
 @with_numbers
 def test_the_front_end_with_timbre(together, waves, folder):
     front_end = frontends.open("facodec", weights=folder)
@@ -192,6 +211,7 @@ def published_filters(params):
     return traverse_util.unflatten_dict(new)
 
 
+@slow
 @with_numbers
 @pytest.mark.parametrize("samples", [4200, LONGEST])
 def test_batched_equals_alone(published_filters, rng, samples):
@@ -209,6 +229,7 @@ def test_batched_equals_alone(published_filters, rng, samples):
             assert worst(features[i, :T], np.asarray(alone[0, :T])) < 2e-5
 
 
+@slow
 @pytest.mark.parametrize(
     ("samples", "frames"),
     [(200, 2), (400, 3), (401, 3), (16000, 81), (16001, 81), (479999, 2400)],
@@ -217,12 +238,12 @@ def test_frame_counts(samples, frames):
     assert facodec.frames(samples) == frames
     wave = jax.ShapeDtypeStruct((1, samples), np.float32)
     length = jax.ShapeDtypeStruct((1,), np.int32)
-    params = jax.eval_shape(
-        facodec.FaCodec(timbre=False).init, jax.random.key(0), wave, length
-    )["params"]
-    assert jax.eval_shape(facodec.prosody, params, wave, length).shape[1] == frames
+    init = facodec.FaCodec(timbre=False).init_with_output
+    (features, _), _ = jax.eval_shape(init, jax.random.key(0), wave, length)
+    assert features.shape == (1, frames, 256)
 
 
+@slow
 def test_activation_by_its_definition(rng):
     """At the doubled rate, with zeros between samples, as the authors wrote it."""
     x, alpha, beta = rng.normal(size=40), 0.3, -0.2
@@ -243,12 +264,14 @@ def test_activation_by_its_definition(rng):
     assert worst(got[0, :40, 0], want) < 1e-6
 
 
+@slow
 def test_squared_sine():
     x = np.linspace(-3000, 3000, 100_001).astype(np.float32)
     got = facodec_encoder._squared_sine(x)
     assert worst(got, np.sin(x.astype(np.float64)) ** 2) < 1e-6
 
 
+@slow
 @with_numbers
 @pytest.mark.parametrize(
     ("part", "name"),
@@ -262,12 +285,13 @@ def test_squared_sine():
         (1, "quantizer.0.layers.0._codebook.weight"),
     ],
 )
-def test_missing_and_misshapen_arrays(states, part, name):
+def test_missing_and_misshapen_arrays(states, tmp_path, part, name):
     broken = [dict(s) for s in states]
     array = broken[part].pop(name)
-    with pytest.raises(ValueError, match=f"lacks {name}"):
-        facodec.load(*broken)
-    if not name.endswith(("_v", "_g", ".pe")):  # Only a row of the latter is used.
+    file = facodec.FILES[part]
+    with pytest.raises(ValueError, match=rf"{file}: the weights lack {name}\."):
+        facodec.load(save(broken, tmp_path))
+    if not name.endswith(("_v", "_g")):
         broken[part][name] = array[:-1]
-        with pytest.raises(ValueError, match=f"{name} makes"):
-            facodec.load(*broken)
+        with pytest.raises(ValueError, match=rf"{file}: {name} has the shape"):
+            facodec.load(save(broken, tmp_path))

@@ -6,26 +6,26 @@ import pytest
 from jser.encoders import batching, facodec, processors
 
 CONV = ((10, 5), *((3, 2),) * 4, *((2, 2),) * 2)
-WAVES = processors.Waves(conv=CONV, normalise=lambda x: x)
+WAVES = processors.WaveformProcessor(conv=CONV, normalise=lambda x: x)
 FORMULAS = {
     "waves": (WAVES, lambda n: (n - 400) // 320 + 1),
-    "whisper": (processors.Mels(80), lambda n: -(-n // 320)),
-    "facodec": (processors.Hops(), lambda n: n // 200 + 1),
+    "whisper": (processors.MelProcessor(80), lambda n: -(-n // 320)),
+    "facodec": (processors.CodecProcessor(), lambda n: n // 200 + 1),
 }
 LENGTHS = (400, 401, 16_000, 479_999, 480_001, 1_300_000)
 
 
 @pytest.mark.parametrize("kind", FORMULAS)
 def test_frame_counts_follow_the_formula(kind):
-    reader, formula = FORMULAS[kind]
+    processor, formula = FORMULAS[kind]
     for n in LENGTHS:
-        windows = reader.cut(np.zeros(n, np.float32))
+        windows = processor.cut(np.zeros(n, np.float32))
         kept = sum(len(range(w.frames)[w.keep]) for w in windows)
         assert kept == formula(n), n
         assert max(len(w.data) for w in windows) < 480_320
         assert (len(windows) > 1) == (formula(n) > formula(480_000))
     with pytest.raises(ValueError, match="399 samples are too few; the least is 400"):
-        reader.cut(np.zeros(399, np.float32))
+        processor.cut(np.zeros(399, np.float32))
 
 
 def test_the_usual_convolutions():
@@ -45,9 +45,9 @@ def test_windows_tile_the_utterance():
 
 
 def test_buckets_are_few_and_near():
-    found = sorted({processors.bucket(n) for n in range(1, 1501)})
-    assert found[:10] == [16, 18, 20, 22, 24, 26, 28, 30, 32, 36]
-    assert len(found) < 60
+    buckets = sorted({processors.bucket(n) for n in range(1, 1501)})
+    assert buckets[:10] == [16, 18, 20, 22, 24, 26, 28, 30, 32, 36]
+    assert len(buckets) < 60
     for n in range(16, 1501):
         assert n <= processors.bucket(n) <= 1.125 * n
 
@@ -58,7 +58,7 @@ def positions(samples, lengths):
 
 
 def test_frames_of_windows_are_where_the_whole_has_them():
-    encode = batching.Batched(WAVES, positions, budget=2000)
+    encode = batching.BatchedEncoder(WAVES, positions, budget=2000)
     lengths = (1_300_000, 400, 16_000, 480_080, 2_000_000, 720)
     done = []
     made = encode([np.arange(n, dtype=np.float32) for n in lengths], done.append)
@@ -70,7 +70,9 @@ def test_frames_of_windows_are_where_the_whole_has_them():
 def test_facodec_windows_are_where_the_whole_has_them():
     run = lambda samples, lengths: samples[:, ::200, None]
     for whole in (False, True):
-        encode = batching.Batched(processors.Hops(whole=whole), run, budget=1)
+        encode = batching.BatchedEncoder(
+            processors.CodecProcessor(whole=whole), run, budget=1
+        )
         for n in (480_001, 1_300_000, 399_999, 400_000):
             (frames,) = encode([1 + np.arange(n, dtype=np.float32)])
             want = 1 + np.arange(0, n, 200)
@@ -85,7 +87,7 @@ def test_batches_keep_to_the_budget_and_shapes_are_few(rng):
         seen.append(samples.shape)
         return positions(samples, lengths)
 
-    encode = batching.Batched(WAVES, run, budget=512)
+    encode = batching.BatchedEncoder(WAVES, run, budget=512)
     lengths = rng.integers(400, 160_000, 64)
     encode([np.zeros(n, np.float32) for n in lengths])
     assert encode.compiled == len(set(seen)) < len(seen) < 64
@@ -103,7 +105,7 @@ def test_what_is_left_fills_few_rows(compiles):
         seen.append(len(samples))
         return positions(samples, lengths)
 
-    encode = batching.Batched(WAVES, run, budget=16 * 100, compiles=compiles)
+    encode = batching.BatchedEncoder(WAVES, run, budget=16 * 100, compiles=compiles)
     for n in (3, 13, 100, 101, 191):
         seen.clear()
         done = []

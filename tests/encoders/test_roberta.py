@@ -26,12 +26,14 @@ FLAGS = {
 def checkpoint(tmp_path_factory):
     config = transformers.RobertaConfig(**tiny_bert.SIZES, **FLAGS)
     model = transformers.RobertaModel(config, add_pooling_layer=True)
-    return model, *tiny_bert.save(model, tmp_path_factory.mktemp("roberta"))
+    folder = tmp_path_factory.mktemp("roberta")
+    tiny_bert.save(model, folder)
+    return model, folder
 
 
 @pytest.fixture(scope="module")
 def encoder(checkpoint):
-    module, params = roberta.load(*checkpoint[1:])
+    module, params = roberta.load(checkpoint[1])
     return jax.jit(lambda ids, mask: module.apply(params, ids, mask))
 
 
@@ -54,7 +56,7 @@ def test_padding_and_company_do_not_matter(rng, encoder):
 
 
 def test_the_longest_window_is_the_last_that_has_positions(rng, checkpoint, encoder):
-    module, _ = roberta.load(*checkpoint[1:])
+    module, _ = roberta.load(checkpoint[1])
     assert module.max_tokens == 512
     got = encoder(*tokens.pad(tiny_bert.windows(rng, [513, 2]), PAD, 530))
     assert np.isfinite(got[0, 0, :512]).all()
@@ -62,9 +64,9 @@ def test_the_longest_window_is_the_last_that_has_positions(rng, checkpoint, enco
 
 
 def test_bfloat16_is_near_and_returns_float32(rng, checkpoint, encoder):
-    module, params = roberta.load(*checkpoint[1:], dtype=jnp.bfloat16)
-    assert params["params"]["blocks"]["out"]["kernel"].dtype == jnp.bfloat16
-    assert params["params"]["blocks"]["out_norm"]["scale"].dtype == jnp.float32
+    module, params = roberta.load(checkpoint[1], dtype=jnp.bfloat16)
+    assert params["params"]["blocks"]["down"]["kernel"].dtype == jnp.bfloat16
+    assert params["params"]["blocks"]["final_norm"]["scale"].dtype == jnp.float32
     ids, mask = tokens.pad(tiny_bert.windows(rng, [12, 5]), PAD, 12)
     got = jax.jit(module.apply)(params, ids, mask)
     want = encoder(ids, mask)
@@ -78,33 +80,35 @@ def test_a_checkpoint_of_the_masked_language_model(tmp_path, checkpoint):
     model = transformers.RobertaForMaskedLM(config)
     model.roberta.load_state_dict(checkpoint[0].state_dict(), strict=False)
     model.save_pretrained(tmp_path)
-    tensors = tiny_bert.load_file(tmp_path / "model.safetensors")
-    assert all(name.startswith(("roberta.", "lm_head.")) for name in tensors)
-    tensors["roberta.embeddings.position_ids"] = np.arange(514)[None]
-    _, params = roberta.load(tensors, checkpoint[2])
-    want = roberta.load(*checkpoint[1:])[1]
+    names = tiny_bert.load_file(tmp_path / "model.safetensors")
+    assert all(name.startswith(("roberta.", "lm_head.")) for name in names)
+    ids = {"roberta.embeddings.position_ids": np.arange(514)[None]}
+    _, params = roberta.load(tiny_bert.change(tmp_path, tmp_path / "ids", None, ids))
+    want = roberta.load(checkpoint[1])[1]
     jax.tree.map(np.testing.assert_array_equal, params, want)
 
 
-def test_other_checkpoints_are_refused(checkpoint):
-    _, tensors, config = checkpoint
-    name = "encoder.layer.1.output.dense.weight"
-    lacking = {k: v for k, v in tensors.items() if k != name}
-    with pytest.raises(ValueError, match=f"lacks {name}"):
-        roberta.load(lacking, config)
-    with pytest.raises(ValueError, match=r"also has adapter\.weight"):
-        roberta.load(tensors | {"adapter.weight": np.zeros(1)}, config)
-    with pytest.raises(ValueError, match=r"also has encoder\.layer\.2"):
-        roberta.load(tensors, config | {"num_hidden_layers": 2})
-    with pytest.raises(ValueError, match=r"intermediate.* has the shape"):
-        roberta.load(
-            tensors | {name.replace("output", "intermediate"): np.zeros((9, 32))},
-            config,
-        )
-    with pytest.raises(ValueError, match="only hidden_act='gelu'"):
-        roberta.load(tensors, config | {"hidden_act": "relu"})
-    del (lacking := dict(config))["pad_token_id"]
-    with pytest.raises(ValueError, match="config lacks pad_token_id"):
-        roberta.load(tensors, lacking)
-    with pytest.raises(ValueError, match="do not divide"):
-        roberta.load(tensors, config | {"num_attention_heads": 5})
+NAME = "encoder.layer.1.output.dense.weight"
+
+
+@pytest.mark.parametrize(
+    ("config", "tensors", "message"),
+    [
+        ({}, {NAME: None}, f"the weights lack {NAME}"),
+        ({}, {"adapter.weight": np.zeros(1)}, r"no place for adapter\.weight"),
+        ({"num_hidden_layers": 2}, {}, r"no place for encoder\.layer\.2"),
+        (
+            {},
+            {NAME.replace("output", "intermediate"): np.zeros((9, 32))},
+            r"intermediate.* has the shape \(9, 32\); by the config it is \(48, 32\)",
+        ),
+        ({"hidden_act": "relu"}, {}, "hidden_act = 'relu' is not .*, only 'gelu'"),
+        ({"pad_token_id": None}, {}, "config.json: lacks pad_token_id"),
+        ({"num_attention_heads": 5}, {}, "5 heads do not divide the width 32"),
+        ({"model_type": "bert"}, {}, "model_type is 'bert', not one of roberta"),
+    ],
+)
+def test_other_checkpoints_are_refused(checkpoint, tmp_path, config, tensors, message):
+    folder = tiny_bert.change(checkpoint[1], tmp_path, config, tensors)
+    with pytest.raises(ValueError, match=message):
+        roberta.load(folder)

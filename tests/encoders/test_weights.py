@@ -6,7 +6,6 @@ import pathlib
 import re
 import zipfile
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -146,24 +145,3 @@ def test_digest_follows_the_bytes(tmp_path):
     assert re.fullmatch("[0-9a-f]{16}", first)
     save_file({"w": np.zeros(2, np.float32)}, path)
     assert weights.digest(tmp_path) != first
-
-
-def test_tensors_are_taken_once_and_missing_or_left_ones_named(state):
-    source = pathlib.Path("folder")
-    tensors = weights.Tensors(as_float(state), source)
-    assert tensors.linear("linear")["kernel"].shape == (4, 6)
-    with pytest.raises(ValueError, match=r"^folder: the weights lack linear\.weight"):
-        tensors.linear("linear")
-    with pytest.raises(ValueError, match=r"lack gone\.0\.weight, gone\.1\.weight"):
-        tensors.norm("gone.{}", layers=2)
-    with pytest.raises(ValueError, match=r"no place for brain, .* and 4 more"):
-        tensors.finish()
-
-
-def test_weight_norm_is_folded_and_kernels_alone_are_cast(state):
-    tensors = weights.Tensors(as_float(state), pathlib.Path("folder"), jnp.bfloat16)
-    got = tensors.conv("conv")
-    g, v = (state[f"conv.parametrizations.weight.original{i}"] for i in (0, 1))
-    want = torch._weight_norm(v, g, 2).permute(2, 1, 0).detach()
-    np.testing.assert_allclose(got["kernel"], want.bfloat16().float(), atol=1e-6)
-    assert (got["kernel"].dtype, got["bias"].dtype) == (jnp.bfloat16, jnp.float32)

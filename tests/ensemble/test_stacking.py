@@ -231,8 +231,8 @@ def test_the_paper_stacker_is_a_literal_transcription(rng, monkeypatch, trees):
         ).fit(X[fitted_on], y[fitted_on])
         for fitted_on, _ in folds.split(X, y)
     ]
-    assert len(found.parts) == 5
-    for part, forest in zip(found.parts, forests, strict=True):
+    assert len(found.estimators) == 5
+    for part, forest in zip(found.estimators, forests, strict=True):
         pairs = zip(part.model.estimators_, forest.estimators_, strict=True)
         for mine, theirs in pairs:
             for array in ("children_left", "children_right", "feature", "threshold"):
@@ -283,11 +283,11 @@ def test_temperature_and_weights_find_the_surer_and_the_better_member(rng):
     loud = dataclasses.replace(good, logits=good.logits * 5)
     blind = said(rng, skill=0.0, each=200)
     joined = stacking.join({"good": good, "loud": loud, "blind": blind})
-    part = stacking.fit("weighted_average", joined, seed=0).parts[0]
+    part = stacking.fit("weighted_average", joined, seed=0).estimators[0]
     assert part.temperature[1] == pytest.approx(5 * part.temperature[0], rel=0.01)
     assert part.weight[2] < 0.05
     assert part.weight.sum() == pytest.approx(1)
-    even = stacking.fit("scaled_average", joined, seed=0).parts[0]
+    even = stacking.fit("scaled_average", joined, seed=0).estimators[0]
     np.testing.assert_allclose(even.weight, 1 / 3)
     scores = stacking.fit("weighted_average", joined, seed=0).held_out
     alone = metrics.scores(good.label, good.logits.argmax(1), CLASSES)
@@ -361,7 +361,7 @@ def test_another_file_than_the_one_named_is_refused(rng, tmp_path):
 def test_a_tree_that_leads_elsewhere_is_refused(rng, tmp_path, field):
     """Followed, such an index reads memory that is not the tree's."""
     fitted = stacking.fit("oof", stacking.join({"a": said(rng)}), seed=3)
-    getattr(fitted.parts[-1].model.estimators_[-1].tree_, field)[0] = 10**6
+    getattr(fitted.estimators[-1].model.estimators_[-1].tree_, field)[0] = 10**6
     stacker_store.save(tmp_path, {-1: fitted})
     with pytest.raises(ValueError, match="a tree"):
         stacker_store.load(tmp_path)
@@ -370,7 +370,7 @@ def test_a_tree_that_leads_elsewhere_is_refused(rng, tmp_path, field):
 @pytest.mark.parametrize("field", ["left", "right", "feature_idx", "is_categorical"])
 def test_boosting_that_leads_elsewhere_is_refused(rng, tmp_path, field):
     fitted = stacking.fit("boosting", stacking.join({"a": said(rng)}), seed=3)
-    nodes = fitted.parts[-1].model._predictors[-1][-1].nodes
+    nodes = fitted.estimators[-1].model._predictors[-1][-1].nodes
     nodes[field][0] = 1 if field == "is_categorical" else 10**6
     stacker_store.save(tmp_path, {-1: fitted})
     with pytest.raises(ValueError, match=r"a tree|categories"):

@@ -13,6 +13,8 @@ import soundfile
 from jser.corpora import tables
 from jser.data import batches
 from jser.data.corpus import Corpus, open_corpus
+from jser.data.padding import LengthBuckets
+from jser.data.split import Split
 from jser.features import frontends, shards, store, verify, workers, writer
 from jser.features.extract import PartsMissing, TooManyFailures, extract, parse_share
 from jser.models import fusion
@@ -111,13 +113,13 @@ def test_a_shard_holds_half_an_hour_and_256_utterances_at_most(
 
 def test_many_layers_reach_the_model(table, tmp_path):
     found = encode_noise(table, tmp_path, fake_encoder.front_end(layers=3))
-    split = store.join(table, table.utterances[:6], {"speech": found})
-    levels = batches.Levels.of(split.length, 1)
+    split = Split.join(table, table.utterances[:6], {"speech": found})
+    buckets = LengthBuckets.of(split.length, 1)
     batch = batches.collate(
-        split.read(np.arange(6)), np.eye(2)[[0, 1] * 3], levels, batch_size=8
+        split.read(np.arange(6)), np.eye(2)[[0, 1] * 3], buckets, batch_size=8
     )
     x = batch.streams["speech"].x
-    T = levels.frames["speech"][0]
+    T = buckets.frames["speech"][0]
     assert x.shape == (8, T, 3, 4)
     read = fusion.StreamInput()
     out, variables = read.init_with_output(jax.random.key(0), x)

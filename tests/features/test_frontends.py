@@ -1,13 +1,12 @@
-import pathlib
-
 import numpy as np
 import pytest
 
-from jser import recipes
+from jser import front_end_table, recipes
 from jser.corpora import voice
 from jser.features import acoustic, frontends
 from jser.features.char_ngrams import NGRAM_BUCKETS, char_ngrams
 from tests.helpers import tiny_corpus
+from tests.helpers.paths import CONFIGS
 
 MANNER = voice.Manner(
     f0_hz=160,
@@ -150,7 +149,11 @@ def test_open_gives_front_ends_without_weights_too():
         ("facodec", {"layer": "1"}, "facodec has only layer='last'"),
         ("facodec_prosody", {"dtype": "bfloat16"}, "has only dtype='float32'"),
         ("facodec", {"backend": "torch"}, "facodec has only backend='jax'"),
-        ("whisper_v9", {}, "'whisper_v9' is not one of char_ngrams, .*, wav2vec2"),
+        (
+            "whisper_v9",
+            {},
+            "'whisper_v9' is not one of bert, char_ngrams, .*, wav2vec2",
+        ),
     ],
 )
 def test_options_that_mean_nothing_are_refused(name, options, message):
@@ -169,7 +172,7 @@ def test_identity_is_what_the_name_decides():
 
 
 def test_the_configs_name_front_ends_that_there_are():
-    for path in (pathlib.Path(__file__).parents[2] / "configs").glob("*.py"):
+    for path in CONFIGS.glob("*.py"):
         if not path.stem.startswith("ensemble_"):
             for name in recipes.load(path).data.streams.values():
                 assert frontends.identity(name)["name"] == name
@@ -177,8 +180,14 @@ def test_the_configs_name_front_ends_that_there_are():
 
 def test_tiny_replaces_a_front_end_by_one_of_its_kind():
     for name, entry in frontends.PRETRAINED.items():
-        tiny_corpus = frontends.get(recipes._without_weights(name))
-        assert tiny_corpus.spec.kind == entry.kind, name
+        stand_in = frontends.get(front_end_table.without_weights(name))
+        assert stand_in.spec.kind == entry.kind, name
+        assert (stand_in.spec.name == "prosody") == entry.prosody
+
+
+def test_the_table_knows_every_front_end_without_weights():
+    assert set(frontends.FRONT_ENDS) == set(front_end_table.WITHOUT_WEIGHTS)
+    assert not set(frontends.FRONT_ENDS) & set(frontends.PRETRAINED)
 
 
 def test_encoders_tell_how_far_they_are():

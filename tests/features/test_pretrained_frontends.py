@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 WAVES = ("hubert", "hubert_base", "wavlm", "wav2vec2")
 SPEECH = ("whisper", *WAVES)
-TEXT = ("roberta", "deberta")
+TEXT = ("bert", "roberta", "deberta")
 TRANSCRIPTS = (
     "",
     "I can not believe it",
@@ -105,7 +105,7 @@ def test_every_layer_equals_pytorch_alone(made, rng, name, backend):
     assert_alike(got, [reference(made, name, x) for x in inputs], atol=3e-5)
 
 
-@pytest.mark.parametrize("name", ["whisper", "wavlm", "roberta", "deberta"])
+@pytest.mark.parametrize("name", ["whisper", "wavlm", "bert", "roberta", "deberta"])
 def test_a_choice_of_layers_is_that_of_all(made, rng, name):
     inputs = inputs_for(name, rng)[:2]
     whole = made.encoder(name, layer="all")(inputs)
@@ -162,7 +162,7 @@ def test_a_long_transcript_is_windows(made, rng, name):
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-@pytest.mark.parametrize("name", ["hubert", "whisper", "roberta", "deberta"])
+@pytest.mark.parametrize("name", ["hubert", "whisper", "bert", "roberta", "deberta"])
 def test_bfloat16_is_near(made, rng, name, backend):
     inputs = inputs_for(name, rng)[:2]
     got = made.encoder(name, dtype="bfloat16", backend=backend)(inputs)
@@ -311,3 +311,7 @@ def test_another_model_than_the_name_says_is_refused(made):
         frontends.open("hubert_xlarge", weights=folder)
     with pytest.raises(ValueError, match="roberta is 'roberta'"):
         frontends.open("roberta", weights=folder)
+    with pytest.raises(ValueError, match=r"32 wide, minilm 384.*: bert"):
+        frontends.open("minilm", weights=made.folder("bert"))
+    with pytest.raises(ValueError, match="a hubert reads speech, hf_text text"):
+        frontends.open("hf_text", weights=folder, backend="torch")

@@ -12,6 +12,7 @@ import soundfile
 
 from jser import audio
 from jser.corpora import prepare, tables
+from jser.data.split import Split
 from jser.features import acoustic, frontends, shards, store
 from jser.features.char_ngrams import char_ngrams
 from jser.features.extract import TooManyFailures, extract
@@ -35,7 +36,7 @@ def test_frames_are_those_of_the_front_end(table, tmp_path):
         ("char_ngrams", lambda u: char_ngrams(u.transcript)),
     ):
         found = make(table, name, tmp_path)
-        split = store.join(table, table.utterances, {"x": found})
+        split = Split.join(table, table.utterances, {"x": found})
         rows = np.array([7, 3, 0])
         for row, frames in zip(rows, split.read(rows)["x"], strict=True):
             want = encode(split.utterances[row]).astype(np.float16)
@@ -72,7 +73,7 @@ def test_an_utterance_without_frames_is_refused(table, tmp_path):
     found = make(table, "logmel", tmp_path)
     new = dataclasses.replace(table.utterances[0], utt_id="new")
     with pytest.raises(ValueError, match=r"no frames for 1 utterances.*'new'"):
-        store.join(table, [new], {"speech": found})
+        Split.join(table, [new], {"speech": found})
 
 
 def test_another_front_end_is_refused_with_both_values(table, tmp_path, monkeypatch):
@@ -128,7 +129,7 @@ def test_failures_are_listed_and_left_out(tmp_path):
 
     found = make(table, "logmel", tmp_path, max_failures=2)
     assert list(found.failures) == ["a_angry_0", "a_sad_1"]
-    split = store.join(table, table.utterances, {"speech": found})
+    split = Split.join(table, table.utterances, {"speech": found})
     assert len(split) == len(table.utterances) - 2
     assert tables.read_csv(found.folder / "failures.csv", required=()) == rows
 

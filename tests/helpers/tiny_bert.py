@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 VOCAB = 50
 SIZES = {
@@ -17,7 +17,7 @@ SIZES = {
 
 
 def save(model, folder):
-    """Saves a model whose norms and biases, too, are random; returns what is read."""
+    """Saves a model whose norms and biases, too, are random."""
     import torch
 
     torch.manual_seed(0)
@@ -26,8 +26,17 @@ def save(model, folder):
             if name.endswith("bias") or "LayerNorm" in name:
                 p += 0.2 * torch.randn_like(p)
     model.eval().save_pretrained(folder)
-    config = json.loads((folder / "config.json").read_text())
-    return load_file(folder / "model.safetensors"), config
+
+
+def change(folder, out, config=None, tensors=None):
+    """Writes the checkpoint with other entries (None: without) into another folder."""
+    out.mkdir(exist_ok=True)
+    kept = lambda entries: {k: v for k, v in entries.items() if v is not None}
+    flags = json.loads((folder / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps(kept(flags | (config or {}))))
+    state = kept(load_file(folder / "model.safetensors") | (tensors or {}))
+    save_file(state, out / "model.safetensors")
+    return out
 
 
 def states(model, ids, mask):

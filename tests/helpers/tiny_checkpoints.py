@@ -37,6 +37,8 @@ _ROBERTA = {
     "layer_norm_eps": 1e-5,
     "initializer_range": 0.3,
 }
+_BERT = {**_ROBERTA, "max_position_embeddings": 512, "type_vocab_size": 2}
+_BERT |= {"pad_token_id": 0, "layer_norm_eps": 1e-12}
 _DEBERTA = {
     **_SIZES,
     "vocab_size": 80,
@@ -59,6 +61,7 @@ MODELS = {
     "hubert_base": ("hubert", _WAVES | _BASE),
     "wavlm": ("wavlm", _WAVES | _LARGE),
     "wav2vec2": ("wav2vec2", _WAVES | _BASE),
+    "bert": ("bert", _BERT),
     "roberta": ("roberta", _ROBERTA),
     "deberta": ("deberta-v2", _DEBERTA),
 }
@@ -79,7 +82,9 @@ def make(name, folder):
             spread = 0.1 if p.ndim == 1 else 0.5 / p[0].numel() ** 0.5
             p.add_(torch.randn_like(p) * spread)
     model.save_pretrained(folder)
-    if name == "roberta":
+    if name == "bert":
+        word_pieces(folder)
+    elif name == "roberta":
         byte_pairs(folder)
     elif name == "deberta":
         sentence_pieces(folder)
@@ -87,6 +92,15 @@ def make(name, folder):
         preprocessor = json.dumps({"do_normalize": True})
         (folder / "preprocessor_config.json").write_text(preprocessor)
     return model
+
+
+def word_pieces(folder):
+    """BERT's tokenizer, in the file that its folders have: letters, and a few words."""
+    letters = [chr(i) for i in range(33, 127) if not chr(i).isupper()]
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [word.lower() for word in WORDS if len(word) > 1]
+    pieces = [*specials, *letters, *(f"##{x}" for x in letters), *words]
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
 
 
 def byte_pairs(folder):

@@ -50,7 +50,7 @@ def experiment(**streams: str) -> Experiment:
             corpus="small",
             streams=streams or {"speech": "logmel", "text": "char_ngrams"},
             batch_size=16,
-            length_levels=2,
+            length_buckets=2,
             shuffle_window=2,
         ),
         model=Model(hidden=8, dropout=0.3),

@@ -9,12 +9,12 @@ from jser.config import Data, Experiment, Loss, Model, Optim
 from jser.models import baseline, fusion
 from jser.models.fusion import FusionClassifier
 from jser.shapes import Batch, Stream
+from jser.training.optimizer import make_optimizer
 from jser.training.step import (
+    RunHyperparameters,
+    StepConfig,
     init_state,
-    make_loss_fn,
-    make_model,
-    make_optimizer,
-    make_train_step,
+    jitted_step,
 )
 
 WIDTH = {"speech": 5, "text": 4, "prosody": 3, "video": 2}
@@ -125,17 +125,16 @@ def test_four_streams_train_without_new_code(rng):
         data=Data(streams=dict.fromkeys(streams, "any"), standardize=("s0",)),
         model=Model(hidden=4),
         loss=Loss(neutral_weight=1.0),
-        optim=Optim(lr=1e-2),
+        optim=Optim(lr=1e-2, final_lr=1e-2),
     ).check()
     target = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
     batch = Batch(streams=streams, target=target, weight=np.ones(4, np.float32))
-    model = make_model(experiment, 3)
+    config = StepConfig.of(experiment, 3, (), neutral=2)
     tx = make_optimizer(experiment.optim, lambda step: 1e-2)
-    state = init_state(model, tx, batch, jax.random.key(0))
-    loss_fn = make_loss_fn(model, experiment, np.ones(3), (), neutral=2)
-    step = make_train_step(tx, loss_fn)
+    state = init_state(config.model, tx, batch, jax.random.key(0))
+    numbers = RunHyperparameters.of(experiment, jax.random.key(1), np.ones(3), steps=12)
     found = []
     for _ in range(12):
-        state, scalars = step(state, batch, jax.random.key(1))
+        state, scalars = jitted_step(config)(state, batch, numbers)
         found.append(float(scalars["loss"]))
     assert np.mean(found[-3:]) < np.mean(found[:3])

@@ -8,11 +8,12 @@ from scipy import special
 from sklearn import metrics as sklearn_metrics
 
 from jser import files, pipeline, recipes
-from jser.config import Ensemble, to_dict
+from jser.config import Ensemble
 from jser.corpora import tables
 from jser.ensemble.logits import Logits
 from jser.report import comparison, priors, results, subjects
 from jser.statistics import bootstrap, calibration
+from jser.training import run_config
 from tests.commands.test_scripts import run
 from tests.helpers import simulated_systems, tiny_corpus
 
@@ -106,7 +107,7 @@ def test_in_cross_validation_no_fold_serves_itself(rng):
         seen.append(set(rows.fold.tolist()))
         return lambda logits: logits + len(seen)
 
-    place, logits = priors.apply_apart("cv", {"cv": folded}, fit)
+    place, logits = priors.cross_fitted("cv", {"cv": folded}, fit)
     assert place == "other folds"
     assert seen == [{1, 2}, {0, 2}, {0, 1}]
     np.testing.assert_allclose(
@@ -235,7 +236,7 @@ def test_a_uniform_prior_is_recovered(rng):
         label=label,
         fold=empty,
     )
-    adjusted = priors.to_uniform(rows)(1.7 * logits)
+    adjusted = priors.fit_correction(rows)(1.7 * logits)
     exact = np.exp(special.log_softmax(likelihood, axis=1))
     gap = np.abs(np.exp(adjusted) - exact)
     assert gap.max() < 0.05
@@ -246,7 +247,7 @@ def test_a_uniform_prior_is_recovered(rng):
 def test_a_uniform_prior_needs_every_class(rng):
     said = simulated_systems.said(rng)
     with pytest.raises(ValueError, match="no utterance of sad to fit it on"):
-        priors.to_uniform(said.take(said.label != 1))
+        priors.fit_correction(said.take(said.label != 1))
 
 
 def test_the_uniform_prior_is_a_system_of_its_own(inputs, tmp_path):
@@ -348,7 +349,11 @@ def made(corpus, workdir, **splits):
     rng = np.random.default_rng(0)
     files.write_json(
         workdir / "config.json",
-        {"table": table.fingerprint, "config": to_dict(tiny_corpus.experiment())},
+        {
+            "schema": run_config.SCHEMA,
+            "table": table.fingerprint,
+            "config": tiny_corpus.experiment().to_dict(),
+        },
     )
     for split, in_sample in splits.items():
         rows = table.select(split)
@@ -392,7 +397,7 @@ def test_importance_is_of_the_stacker_that_the_config_names(tmp_path):
     files.write_json(tmp_path / "stack.json", {"stacker": "logistic"})
     config = Ensemble(name="e", members=(tiny_corpus.experiment(),))
     with pytest.raises(ValueError, match=r"another stacker than 'oof'.*scripts/stack"):
-        pipeline._stacker(config, tmp_path)
+        subjects._stacker(config, tmp_path)
 
 
 def test_seeds_of_a_config():

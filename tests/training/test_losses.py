@@ -6,7 +6,7 @@ import pytest
 
 from jser.config import Optim
 from jser.training import losses
-from jser.training.step import make_schedule
+from jser.training.optimizer import make_schedule
 
 
 def test_against_a_label_it_is_the_usual_one(rng):

@@ -8,7 +8,10 @@ import pytest
 
 from jser import recipes
 from jser.shapes import Batch, Stream
-from jser.training.step import init_state, make_model, make_optimizer
+from jser.training.class_weights import weights_of
+from jser.training.network import make_model
+from jser.training.optimizer import make_optimizer
+from jser.training.step import init_state
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 WIDTH = {
@@ -81,7 +84,7 @@ def test_the_members_are_the_papers_in_its_order():
         )
         sml = m.name.endswith("_sml")
         assert m.loss.neutral_weight == float(sml)
-        assert m.data.sampler == ("neutral_drawn" if sml else "shuffle")
+        assert m.data.sampler == ("neutral_balanced" if sml else "shuffle")
         assert m.model.heads == ({"prosody": 2} if "facodec" in m.name else {})
         assert m.augment == type(m.augment)()
     assert sum(PARAMETERS[m.name] for m in members) == 226_677_888
@@ -128,8 +131,6 @@ def torch_network(torch, H: int, widths: dict[str, int]) -> dict[str, np.ndarray
 
 def test_class_weights_of_msp_podcast():
     """REFERENCE 1: N / (8 n) of the 66,992 training utterances."""
-    from jser.training import train
-
     count = np.array([6731, 6306, 16717, 2948, 1120, 1432, 2495, 29243])
     want = [1.2441, 1.3279, 0.5009, 2.8406, 7.4768, 5.8478, 3.3563, 0.2864]
-    np.testing.assert_allclose(train.weights_of(count), want, atol=5e-5)
+    np.testing.assert_allclose(weights_of(count), want, atol=5e-5)

@@ -12,16 +12,17 @@ import jax
 import numpy as np
 import pytest
 
-from jser.config import Data, Experiment, Loss, Optim
+from jser.config import Data, Experiment, Loss, Model, Optim
 from jser.models import fusion
 from jser.shapes import Batch, Stream
 from jser.training import convert, losses
+from jser.training.optimizer import make_optimizer, make_schedule
 from jser.training.step import (
+    RunHyperparameters,
+    StepConfig,
     init_state,
+    jitted_step,
     make_loss_fn,
-    make_optimizer,
-    make_schedule,
-    make_train_step,
 )
 
 FIXTURES = pathlib.Path(__file__).parents[3] / "shared" / "fixtures"
@@ -208,29 +209,22 @@ def test_sixty_steps_of_the_recipe(seeded):
     data = load("trajectory_bimodal_ranking")
     prefix = f"{data['in/prefix']}/"
     params = convert.to_params(seeded_state(data, seeded, prefix), STREAMS[:2])
+    hidden = params["speech_encoder"]["projection"]["bias"].size
     c = Experiment(
         name="trajectory",
         data=Data(streams={"speech": "any", "text": "any"}),
+        model=Model(hidden=hidden, dropout=0.0, mask_padding=False),
         loss=Loss(neutral_weight=1.0),
         optim=Optim(lr=float(data["in/lr"][0]), final_lr=1e-6),
         epochs=10,
-    )
-    model = fusion.FusionClassifier(
-        streams=STREAMS[:2],
-        classes=8,
-        hidden=params["speech_encoder"]["projection"]["bias"].size,
-        dropout=0.0,
-        neutral_head=True,
-        mask_padding=False,
     )
     schedule = make_schedule(c.optim, epochs=10, steps_per_epoch=6)
     np.testing.assert_allclose(
         [float(schedule(k)) for k in range(60)], data["in/lr"], rtol=1e-5
     )
-    tx = make_optimizer(c.optim, schedule)
+    config = StepConfig.of(c, 8, (), neutral=7)
     weight = data["in/class_weights"].astype(np.float32)
-    loss_fn = make_loss_fn(model, c, weight, (), neutral=7)
-    step = make_train_step(tx, loss_fn)
+    numbers = RunHyperparameters.of(c, jax.random.key(0), weight, steps=6)
 
     def batch(rows) -> Batch:
         streams = {
@@ -242,16 +236,20 @@ def test_sixty_steps_of_the_recipe(seeded):
             streams=streams, target=target, weight=np.ones(len(rows), np.float32)
         )
 
-    fresh = init_state(model, tx, batch(data["in/order"][0]), jax.random.key(0))
+    tx = make_optimizer(c.optim, schedule)
+    first = batch(data["in/order"][0])
+    fresh = init_state(config.model, tx, first, jax.random.key(0))
     params = jax.tree.map(jax.numpy.asarray, params)
     state = dataclasses.replace(fresh, params=params, opt_state=tx.init(params))
     losses_, margins = [], []
     for rows in data["in/order"]:
-        state, found = step(state, batch(rows), jax.random.key(0))
+        state, found = jitted_step(config)(state, batch(rows), numbers)
         losses_.append(float(found["loss"]))
         margins.append(float(found["neutral_loss"]))
     np.testing.assert_allclose(losses_, data["out/loss"], atol=1e-4)
     np.testing.assert_allclose(margins, data["out/sml"], atol=1e-4)
-    final = model.apply(state.variables, batch(np.arange(48)).streams, train=False)
+    final = config.model.apply(
+        state.variables, batch(np.arange(48)).streams, train=False
+    )
     np.testing.assert_allclose(final["emotion"], data["out/final_logits"], atol=1e-3)
     np.testing.assert_allclose(final["neutral"], data["out/final_neutral"], atol=1e-3)

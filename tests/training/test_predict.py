@@ -49,7 +49,7 @@ def test_what_the_file_holds(run):
 def test_what_was_said_is_not_computed_again(run, monkeypatch):
     roots, workdir = run
     first = predict.predict(roots, workdir, "dev")
-    monkeypatch.setattr(train, "logits_of", None)
+    monkeypatch.setattr(predict, "logits_of", None)
     again = predict.predict(roots, workdir, "dev")
     np.testing.assert_array_equal(first.logits, again.logits)
 

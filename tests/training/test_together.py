@@ -12,6 +12,7 @@ from jser.config import Experiment
 from jser.data.corpus import open_corpus
 from jser.data.members import MemberBatches
 from jser.training import checkpoints, metrics_log, together, train
+from jser.training.setup import TrainingSetup
 from tests.helpers import tiny_corpus
 
 TOLERANCE = 1e-5
@@ -35,7 +36,7 @@ def members() -> list[Experiment]:
             "sml",
             seed=2,
             loss__neutral_weight=0.7,
-            data__sampler="neutral_drawn",
+            data__sampler="neutral_balanced",
             data__shuffle_window=1,
             data__holdout=(0,),
             optim__lr=2e-3,
@@ -63,7 +64,7 @@ def kept(roots, c) -> dict[int, object]:
     """All checkpoints of a run, by step."""
     folder = roots.workdir(c) / "checkpoints"
     corpus = open_corpus(roots, c.data)
-    like = train.prepare(c, corpus).fresh
+    like = TrainingSetup.of(c, corpus).fresh
     with checkpoints.Checkpoints(roots.workdir(c)) as saved:
         steps = sorted(int(p.name) for p in folder.iterdir())
         return {step: saved.load(step, like) for step in steps}
@@ -103,8 +104,8 @@ def test_together_is_as_alone(alone, trained, k):
 
 def test_together_batches_are_padded_otherwise(alone):
     """Else the test above could not tell that padding changes nothing."""
-    tasks = [train.prepare(c, open_corpus(alone, c.data)) for c in members()]
-    sources = [t.source for t in tasks]
+    setups = [TrainingSetup.of(c, open_corpus(alone, c.data)) for c in members()]
+    sources = [t.source for t in setups]
     assert {s.steps_per_epoch for s in sources} == {4, 6}
     both = MemberBatches(sources)
     longer = []
@@ -127,7 +128,7 @@ def test_together_batches_are_padded_otherwise(alone):
 def test_a_frame_that_two_members_ask_for_is_read_once(alone, monkeypatch):
     c = tiny_corpus.experiment()
     opened = open_corpus(alone, c.data)
-    source = train.prepare(c, opened).source
+    source = TrainingSetup.of(c, opened).source
     asked = []
     for f in opened.streams.values():
         read = f.read

@@ -11,12 +11,15 @@ import jax
 import numpy as np
 import pytest
 
-from jser.config import PRECISIONS, Augment, from_dict
+from jser.config import PRECISIONS, Augment, Experiment
 from jser.corpora import tables
 from jser.data.corpus import open_corpus
 from jser.statistics import metrics
 from jser.training import checkpoints, compilation, metrics_log, predict, train
-from jser.training.step import init_state, make_loss_fn, make_model, make_optimizer
+from jser.training.class_weights import class_weights
+from jser.training.network import make_model
+from jser.training.optimizer import make_optimizer
+from jser.training.step import init_state, make_loss_fn
 from tests.helpers import tiny_corpus
 
 # First steps of `tiny_corpus.experiment()`; exact numbers belong to one XLA version, so
@@ -67,12 +70,12 @@ def test_steps_are_compiled_once_a_padded_shape(corpus, tmp_path, experiment):
     experiment.data.holdout, experiment.loss.class_weights = (1,), False
     with compilation.counted() as second:
         train.train(experiment, tiny_corpus.elsewhere(corpus, tmp_path / "second"))
-    levels = experiment.data.length_levels
+    buckets = experiment.data.length_buckets
     for name in ("step", "predict_step"):
         assert (
-            first.programs[f"jit({name})"] + second.programs[f"jit({name})"] <= levels
+            first.programs[f"jit({name})"] + second.programs[f"jit({name})"] <= buckets
         )
-    assert second.programs["jit(step)"] <= 1  # A level the first run had not met.
+    assert second.programs["jit(step)"] <= 1  # A bucket the first run had not met.
     assert 0 <= second.from_cache <= second.programs.total()
 
 
@@ -84,7 +87,7 @@ def test_bfloat16_is_as_good_as_float32(corpus, tmp_path):
         for seed in range(3):
             c = tiny_corpus.experiment()
             c.name, c.precision, c.seed = f"{precision}_{seed}", precision, seed
-            c.epochs, c.optim.lr, c.log_every, c.data.length_levels = 25, 1e-2, 50, 1
+            c.epochs, c.optim.lr, c.log_every, c.data.length_buckets = 25, 1e-2, 50, 1
             roots = tiny_corpus.elsewhere(corpus, tmp_path)
             state = train.train(c.check(), roots)
             assert {x.dtype.name for x in jax.tree.leaves(state.params)} == {"float32"}
@@ -103,7 +106,7 @@ def test_what_a_run_leaves(trained, experiment):
     assert int(state.step) == 9
     record = json.loads((workdir / "config.json").read_text())
     assert record["config"]["optim"]["lr"] == 1e-3
-    assert from_dict(record["config"]) == experiment
+    assert Experiment.from_dict(record["config"]) == experiment
     found = lines(roots, experiment)
     steps = [x["step"] for x in found if "train/loss" in x]
     assert steps == list(range(1, 10))
@@ -282,16 +285,16 @@ def test_class_weights(corpus, experiment):
     split = open_corpus(corpus, experiment.data).train()
     label = np.array([0, 0, 0, 1, 1, 2])
     split = dataclasses.replace(split, utterances=split.utterances[:6], label=label)
-    got = train.class_weights(split, ("angry", "sad", "neutral"), experiment)
+    got = class_weights(split, ("angry", "sad", "neutral"), experiment)
     np.testing.assert_allclose(got, [6 / 9, 6 / 6, 6 / 3])
     experiment.loss.class_weights = False
-    got = train.class_weights(split, ("angry", "sad", "neutral"), experiment)
+    got = class_weights(split, ("angry", "sad", "neutral"), experiment)
     np.testing.assert_allclose(got, 1)
 
 
 def test_a_filled_batch_has_the_loss_of_the_short_one(corpus, experiment):
     from jser.data import batches
-    from jser.data.batches import Levels
+    from jser.data.padding import LengthBuckets
 
     opened = open_corpus(corpus, experiment.data)
     split = opened.train()
@@ -302,8 +305,8 @@ def test_a_filled_batch_has_the_loss_of_the_short_one(corpus, experiment):
     loss_fn = make_loss_fn(model, experiment, weight, ("speech",))
     frames = split.read(rows)
     target = split.target(opened.table.labels)[rows]
-    levels = Levels.of({s: f.length for s, f in opened.streams.items()}, 1)
-    short, filled = (batches.collate(frames, target, levels, n) for n in (5, 8))
+    buckets = LengthBuckets.of({s: f.length for s, f in opened.streams.items()}, 1)
+    short, filled = (batches.collate(frames, target, buckets, n) for n in (5, 8))
     tx = make_optimizer(experiment.optim, lambda step: 0.0)
     state = init_state(model, tx, short, jax.random.key(0))
     loss = jax.jit(lambda b: loss_fn(state.variables, b, jax.random.key(1))[0])

@@ -1,0 +1,78 @@
+"""The members' logits on disk: what an ensemble is scored by and learns from."""
+
+import dataclasses
+import itertools
+
+from jser.config import Ensemble, Experiment
+from jser.corpora import tables
+from jser.corpora.tables import Table
+from jser.ensemble import stacking
+from jser.ensemble.logits import Logits
+from jser.ensemble.out_of_fold import folds, holding_out, is_cross_validated
+from jser.roots import HELDOUT, Roots
+
+
+@dataclasses.dataclass(frozen=True)
+class MemberLogits:
+    """Reads what the trainings of `out_of_fold.plan` left.
+
+    Every method raises FileNotFoundError if a member has not predicted yet.
+    """
+
+    ensemble: Ensemble
+    roots: Roots
+    table: Table
+
+    def by_split(self) -> dict[str, dict[str, Logits]]:
+        """By member and split, on the splits that a member may be judged on."""
+        train = self.ensemble.members[0].data.train_split
+        if is_cross_validated(self.ensemble):
+            return {
+                m: {train: Logits.concatenate(list(by_fold.values()))}
+                for m, by_fold in self.by_fold().items()
+            }
+        splits = sorted({u.split for u in self.table.utterances} - {train})
+        members = self.ensemble.members
+        return {m.name: {s: self._read(m, (), s) for s in splits} for m in members}
+
+    def by_fold(self) -> dict[str, dict[int, Logits]]:
+        """By member and fold, on the fold that the member was trained without."""
+        members, numbers = self.ensemble.members, self._folds()
+        return {m.name: {k: self._read(m, (k,)) for k in numbers} for m in members}
+
+    def known(self) -> stacking.Joined:
+        """What a stacker learns from: the train split, in sample for "paper"."""
+        members = self.ensemble.members
+        if self.ensemble.stacker == "paper":
+            train = members[0].data.train_split
+            return stacking.join({m.name: self._read(m, (), train) for m in members})
+        out_of_fold = {
+            m: Logits.concatenate(list(by_fold.values()))
+            for m, by_fold in self.by_fold().items()
+        }
+        return stacking.join(out_of_fold)
+
+    def known_by_fold(self) -> dict[int, stacking.Joined]:
+        """By fold, what its stacker learns from: all others, in sample for "paper"."""
+        members, numbers = self.ensemble.members, self._folds()
+        if self.ensemble.stacker == "paper":
+            return {k: self._in_sample_without(k) for k in numbers}
+        pairs = list(itertools.combinations(numbers, 2))
+        inner = {m.name: {p: self._read(m, p) for p in pairs} for m in members}
+        return {k: stacking.known_without(k, inner) for k in numbers}
+
+    def _in_sample_without(self, k: int) -> stacking.Joined:
+        everything = {
+            m.name: self._read(m, (k,), tables.CROSS_VALIDATED)
+            for m in self.ensemble.members
+        }
+        return stacking.join({m: x.take(x.fold != k) for m, x in everything.items()})
+
+    def _folds(self) -> list[int]:
+        return folds(self.ensemble, self.table)
+
+    def _read(
+        self, member: Experiment, holdout: tuple[int, ...], split: str = HELDOUT
+    ) -> Logits:
+        workdir = self.roots.workdir(holding_out(member, holdout))
+        return Logits.load(workdir / "logits" / f"{split}.npz")

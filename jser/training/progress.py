@@ -1,0 +1,116 @@
+"""Prefetching and logging around the training loop."""
+
+from collections.abc import Iterator
+import time
+from typing import Any
+
+from absl import logging
+import jax
+import numpy as np
+
+from jser.shapes import Batch
+from jser.training.checkpoints import Checkpoints
+from jser.training.metrics_log import MetricWriter
+from jser.training.setup import TrainingSetup
+from jser.training.step import Metrics
+
+
+class PrefetchIterator:
+    """Hands out batches one step ahead of the device and measures how it waits.
+
+    It lets one step queue behind the one that runs: the device goes on at once, and no
+    more batches lie in its memory than that and the few that were read ahead.
+    """
+
+    def __init__(self, source: Iterator[Batch]):
+        self._source = source
+        self._running: jax.Array | None = None
+        self.waited_s = 0.0  # How long the device had nothing to do; an upper bound.
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        began = time.perf_counter()
+        batch = next(self._source)
+        if self._running is None or self._running.is_ready():  # pyright: ignore
+            self.waited_s += time.perf_counter() - began
+        return batch
+
+    def started(self, result: jax.Array) -> None:
+        """Takes note of a step by one of its results; waits for the step before."""
+        if self._running is not None:
+            self._running.block_until_ready()
+        self._running = result
+
+
+class TrainingLogger:
+    """What a run tells as it goes; it refuses to go on with a loss that is not finite.
+
+    Losses are looked at only where metrics are due: looking stalls the device.
+    """
+
+    def __init__(
+        self,
+        setup: TrainingSetup,
+        saved: Checkpoints,
+        out: MetricWriter,
+        batches: PrefetchIterator,
+        stop: int,
+        member: int | None = None,
+    ):
+        """Of a run that ends at step `stop`; row `member` of what is handed over."""
+        self._setup, self._saved, self._out, self._batches = setup, saved, out, batches
+        self._stop, self._row = stop, () if member is None else member
+        self._unseen: list[tuple[int, Metrics, Any]] = []
+        self._restart_clock()
+
+    def step(self, done: int, scalars: Metrics, batch: Batch) -> None:
+        """After step `done`: writes what is due, means over the steps since the last.
+
+        Raises:
+          FloatingPointError: naming the run, the step and the last good checkpoint.
+        """
+        c, within = self._setup.experiment, done % self._setup.source.steps_per_epoch
+        self._unseen.append((done, scalars, batch.weight))
+        if done % c.log_every and within and done != self._stop:
+            return
+        for step, of_step, _ in self._unseen:
+            self._refuse_non_finite(step, self._of(of_step["loss"]))
+        due = {
+            f"train/{k}": np.mean([self._of(x[k]) for _, x, _ in self._unseen]).item()
+            for k in scalars
+        }
+        due["train/lr"] = np.asarray(self._setup.schedule(done - 1)).item()
+        elapsed_s = time.perf_counter() - self._began
+        real = sum(self._of(weight).sum() for _, _, weight in self._unseen)
+        due["perf/utterances_per_s"] = real / elapsed_s
+        due["perf/data_wait"] = (self._batches.waited_s - self._waited_s) / elapsed_s
+        self._out.write(done, due)
+        self._unseen.clear()
+        self._restart_clock()
+
+    def epoch(self, done: int, scores: dict[str, float]) -> bool:
+        """After an epoch: writes its dev scores. Whether the state is to be saved."""
+        c, epoch = self._setup.experiment, done // self._setup.source.steps_per_epoch
+        if scores:
+            self._out.write(done, {f"dev/{k}": v for k, v in scores.items()})
+        shown = ", ".join(f"dev {k} {v:.3f}" for k, v in scores.items())
+        logging.info("epoch %d of %d: %s", epoch, c.epochs, shown or "done")
+        self._restart_clock()
+        best = scores.get("macro_f1", -1.0) > self._saved.best_macro_f1()
+        return best or epoch % c.checkpoint_every == 0 or epoch == c.epochs
+
+    def _of(self, value: Any) -> np.ndarray:
+        return np.asarray(value)[self._row]
+
+    def _restart_clock(self) -> None:
+        self._began, self._waited_s = time.perf_counter(), self._batches.waited_s
+
+    def _refuse_non_finite(self, step: int, loss: np.ndarray) -> None:
+        if not np.isfinite(loss):
+            raise FloatingPointError(
+                f"{self._saved.folder.parent}: step {step}: the loss is {loss}. The"
+                f" last good checkpoint is of step {self._saved.latest_step()}. A lower"
+                " --config.optim.lr may help."
+            )

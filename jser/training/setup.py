@@ -1,0 +1,110 @@
+"""The training setup: what a run works with."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import optax
+
+from jser.config import Experiment
+from jser.data.batches import TrainBatches
+from jser.data.corpus import Corpus
+from jser.data.split import Split
+from jser.emotions import NEUTRAL
+from jser.statistics import metrics
+from jser.training import losses, standardization
+from jser.training.class_weights import class_weights
+from jser.training.inference import logits_of, make_predict_step
+from jser.training.optimizer import make_optimizer, make_schedule
+from jser.training.step import (
+    RunHyperparameters,
+    StepConfig,
+    TrainState,
+    Variables,
+    init_state,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSetup:
+    """What a training run works with; everything but the state."""
+
+    experiment: Experiment
+    corpus: Corpus
+    source: TrainBatches
+    schedule: optax.Schedule
+    fresh: TrainState
+    step_config: StepConfig
+    hyperparameters: RunHyperparameters
+    dev: Split | None
+
+    @classmethod
+    def of(cls, experiment: Experiment, corpus: Corpus) -> "TrainingSetup":
+        """Opens the splits; builds step config, batches and fresh parameters."""
+        split, labels = corpus.train(), corpus.table.labels
+        source = TrainBatches(
+            split,
+            split.target(labels, soft=experiment.loss.soft_labels),
+            corpus.buckets,
+            experiment.data,
+            speed=experiment.augment.speed,
+            seed=experiment.seed,
+            epochs=experiment.epochs,
+        )
+        steps = source.steps_per_epoch
+        schedule = make_schedule(
+            experiment.optim, epochs=experiment.epochs, steps_per_epoch=steps
+        )
+        speech = tuple(
+            s for s, spec in corpus.specs.items() if spec["kind"] == "speech"
+        )
+        neutral = _neutral(labels, experiment)
+        step_config = StepConfig.of(experiment, len(labels), speech, neutral)
+        init_key, run_key = jax.random.split(jax.random.key(experiment.seed))
+        fresh = init_state(
+            step_config.model,
+            make_optimizer(experiment.optim, schedule),
+            source[0],
+            init_key,
+        )
+        name = experiment.data.dev_split
+        weight_C = class_weights(split, labels, experiment)
+        standard = standardization.statistics(corpus, split)
+        return cls(
+            experiment=experiment,
+            corpus=corpus,
+            source=source,
+            schedule=schedule,
+            fresh=dataclasses.replace(fresh, standard=standard),
+            step_config=step_config,
+            hyperparameters=RunHyperparameters.of(experiment, run_key, weight_C, steps),
+            dev=corpus.split(name) if name else None,
+        )
+
+    def evaluate(self, variables: Variables) -> dict[str, float]:
+        """Dev scores; {} where there is no dev split."""
+        if self.dev is None:
+            return {}
+        predict_step = make_predict_step(self.step_config.model)
+        logits = logits_of(predict_step, variables, self.dev, self.corpus)
+        return self.score(logits, self.dev)
+
+    def score(self, logits: np.ndarray, dev: Split) -> dict[str, float]:
+        """Macro-F1, UAR, accuracy and weighted loss of logits [N, C] on a split."""
+        labels = self.corpus.table.labels
+        target = dev.target(labels) * np.asarray(self.hyperparameters.class_weight)
+        loss = np.asarray(losses.cross_entropy(logits, target)).sum() / target.sum()
+        scores = metrics.scores(dev.label, logits.argmax(axis=1), len(labels))
+        return scores | {"loss": float(loss)}
+
+
+def _neutral(labels: tuple[str, ...], experiment: Experiment) -> int | None:
+    """The number of the neutral class, if the loss asks for it."""
+    if not experiment.loss.neutral_weight:
+        return None
+    if NEUTRAL not in labels:
+        raise ValueError(
+            f"loss.neutral_weight: needs {NEUTRAL!r} among the emotions, which are"
+            f" {', '.join(labels)}. Set it to 0."
+        )
+    return labels.index(NEUTRAL)
