@@ -143,7 +143,7 @@ def test_old_names_are_refused_by_the_new_ones(monkeypatch):
         ensemble("members.optim.speed=1")
     with pytest.raises(ValueError, match=r"=odd is called --config.*=shuffle now"):
         member("data.sampler=odd")
-    assert member("data.sampler=class_drawn").data.sampler == "class_drawn"
+    assert member("data.sampler=shuffle").data.sampler == "shuffle"
 
 
 def test_a_field_has_one_name():
