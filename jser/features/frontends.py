@@ -8,6 +8,7 @@ fingerprint of the features made with it.
 from collections.abc import Callable
 import dataclasses
 import functools
+import inspect
 import pathlib
 from typing import Any
 
@@ -113,9 +114,9 @@ def open(
         if name not in FRONT_ENDS:
             known = ", ".join(sorted([*FRONT_ENDS, *PRETRAINED]))
             raise ValueError(f"front end {name!r} is not one of {known}.")
-        front_end, defaults = FRONT_ENDS[name], open.__kwdefaults__ or {}
+        front_end, given = FRONT_ENDS[name], inspect.signature(open).parameters
         for option, value in {"weights": weights, **options}.items():
-            if value != defaults[option]:
+            if value != given[option].default:
                 raise ValueError(
                     f"{name} needs no weights and has no {option}: leave"
                     f" {option}={value!r} out."

@@ -75,7 +75,7 @@ def write(
     if differ:
         raise ValueError(
             f"{path}: this run was another one: {'; '.join(differ)}. Give it"
-            f" another --workdir, or remove {workdir}."
+            f" another --workdir or --config.name, or remove {workdir}."
         )
 
 

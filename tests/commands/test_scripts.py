@@ -143,7 +143,7 @@ def test_what_a_run_says_reproduces_it(small, monkeypatch):
 def test_what_an_ensemble_says_reproduces_it(small, monkeypatch):
     given = ("--config", "both.py", "--config.epochs=1", "--config.name=x")
     given = (*given, "--runs_root", "mine")
-    jser("run", *given, "--jobs", "2")
+    jser("run", *given)
     found = json.loads((small / "mine/x/results.json").read_text())
     assert found["commands"][1] == shlex.join(["jser", "run", *given])
     assert found["members"] == ["x_words", "x_other"]
