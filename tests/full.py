@@ -7,6 +7,7 @@ tests/results/full.md.
 import collections
 from importlib import metadata
 import platform
+import shlex
 import sys
 
 import pytest
@@ -38,7 +39,7 @@ class Counts:
 
 def page(counts: Counts, arguments: list[str]) -> str:
     """Markdown, without a date: it changes only where a result does."""
-    command = " ".join(["python -m tests.full", *arguments])
+    command = shlex.join(["python", "-m", "tests.full", *arguments])
     versions = [f"{name} {metadata.version(name)}" for name in PACKAGES]
     rows = [
         f"| {tier} | {' | '.join(str(counts.found[tier, o]) for o in OUTCOMES)} |"
