@@ -5,7 +5,7 @@ RUN = .venv/bin/python
 # A file is one worker's, so that its fixtures are made once.
 EACH_CORE = -n auto --dist loadfile
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow full lint clean
 
 demo: .venv/demo
 	$(RUN) scripts/prepare.py --corpus demo --source data/demo/audio --out data/demo --split speakers --folds 3
@@ -15,7 +15,10 @@ test: .venv/test lint
 	$(RUN) -m pytest $(EACH_CORE)
 
 slow: .venv/test
-	$(RUN) -m pytest $(EACH_CORE) -m slow
+	$(RUN) -m pytest $(EACH_CORE) -m "slow and not full"
+
+full: .venv/test
+	$(RUN) -m tests.full
 
 lint: .venv/test
 	$(RUN) -m ruff format --check .

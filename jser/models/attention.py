@@ -1,7 +1,7 @@
 """Attention of one stream to others and pooling over time, without the frames between.
 
 The plain form (tests/helpers/reference_layers.py, as in the paper) adds to every frame
-h_t of the asking stream what it gathers from another stream, and pools the sums:
+h_t of the query stream what it gathers from another stream, and pools the sums:
 
     g_t = Wo sum_s p_ts (Wv x_s + bv) + bo       p = dropout(softmax(q_t . k_s))
     y   = sum_t a_t (h_t + g_t)                  a = softmax(w . (h_t + g_t))
@@ -48,8 +48,8 @@ class Attended:
         w_A = jnp.einsum("ae,ae->a", value_AE, w_AE)
         total = len(self.p) * jnp.dot(out_D, w_D)
         for p_BATS, other_BSD in zip(self.p, self.others, strict=True):
-            heard_BSA = _weigh(other_BSD, w_DA) + w_A
-            total += jnp.einsum("bats,bsa->bt", p_BATS, heard_BSA)
+            value_BSA = _weighted_sums(other_BSD, w_DA) + w_A
+            total += jnp.einsum("bats,bsa->bt", p_BATS, value_BSA)
         return total
 
     def sum(self, weight_BT: Array) -> jax.Array:
@@ -100,18 +100,18 @@ class CrossAttention(nn.Module):
             kernel, bias = layers.LinearParams(D, xavier, name=name)(D)
             return kernel.reshape(D, A, -1), bias.reshape(A, -1)
 
-        ask_DAE, ask_AE = heads_of("query")
+        query_DAE, query_AE = heads_of("query")
         # Its bias adds the same to a frame's whole row of scores: no softmax sees it.
-        answer_DAE, _ = heads_of("key")
+        key_DAE, _ = heads_of("key")
         value = heads_of("value")
         init = layers.uniform(D**-0.5)
         kernel, bias = layers.LinearParams(D, init, name="out")(D)
         scale = (D / A) ** -0.5
-        ask = (scale * ask_DAE, scale * ask_AE)
+        scaled = (scale * query_DAE, scale * query_AE)
         drop = random.Dropout(self.dropout)
         p = []
         for other, mask in others:
-            scores_BATS = _scores(query, other, ask, answer_DAE, self.dtype)
+            scores_BATS = _scores(query, other, scaled, key_DAE, self.dtype)
             p_BATS = nn.softmax(scores_BATS, where=mask[:, None, None])
             p.append(drop(p_BATS, train=train))
         frames = [other for other, _ in others]
@@ -121,23 +121,23 @@ class CrossAttention(nn.Module):
 def _scores(
     query_BTD: Array,
     other_BSD: Array,
-    ask: tuple[Array, Array],
-    answer_DAE: Array,
+    query: tuple[Array, Array],
+    key_DAE: Array,
     dtype: str,
 ) -> jax.Array:
     """(h Wq + bq) . (x Wk) of every head, [B, A, T, S], in the cheapest order."""
-    ask_DAE, ask_AE = ask
-    T, S, (D, A, _) = query_BTD.shape[1], other_BSD.shape[1], ask_DAE.shape
+    query_DAE, query_AE = query
+    T, S, (D, A, _) = query_BTD.shape[1], other_BSD.shape[1], query_DAE.shape
     if abs(T - S) * D < (A - 1) * T * S:  # Heads narrow the product of long streams.
-        q_BTAE = product("btd,dae->btae", query_BTD, ask_DAE, dtype) + ask_AE
-        k_BSAE = product("bsd,dae->bsae", other_BSD, answer_DAE, dtype)
+        q_BTAE = product("btd,dae->btae", query_BTD, query_DAE, dtype) + query_AE
+        k_BSAE = product("bsd,dae->bsae", other_BSD, key_DAE, dtype)
         return product("btae,bsae->bats", q_BTAE, k_BSAE, dtype)
-    bias_AD = jnp.einsum("dae,ae->ad", answer_DAE, ask_AE)
+    bias_AD = jnp.einsum("dae,ae->ad", key_DAE, query_AE)
     if T <= S:
-        q_BTAD = _there_and_back(query_BTD, ask_DAE, answer_DAE, dtype) + bias_AD
+        q_BTAD = _there_and_back(query_BTD, query_DAE, key_DAE, dtype) + bias_AD
         return product("btad,bsd->bats", q_BTAD, other_BSD, dtype)
-    k_BSAD = _there_and_back(other_BSD, answer_DAE, ask_DAE, dtype)
-    bias_BSA = _weigh(other_BSD, bias_AD.T)
+    k_BSAD = _there_and_back(other_BSD, key_DAE, query_DAE, dtype)
+    bias_BSA = _weighted_sums(other_BSD, bias_AD.T)
     scores_BATS = product("btd,bsad->bats", query_BTD, k_BSAD, dtype)
     return scores_BATS + bias_BSA.swapaxes(1, 2)[:, :, None]
 
@@ -154,7 +154,7 @@ def _there_and_back(
     return product("btae,fae->btaf", inside_BTAE, back_DAE, dtype)
 
 
-def _weigh(x_BTD: Array, w_DA: Array) -> jax.Array:
+def _weighted_sums(x_BTD: Array, w_DA: Array) -> jax.Array:
     """A few weighted sums of every frame's columns, [B, T, A].
 
     As one product of two matrices: XLA's CPU backend takes 20 times as long for that of
@@ -178,7 +178,7 @@ class AttentionPool(nn.Module):
         D = x.shape[-1]
         init = layers.uniform(D**-0.5)
         kernel_D1, bias = layers.LinearParams(1, init, init, name="score")(D)
-        score_BT = _weigh(x, kernel_D1)[..., 0] + bias
+        score_BT = _weighted_sums(x, kernel_D1)[..., 0] + bias
         if attended is not None:
             score_BT += attended.dot(kernel_D1[:, 0])
         weight_BT = nn.softmax(score_BT, where=mask)

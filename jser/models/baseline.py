@@ -15,7 +15,7 @@ from jser.shapes import Array, Stream
 
 
 class AttentiveStatistics(nn.Module):
-    """Weighted mean and deviation over the real frames (Okabe et al., 2018).
+    """Weighted mean and standard deviation over real frames (Okabe et al., 2018).
 
     The weights are a softmax over time of v' tanh(W x + b).
 
@@ -29,7 +29,7 @@ class AttentiveStatistics(nn.Module):
     def __call__(
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
     ) -> Float[Array, "B D2"]:
-        """Mean and deviation side by side."""
+        """Mean and standard deviation side by side."""
         h = jnp.tanh(layers.Linear(x.shape[-1], self.dtype, name="hidden")(x))
         xavier = nn.initializers.xavier_normal()
         score = nn.Dense(1, use_bias=False, kernel_init=xavier, name="score")(h)

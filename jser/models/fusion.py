@@ -17,8 +17,8 @@ class StreamInput(nn.Module):
     weighted sum; the weights are a softmax and learned, equal at first.
 
     Attributes:
-      standardize: Bring columns to mean 0 and deviation 1 first, cut at 5 deviations,
-        by the "standard" variables, which the trainer sets and nothing learns.
+      standardize: Bring columns to mean 0 and standard deviation 1 first, cut at 5
+        of them, by the "standard" variables, which the trainer sets and nothing learns.
     """
 
     standardize: bool = False
@@ -96,7 +96,7 @@ class FusionClassifier(nn.Module):
       streams: Names of the streams, in order.
       classes: Number of emotions, C.
       hidden: Width of the projections and of one GRU direction, H.
-      heads: Attention heads by stream that asks; 1 where not named.
+      heads: Attention heads by query stream; 1 where not named.
       dropout: Rate, on attention probabilities and in the head.
       standardize: Streams whose columns are scaled first.
       neutral_head: Add a second head that tells neutral from expressive.

@@ -40,7 +40,7 @@ def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Float32 of mean 0 and deviation 1."""
+    """Float32 of mean 0 and standard deviation 1."""
     share = jnp.maximum(2 * uniform(key, shape) - 1, -1 + 2.0**-24)  # Not -1: finite.
     return jnp.sqrt(2.0) * lax.erf_inv(share)
 

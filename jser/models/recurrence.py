@@ -9,7 +9,7 @@ backward scan needs, which carries only the state's gradient; and the gradients 
 weights and inputs are products over all steps after it. A step leaves its activations
 where it has read its gates, and later their gradients where it has read them: there is
 one large array, and nothing is transposed, reversed or joined before or after. The
-plain form, by `nn.scan`, is in tests/helpers/reference_layers.py.
+plain form, by `nn.scan`, is recurrence_reference.py; the tests compare the two.
 
 There is no kernel of our own for GPUs: at H = 512 the recurrent weights (1.5 MB in
 bfloat16 per direction) do not fit one multiprocessor, so that a kernel would stream

@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import pathlib
+import random
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from jser.features.char_ngrams import char_ngrams
 from jser.features.extract import TooManyFailures, extract
 from tests.helpers import tiny_corpus
 from tests.helpers.paths import ROOT
+from tests.helpers.seeds import seeds
 
 
 @pytest.fixture
@@ -177,7 +179,9 @@ def same_records(one: store.FeatureSet, other: store.FeatureSet) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_killed_again_and_again_equals_one_that_was_not(table, tmp_path):
+@pytest.mark.parametrize("seed", seeds(1, 50))
+def test_a_run_killed_again_and_again_equals_one_that_was_not(table, tmp_path, seed):
+    rng = random.Random(seed)
     whole = make(table, "logmel", tmp_path / "whole")
     root = tmp_path / "killed"
     command = [
@@ -186,11 +190,11 @@ def test_a_run_killed_again_and_again_equals_one_that_was_not(table, tmp_path):
         f"--table={table.folder}",
     ]
     command += ["--frontend=logmel", "--workers=1", f"--features_root={root}"]
-    for seconds in (2.0, 4.0, 6.0):
+    for _ in range(3):
         process = subprocess.Popen(
             command, start_new_session=True, stderr=subprocess.DEVNULL
         )
-        time.sleep(seconds)
+        time.sleep(rng.uniform(1, 7))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     subprocess.run(command, check=True)

@@ -8,6 +8,7 @@ import pytest
 from jser.features import verify, writer
 from tests.helpers.fake_encoder import encode_noise
 from tests.helpers.files import flip
+from tests.helpers.seeds import seeds
 
 pytestmark = pytest.mark.usefixtures("many_shards")
 
@@ -26,7 +27,7 @@ def test_verify_names_the_utterance_of_a_flipped_bit(table, tmp_path):
     assert "'u010'" in fault
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(8, 500))
 def test_verify_finds_any_flipped_bit(table, tmp_path_factory, seed):
     found = encode_noise(table, tmp_path_factory.getbasetemp() / "flipped")
     rng = random.Random(seed)

@@ -6,61 +6,8 @@ Parameters have the names, shapes and initialisers of `jser.models`. JAX differe
 from flax import linen as nn
 import jax.numpy as jnp
 
-from jser.models import fusion, layers, random
-
-
-def dense(features: int, fan_in: int, name: str) -> nn.Dense:
-    init = layers.uniform(fan_in**-0.5)
-    return nn.Dense(features, kernel_init=init, bias_init=init, name=name)
-
-
-class GruStep(nn.Module):
-    features: int
-
-    @nn.compact
-    def __call__(self, h_BH, inputs):
-        gates_BG, mask_B = inputs
-        hidden_BG = dense(3 * self.features, self.features, "hh")(h_BH)
-        ri, zi, ni = jnp.split(gates_BG, 3, axis=-1)
-        rh, zh, nh = jnp.split(hidden_BG, 3, axis=-1)
-        r, z = nn.sigmoid(ri + rh), nn.sigmoid(zi + zh)
-        n = jnp.tanh(ni + r * nh)
-        new_BH = (1 - z) * n + z * h_BH
-        h_BH = jnp.where(mask_B[:, None], new_BH, h_BH)  # Padding keeps the state.
-        return h_BH, h_BH
-
-
-class Gru(nn.Module):
-    """One direction by `nn.scan`, PyTorch's gate order (r, z, n) and two biases."""
-
-    features: int
-    reverse: bool = False
-
-    @nn.compact
-    def __call__(self, x, mask):
-        # PyTorch draws the input weights, too, by the hidden size.
-        gates_BTG = dense(3 * self.features, self.features, "ih")(x)
-        scan = nn.scan(
-            GruStep,
-            variable_broadcast="params",
-            split_rngs={"params": False},
-            in_axes=1,
-            out_axes=1,
-            reverse=self.reverse,
-        )
-        h0_BH = jnp.zeros((x.shape[0], self.features), x.dtype)
-        _, h_BTH = scan(self.features, name="step")(h0_BH, (gates_BTG, mask))
-        return h_BTH
-
-
-class BiGru(nn.Module):
-    features: int
-
-    @nn.compact
-    def __call__(self, x, mask):
-        forward = Gru(self.features, name="forward")(x, mask)
-        backward = Gru(self.features, reverse=True, name="backward")(x, mask)
-        return jnp.concatenate([forward, backward], axis=-1)
+from jser.models import fusion, layers, random, recurrence_reference
+from jser.models.recurrence_reference import dense
 
 
 class CrossAttention(nn.Module):
@@ -103,7 +50,7 @@ class Encoder(nn.Module):
     def __call__(self, x, mask):
         h = dense(self.hidden, x.shape[-1], "projection")(x)
         h = nn.LayerNorm(epsilon=layers.LAYER_NORM_EPSILON, name="norm")(h)
-        return BiGru(self.hidden, name="gru")(h, mask)
+        return recurrence_reference.BiGru(self.hidden, name="gru")(h, mask)
 
 
 class FusionClassifier(fusion.FusionClassifier):

@@ -5,17 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jser.models import attention, random, recurrence
-from tests.helpers import reference_layers
+from jser.models import attention, random, recurrence, recurrence_reference
 
 
-def test_bigru_and_its_gradients_equal_two_plain_scans(rng):
+def compare_bigrus(rng, dtype: str, tolerance: float) -> None:
+    """Values and gradients of the fast form and of the plain one."""
     B, T, D, H = 4, 9, 3, 4
-    x = rng.standard_normal((B, T, D)).astype(np.float32)
+    x = rng.standard_normal((B, T, D)).astype(dtype)
     everything = np.ones((B, T), bool)
-    params = recurrence.BiGru(H).init(jax.random.key(0), x, everything)
-    slow = reference_layers.BiGru(H).init(jax.random.key(0), x, everything)
+    networks = recurrence.BiGru(H, dtype), recurrence_reference.BiGru(H)
+    params, slow = (m.init(jax.random.key(0), x, everything) for m in networks)
     jax.tree.map(np.testing.assert_array_equal, params, slow)
+    params = jax.tree.map(lambda p: p.astype(dtype), params)
 
     def value_and_gradients(module):
         def loss(params, x, mask, weight):
@@ -23,16 +24,24 @@ def test_bigru_and_its_gradients_equal_two_plain_scans(rng):
 
         return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
 
-    fast, slow = map(
-        value_and_gradients, (recurrence.BiGru(H), reference_layers.BiGru(H))
-    )
+    fast, slow = map(value_and_gradients, networks)
     for lengths in ([9, 9, 9, 9], [9, 1, 4, 2], *rng.integers(1, 10, (10, B))):
         mask = np.arange(T) < np.asarray(lengths)[:, None]
         weight = rng.standard_normal((B, T, 2 * H)) * mask[..., None]
         got, want = fast(params, x, mask, weight), slow(params, x, mask, weight)
+        assert got[0].dtype == want[0].dtype == dtype
         jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, want
+            lambda a, b: np.testing.assert_allclose(a, b, atol=tolerance), got, want
         )
+
+
+def test_bigru_and_its_gradients_equal_two_plain_scans(rng):
+    compare_bigrus(rng, "float32", 1e-5)
+
+
+def test_what_remains_between_bigrus_is_rounding(rng):
+    with jax.enable_x64(True):
+        compare_bigrus(rng, "float64", 1e-12)
 
 
 def test_the_backward_direction_starts_at_the_last_real_frame(rng):

@@ -27,7 +27,7 @@ def test_draws_do_not_depend_on_padding():
 def test_draws_have_their_distributions():
     shape = (64, 2, 40, 30)
     uniform = np.asarray(jitted(random.uniform)(jax.random.key(0), shape))
-    # 153,600 draws: six standard errors of the mean, of the deviation about the same.
+    # 153,600 draws: six standard errors of the mean, about as many of the other.
     assert uniform.mean() == pytest.approx(0.5, abs=0.0045)
     assert uniform.std() == pytest.approx(12**-0.5, abs=0.003)
     assert 0 <= uniform.min() < 1e-3

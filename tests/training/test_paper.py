@@ -89,7 +89,7 @@ def test_the_members_are_the_papers_in_its_order():
 
 
 def test_initial_leaves_spread_as_pytorchs():
-    """Same network in both; the deviation of every leaf within its sampling error."""
+    """Every leaf's standard deviation within its sampling error."""
     torch = pytest.importorskip("torch")
     from jser.training import convert
 
@@ -113,7 +113,7 @@ def test_initial_leaves_spread_as_pytorchs():
         if want.size > 1 and want.std() == 0:
             np.testing.assert_array_equal(got, want, err_msg=name)
         elif want.size > 8:
-            # A uniform's deviation is known to 0.45 / sqrt(n); four of that, for both.
+            # A uniform's is known to 0.45 / sqrt(n); four of that, for both.
             tolerance = 4 * 0.45 * np.sqrt(2 / got.size)
             assert got.std() == pytest.approx(want.std(), rel=tolerance), name
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from jser.training.optimizer import make_optimizer
 from jser.training.step import init_state, make_loss_fn
 from tests.helpers import tiny_corpus
 from tests.helpers.paths import ROOT
+from tests.helpers.seeds import seeds
 
 # First steps of `tiny_corpus.experiment()`; exact numbers belong to one XLA version, so
 # the tolerance is wide enough for another and narrow enough for a mistake.
@@ -153,9 +155,11 @@ def test_a_finished_run_is_left_alone(trained, experiment):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", seeds(1, 50))
 def test_a_run_killed_at_any_moment_resumes_bit_for_bit(
-    trained, corpus, tmp_path, experiment
+    trained, corpus, tmp_path, experiment, seed
 ):
+    rng = random.Random(seed)
     roots = tiny_corpus.elsewhere(corpus, tmp_path)
     config = tmp_path / "small.py"
     config.write_text(
@@ -166,11 +170,11 @@ def test_a_run_killed_at_any_moment_resumes_bit_for_bit(
     command += [f"--config={config}", f"--data_root={roots.data}"]
     command += [f"--features_root={roots.features}", f"--runs_root={roots.runs}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for seconds in (4.0, 7.0, 9.0, 11.0):
+    for _ in range(4):
         process = subprocess.Popen(
             command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
         )
-        time.sleep(seconds)
+        time.sleep(rng.uniform(3, 12))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     subprocess.run(command, env=environment, check=True)
