@@ -48,7 +48,7 @@ class BatchedEncoder:
 
     def __call__(
         self,
-        inputs: Sequence[Any],
+        inputs: Sequence[Any] | np.ndarray,
         on_done: Callable[[int], None] | None = None,
     ) -> list[np.ndarray]:
         """Frames [T_i, D] or [T_i, L, D] float32 of each input, in order.

@@ -47,7 +47,9 @@ class Encoder:
         return self._batched.compiled
 
     def __call__(
-        self, inputs: Sequence[Any], on_done: Callable[[int], None] | None = None
+        self,
+        inputs: Sequence[Any] | np.ndarray,
+        on_done: Callable[[int], None] | None = None,
     ) -> list[np.ndarray]:
         """Frames of each input, in order: [T_i, D] or [T_i, L, D] float32.
 
