@@ -1,6 +1,9 @@
 # The two commands of the README, and what CI runs. Everything lives in .venv.
 PYTHON ?= python3
-PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# The versions that fit the Python of .venv, or the one it is to be made with: jax 0.11 dropped 3.11.
+AGE := $(shell $(or $(wildcard .venv/bin/python),$(PYTHON)) -c 'import sys; print("py312" if sys.version_info >= (3, 12) else "py311")')
+PINS = constraints/$(AGE).txt
+PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c $(PINS)
 RUN = .venv/bin/python
 # A file is one worker's, so that its fixtures are made once.
 EACH_CORE = -n auto --dist loadfile
@@ -8,8 +11,8 @@ EACH_CORE = -n auto --dist loadfile
 .PHONY: demo test slow full lint clean
 
 demo: .venv/demo
-	$(RUN) scripts/prepare.py --corpus demo --source data/demo/audio --out data/demo --split speakers --folds 3
-	$(RUN) scripts/run.py --config configs/ensemble_demo.py --jobs 2
+	$(RUN) -m jser prepare --corpus demo --source data/demo/audio --out data/demo --split speakers --folds 3
+	$(RUN) -m jser run --config ensemble_demo --jobs 2
 
 test: .venv/test lint
 	$(RUN) -m pytest $(EACH_CORE)
@@ -31,10 +34,10 @@ clean:
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/demo: .venv/bin/python pyproject.toml constraints.txt
+.venv/demo: .venv/bin/python pyproject.toml $(PINS)
 	$(PIP) --editable .
 	touch $@
 
-.venv/test: .venv/bin/python pyproject.toml constraints.txt
+.venv/test: .venv/bin/python pyproject.toml $(PINS)
 	$(PIP) --editable ".[test]"
 	touch $@ .venv/demo

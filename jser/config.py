@@ -220,8 +220,8 @@ class Ensemble:
         _need("members", names, len(names) >= 1, "at least one")
         _need("members", names, len(set(names)) == len(names), "distinct names")
         for field in ("corpus", "train_split", "dev_split"):
-            found = {getattr(m.data, field) for m in self.members}
-            _need(f"members' data.{field}", found, len(found) == 1, "the same in all")
+            values = {getattr(m.data, field) for m in self.members}
+            _need(f"members' data.{field}", values, len(values) == 1, "the same in all")
         for member in self.members:
             member.check()
         return self

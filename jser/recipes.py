@@ -156,18 +156,18 @@ def load(config: os.PathLike | str) -> Experiment:
       FileNotFoundError: if there is none.
       ValueError: if it is an ensemble, or fails.
     """
-    found = load_either(config)
-    if isinstance(found, Ensemble):
+    loaded = load_either(config)
+    if isinstance(loaded, Ensemble):
         raise ValueError(f"{os.fspath(config)} is an ensemble, not a member.")
-    return found
+    return loaded
 
 
 def load_ensemble(config: os.PathLike | str) -> Ensemble:
     """An ensemble, as `load` does a member."""
-    found = load_either(config)
-    if isinstance(found, Experiment):
+    loaded = load_either(config)
+    if isinstance(loaded, Experiment):
         raise ValueError(f"{os.fspath(config)} is a member, not an ensemble.")
-    return found
+    return loaded
 
 
 def load_either(config: os.PathLike | str) -> Experiment | Ensemble:

@@ -81,7 +81,9 @@ def test_logits_that_lack_something_are_predicted_again(old):
     with np.load(path) as data:
         columns = {name: data[name] for name in data.files if name != "speaker_seen"}
     np.savez(path, **columns)
-    with pytest.raises(OutdatedError, match=r"without speaker_seen.*predict\.py again"):
+    with pytest.raises(
+        OutdatedError, match=r"without speaker_seen.*jser predict again"
+    ):
         Logits.load(path)
     again = predict.predict(old, old.runs / "one", "test")
     np.testing.assert_array_equal(again.speaker_seen, kept.speaker_seen)

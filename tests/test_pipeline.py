@@ -89,7 +89,7 @@ def few_trees(monkeypatch):
 
 
 def speak(runs, table, roots: Roots) -> None:
-    """Writes what members might say, as scripts/predict.py does after training."""
+    """Writes what members might say, as `jser predict` does after training."""
     rng = np.random.default_rng(0)
     for run in runs:
         data = run.experiment.data

@@ -43,7 +43,7 @@ def compare() -> None:
     from jser.report import comparison
 
     a, b = map(pathlib.Path, _COMPARE.value)
-    found = comparison.of_files(a, b, _SPLIT.value)
-    print(comparison.describe(found))
+    compared = comparison.of_files(a, b, _SPLIT.value)
+    print(comparison.describe(compared))
     if _OUT.value:
-        files.write_json(_OUT.value, found)
+        files.write_json(_OUT.value, compared)

@@ -45,7 +45,7 @@ def main() -> None:
             print(f"{folder}: every record is as it was written")
             continue
         try:
-            found = extract(
+            features = extract(
                 table,
                 frontends.open(name, **model),
                 root,
@@ -57,4 +57,4 @@ def main() -> None:
         except PartsMissing as e:
             print(e)
         else:
-            print(found.describe())
+            print(features.describe())

@@ -22,10 +22,10 @@ def main() -> None:
     from jser.training import predict
 
     workdir, split = pathlib.Path(_WORKDIR.value), _SPLIT.value
-    found = predict.predict(_ROOTS.value, workdir, split, batch_size=_BATCH_SIZE.value)
-    print(f"{workdir}/logits/{split}.npz: {len(found)} utterances")
-    if (found.label >= 0).all():
+    logits = predict.predict(_ROOTS.value, workdir, split, batch_size=_BATCH_SIZE.value)
+    print(f"{workdir}/logits/{split}.npz: {len(logits)} utterances")
+    if (logits.label >= 0).all():
         scores = metrics.scores(
-            found.label, found.logits.argmax(axis=1), len(found.labels)
+            logits.label, logits.logits.argmax(axis=1), len(logits.labels)
         )
         print(" ".join(f"{name} {value:.4f}" for name, value in scores.items()))

@@ -29,10 +29,10 @@ def sound_files(root: pathlib.Path) -> list[pathlib.Path]:
     Raises:
       ValueError: if there is none.
     """
-    found = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not found:
+    paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not paths:
         raise ValueError(f"{root}: no sound files ({', '.join(sorted(SUFFIXES))}).")
-    return found
+    return paths
 
 
 SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".au"})

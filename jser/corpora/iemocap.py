@@ -63,5 +63,5 @@ def _transcripts(label_file: pathlib.Path) -> dict[str, str]:
     path = label_file.parents[1] / "transcriptions" / label_file.name
     if not path.exists():
         return {}
-    found = _TRANSCRIPT.finditer(path.read_text(encoding="latin-1"))
-    return {line["name"]: line["text"] for line in found}
+    lines = _TRANSCRIPT.finditer(path.read_text(encoding="latin-1"))
+    return {line["name"]: line["text"] for line in lines}

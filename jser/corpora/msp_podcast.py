@@ -96,6 +96,6 @@ def _votes(path: pathlib.Path) -> dict[str, str]:
         if emotion in _LABELS:
             count[cells["FileName"]][emotion] += 1
     return {
-        name: " ".join(f"{e}:{found[e]}" for e in _LABELS if found[e])
-        for name, found in count.items()
+        name: " ".join(f"{e}:{votes[e]}" for e in _LABELS if votes[e])
+        for name, votes in count.items()
     }

@@ -132,13 +132,13 @@ def add_transcripts(rows: Sequence[Utterance], path: pathlib.Path) -> list[Utter
             f"{path}: needs a column utt_id, file or FileName and a column transcript"
             f" or transcription; it has {', '.join(sorted(columns)) or 'nothing'}."
         )
-    found = {pathlib.PurePosixPath(c[key]).name: c[text] for c in cells}
+    by_name = {pathlib.PurePosixPath(c[key]).name: c[text] for c in cells}
     name = (
         (lambda u: u.utt_id.rpartition("/")[2])
         if key == "utt_id"
         else (lambda u: pathlib.PurePosixPath(u.file).name)
     )
-    if missing := [u.utt_id for u in rows if name(u) not in found]:
+    if missing := [u.utt_id for u in rows if name(u) not in by_name]:
         raise ValueError(
             f"{path}: no transcript for {len(missing)} utterances, e.g. {missing[0]!r}."
             " Give an empty cell to those in which nothing is said."
@@ -147,7 +147,7 @@ def add_transcripts(rows: Sequence[Utterance], path: pathlib.Path) -> list[Utter
     return [
         dataclasses.replace(
             u,
-            transcript=found[name(u)],
+            transcript=by_name[name(u)],
             transcript_source=source,
             transcript_language="",
             transcript_note="",
@@ -159,7 +159,7 @@ def add_transcripts(rows: Sequence[Utterance], path: pathlib.Path) -> list[Utter
 def probe(table: Table) -> Table:
     """Adds the duration and digest of every sound file.
 
-    A header that cannot be read leaves the duration empty: `scripts/extract.py` then
+    A header that cannot be read leaves the duration empty: `jser extract` then
     lists the file among its failures.
 
     Raises:
@@ -201,8 +201,8 @@ def describe(table: Table) -> str:
     count = tables.counts(table)
     width = max(6, *(len(s) for s in count))
     lines = [" " * width + "".join(f" {n:>10}" for n in [*names, "all"])]
-    for split, found in count.items():
-        cells = [found.get(n, 0) for n in names]
+    for split, by_emotion in count.items():
+        cells = [by_emotion.get(n, 0) for n in names]
         lines.append(
             f"{split:<{width}}" + "".join(f" {c:>10}" for c in (*cells, sum(cells)))
         )

@@ -135,7 +135,7 @@ def check(table: Table, where: str) -> None:
     refuse(
         [u for u in rows if not SPLIT_NAME.fullmatch(u.split)],
         "rows without a proper split name",
-        "Name one (train, dev, test, ...) or let scripts/prepare.py --split make them.",
+        "Name one (train, dev, test, ...) or let jser prepare --split make them.",
     )
     refuse(
         [u for u in rows if not u.emotion and not u.split.startswith("test")],
@@ -178,14 +178,14 @@ def _refuse_shared_speakers(table: Table, where: str) -> None:
         for u in table.utterances:
             if u.speaker:
                 places[u.speaker].add(getattr(u, field))
-        shared = sorted(s for s, found in places.items() if len(found) > 1)
+        shared = sorted(s for s, there in places.items() if len(there) > 1)
         if shared:
-            found = sorted(map(str, places[shared[0]]))
+            there = sorted(map(str, places[shared[0]]))
             raise ValueError(
                 f"{where}: {len(shared)} speakers are in more than one {field}, e.g."
-                f" {shared[0]!r} in {' and '.join(found)}: a score there would measure"
+                f" {shared[0]!r} in {' and '.join(there)}: a score there would measure"
                 " how well the voice is remembered. Make disjoint splits with"
-                " scripts/prepare.py --split speakers."
+                " jser prepare --split speakers."
             )
 
 
@@ -222,7 +222,7 @@ def _stripped(u: Utterance) -> Utterance:
 
 
 def read(folder: pathlib.Path) -> Table:
-    """Reads a table that `scripts/prepare.py` wrote, and checks it again.
+    """Reads a table that `jser prepare` wrote, and checks it again.
 
     Raises:
       FileNotFoundError: if there is none.
@@ -232,7 +232,7 @@ def read(folder: pathlib.Path) -> Table:
     where = folder / "table.csv"
     if not where.exists() or not (folder / "table.json").exists():
         raise FileNotFoundError(
-            f"{where}: not there. Make it with scripts/prepare.py --out {folder}."
+            f"{where}: not there. Make it with jser prepare --out {folder}."
         )
     info = files.read_record(folder / "table.json")
     table = Table(
@@ -250,18 +250,18 @@ def read(folder: pathlib.Path) -> Table:
         raise ValueError(
             f"{where}: its rows ({table.fingerprint}) are not those table.json was"
             f" written for ({info['fingerprint']}). If you edited it on purpose, run"
-            f" scripts/prepare.py --corpus table --source {folder} --out {folder}."
+            f" jser prepare --corpus table --source {folder} --out {folder}."
         )
     return table
 
 
 def counts(table: Table) -> dict[str, dict[str, int]]:
     """Utterances per split and emotion, in the order of the label set."""
-    found = Counter((u.split, u.emotion) for u in table.utterances)
+    by_split = Counter((u.split, u.emotion) for u in table.utterances)
     splits = sorted({u.split for u in table.utterances})
     names = [*table.labels, ""]
     return {
-        s: {e or "unlabelled": found[s, e] for e in names if e or found[s, e]}
+        s: {e or "unlabelled": by_split[s, e] for e in names if e or by_split[s, e]}
         for s in splits
     }
 

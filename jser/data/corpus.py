@@ -57,7 +57,7 @@ class Corpus:
             if fold not in folds:
                 raise ValueError(
                     f"data.holdout: no fold {fold} in {self.table.folder}; it has"
-                    f" {folds}. scripts/prepare.py --folds makes them."
+                    f" {folds}. jser prepare --folds makes them."
                 )
         return rows
 

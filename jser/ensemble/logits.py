@@ -57,20 +57,20 @@ class Logits:
           ValueError: if the file is damaged, not ours, or of a newer version.
         """
         if not path.exists():
-            raise FileNotFoundError(f"{path}: not there; scripts/predict.py makes it.")
+            raise FileNotFoundError(f"{path}: not there; jser predict makes it.")
         try:
             with np.load(path, allow_pickle=False) as data:
                 columns = {name: data[name] for name in data.files}
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as e:
             raise ValueError(
                 f"{path}: damaged or not a logits file ({e}). Remove it and run"
-                " scripts/predict.py again."
+                " jser predict again."
             ) from e
         files.refuse_newer(path, int(columns.pop("schema", 1)), SCHEMA)
         if missing := [name for name in _FIELDS if name not in columns]:
             raise OutdatedError(
                 f"{path}: an older version of jser made it, without"
-                f" {', '.join(missing)}. Run scripts/predict.py again."
+                f" {', '.join(missing)}. Run jser predict again."
             )
         return cls(**{name: columns[name] for name in _FIELDS})
 

@@ -44,7 +44,7 @@ def plan(ensemble: Ensemble, table: Table) -> list[Run]:
     if len(numbers) < needed:
         raise ValueError(
             f"{table.folder}: {len(numbers)} folds, and {ensemble.name} needs {needed}"
-            " to hold some out. Make more with scripts/prepare.py --folds."
+            " to hold some out. Make more with jser prepare --folds."
         )
     others = tuple(sorted({u.split for u in table.utterances} - {train}))
     own = (train,) if ensemble.stacker == "paper" else ()

@@ -54,7 +54,7 @@ def join(members: Mapping[str, Logits]) -> Joined:
         if odd := set(logits.utt_id.tolist()) ^ set(first.utt_id.tolist()):
             raise ValueError(
                 f"{other} and {name} do not hold the same utterances: {len(odd)} are in"
-                f" one alone, e.g. {min(odd)!r}. Run scripts/predict.py for both."
+                f" one alone, e.g. {min(odd)!r}. Run jser predict for both."
             )
         for column in ("label", "fold", "speaker"):
             differs = getattr(logits, column) != getattr(first, column)
@@ -248,7 +248,7 @@ def _folds(
         return folds.split(rows.utt_id, rows.label)
     # Where nobody is named, utterances are all there is; else the unnamed are one.
     group = rows.speaker if (rows.speaker != "").any() else rows.utt_id
-    count = min(_FOLDS, len(np.unique(group)), counts.max())
+    count = min(_FOLDS, len(np.unique(group)), int(counts.max()))
     if count < 2:
         raise ValueError(
             f"the stacker learns from several speakers, and all {len(rows)} utterances"

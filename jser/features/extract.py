@@ -63,7 +63,7 @@ def extract(
         if folder.exists() and not _is_complete(folder):  # It appears as a whole.
             raise ValueError(
                 f"{folder}: there is no manifest.json in it. Remove {folder} and run"
-                " scripts/extract.py again."
+                " jser extract again."
             )
         try:
             cut = shards.cut(table, front_end.spec, folder.parent)
@@ -95,15 +95,15 @@ def _is_complete(folder: pathlib.Path) -> bool:
 
 def _open(table: Table, folder: pathlib.Path, spec: frontends.Spec) -> FeatureSet:
     """Opens a complete dataset that must be of this front end and table."""
-    found = FeatureSet(folder)
-    store.refuse_other_spec(found, spec)
-    encoded = [u for u in table.utterances if u.utt_id not in found.failures]
-    store.refuse_other_inputs(table, encoded, found)
+    features = FeatureSet(folder)
+    store.refuse_other_spec(features, spec)
+    encoded = [u for u in table.utterances if u.utt_id not in features.failures]
+    store.refuse_other_inputs(table, encoded, features)
     for pattern in ("parts-*", "incomplete*"):
         for leftover in folder.parent.glob(pattern):
             shutil.rmtree(leftover, ignore_errors=True)  # Another run may do so too.
     (folder.parent / "failures.csv").unlink(missing_ok=True)
-    return found
+    return features
 
 
 def _encode(

@@ -56,7 +56,7 @@ class Part:
                 kept = data["frames"] if frames else np.zeros((0, 0), np.float16)
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as e:
             raise ValueError(
-                f"{path}: damaged ({e}). Remove it and run scripts/extract.py again."
+                f"{path}: damaged ({e}). Remove it and run jser extract again."
             ) from e
         return cls(**columns, frames=kept, failures=failures)
 
@@ -166,12 +166,12 @@ class Shard:
         part = Part.load(self.path, frames=False)
         made = dict(zip(part.utt_id.tolist(), part.digest.tolist(), strict=True))
         for u in self.rows:
-            found = [*part.utt_id, *part.failures].count(u.utt_id)
-            if found != 1 or made.get(u.utt_id, self.digest(u)) != self.digest(u):
+            times = [*part.utt_id, *part.failures].count(u.utt_id)
+            if times != 1 or made.get(u.utt_id, self.digest(u)) != self.digest(u):
                 raise ValueError(
-                    f"{self.path}: holds {u.utt_id!r} {found} times, made from input"
+                    f"{self.path}: holds {u.utt_id!r} {times} times, made from input"
                     f" {made.get(u.utt_id)}; the table's is {self.digest(u)}. Remove it"
-                    " and run scripts/extract.py again."
+                    " and run jser extract again."
                 )
         return part
 

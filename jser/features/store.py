@@ -40,11 +40,11 @@ class FeatureSet:
         self.failures: dict[str, str] = manifest["failures"]
         for name, size in manifest["shards"].items():
             shard = folder / name
-            found = shard.stat().st_size if shard.exists() else 0
-            if found != size:
+            there = shard.stat().st_size if shard.exists() else 0
+            if there != size:
                 raise ValueError(
-                    f"{shard}: {found} bytes, {size} when it was written. Remove"
-                    f" {folder.parent} and run scripts/extract.py again."
+                    f"{shard}: {there} bytes, {size} when it was written. Remove"
+                    f" {folder.parent} and run jser extract again."
                 )
         with np.load(folder / "index.npz", allow_pickle=False) as index:
             self.utt_id = [str(u) for u in index["utt_id"]]
@@ -69,14 +69,14 @@ class FeatureSet:
 
     def read(self, records: np.ndarray) -> list[np.ndarray]:
         """The frames [T_i, D] or [T_i, L, D] float16 of these records, in order."""
-        found = self._source.__getitems__([int(r) for r in records])
-        for record, example in zip(records, found, strict=True):
+        examples = self._source.__getitems__([int(r) for r in records])
+        for record, example in zip(records, examples, strict=True):
             if example["utt_id"].decode() != self.utt_id[record]:
                 raise ValueError(
                     f"{self.folder}: record {record} is {example['utt_id'].decode()!r},"
                     f" index.npz says {self.utt_id[record]!r}. Extract again."
                 )
-        return [example["frames"] for example in found]
+        return [example["frames"] for example in examples]
 
 
 def dataset_folder(root: pathlib.Path, corpus: str, front_end: str) -> pathlib.Path:
@@ -92,7 +92,7 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     """
     if not (folder / "manifest.json").exists():
         raise FileNotFoundError(
-            f"{folder}: no features. Make them with scripts/extract.py"
+            f"{folder}: no features. Make them with jser extract"
             f" --frontend {folder.parent.name}."
         )
     return files.read_record(folder / "manifest.json")
@@ -120,30 +120,30 @@ def open_streams(
     """
     opened = {}
     for stream, name in streams.items():
-        found = FeatureSet(dataset_folder(root, corpus, name))
-        if found.spec.get("weights"):
-            _refuse_other_fields(found, frontends.identity(name))
+        features = FeatureSet(dataset_folder(root, corpus, name))
+        if features.spec.get("weights"):
+            _refuse_other_fields(features, frontends.identity(name))
         else:
-            refuse_other_spec(found, frontends.get(name).spec)
-        opened[stream] = found
+            refuse_other_spec(features, frontends.get(name).spec)
+        opened[stream] = features
     return opened
 
 
-def refuse_other_spec(found: FeatureSet, spec: frontends.Spec) -> None:
-    """Raises ValueError with both values if `found` was made by another front end."""
-    gone = dict.fromkeys(found.spec)
-    _refuse_other_fields(found, gone | dataclasses.asdict(spec))
+def refuse_other_spec(features: FeatureSet, spec: frontends.Spec) -> None:
+    """Raises ValueError, with both values, if another front end made `features`."""
+    gone = dict.fromkeys(features.spec)
+    _refuse_other_fields(features, gone | dataclasses.asdict(spec))
 
 
-def _refuse_other_fields(found: FeatureSet, want: Mapping[str, Any]) -> None:
+def _refuse_other_fields(features: FeatureSet, want: Mapping[str, Any]) -> None:
     # A field that is newer than the features has its default.
     default = {f.name: f.default for f in dataclasses.fields(frontends.Spec)}
     for field, now in want.items():
-        then = found.spec.get(field, default.get(field))
+        then = features.spec.get(field, default.get(field))
         if then != now:
             raise ValueError(
-                f"{found.folder}: made with {field}={then!r}, now it is {now!r}. Remove"
-                f" {found.folder.parent} and run scripts/extract.py again."
+                f"{features.folder}: made with {field}={then!r}, now it is {now!r}."
+                f" Remove {features.folder.parent} and run jser extract again."
             )
 
 
@@ -151,7 +151,7 @@ def refuse_other_inputs(
     table: Table, rows: Sequence[Utterance], features: FeatureSet
 ) -> None:
     """Raises ValueError unless all rows have frames, made of what the table has now."""
-    remedy = f"Remove {features.folder.parent} and run scripts/extract.py again."
+    remedy = f"Remove {features.folder.parent} and run jser extract again."
     missing = [u.utt_id for u in rows if u.utt_id not in features.record]
     if missing:
         raise ValueError(

@@ -21,7 +21,7 @@ from jser.features import frontends, shards, store, workers, writer
 from jser.features.extract import TooManyFailures, extract
 from jser.features.frontends import FrontEnd
 
-_UTTERANCES_PER_PIECE = 64
+_UTTERANCES_PER_CHUNK = 64
 _WINDOW_S = whisper.WINDOW_SAMPLES / audio.SAMPLE_RATE_HZ
 _READERS = 4  # Threads that decode sounds,
 _READ_AHEAD = 64  # and how many utterances they are ahead at most.
@@ -39,8 +39,8 @@ class Summary:
     def __str__(self) -> str:
         notes = Counter(t.note for t in self.transcripts.values())
         marks = (f"{notes[note]} {note}" for note in transcriber.NOTES)
-        found = Counter(t.language for t in self.transcripts.values() if t.language)
-        languages = ", ".join(f"{n} {code}" for code, n in found.most_common())
+        counts = Counter(t.language for t in self.transcripts.values() if t.language)
+        languages = ", ".join(f"{n} {code}" for code, n in counts.most_common())
         made, failed = len(self.transcripts), len(self.failures)
         return (
             f"{made} utterances transcribed by {self.source}: {', '.join(marks)},"
@@ -91,13 +91,13 @@ def transcribe(
         if everything or not (u.transcript or u.transcript_source)
     ]
     model = Transcriber(weights, language=language, batch_size=batch_size, dtype=dtype)
-    pieces = table.folder / f"transcripts-{model.source.rpartition('@')[2]}"
+    chunks = table.folder / f"transcripts-{model.source.rpartition('@')[2]}"
     front_end = _front_end(also[0], weights, dtype) if also else None
     if front_end and also:
-        _encode_too(table, rows, model, pieces, front_end, also[1])
-    failures = _transcribe_all(table, rows, model, pieces)
+        _encode_too(table, rows, model, chunks, front_end, also[1])
+    failures = _transcribe_all(table, rows, model, chunks)
     _refuse_failures(table, failures, len(rows), max_failures)
-    done = _read_pieces(pieces)
+    done = _read_chunks(chunks)
     new = {u.utt_id: done[_key(u)] for u in rows if u.utt_id not in failures}
     if tables.read(table.folder).fingerprint != table.fingerprint:
         raise ValueError(
@@ -107,7 +107,7 @@ def transcribe(
     if front_end and also:  # Encodes what is left, and joins.
         extract(table, front_end, also[1], max_failures=max_failures)
     table = tables.write(_with(table, new, model.source), table.folder)
-    shutil.rmtree(pieces, ignore_errors=True)
+    shutil.rmtree(chunks, ignore_errors=True)
     return Summary(table, model.source, new, failures)
 
 
@@ -123,11 +123,11 @@ def _encode_too(
     table: Table,
     rows: Sequence[Utterance],
     model: Transcriber,
-    pieces: pathlib.Path,
+    chunks: pathlib.Path,
     front_end: FrontEnd,
     root: pathlib.Path,
 ) -> None:
-    """Writes the parts of shards, and pieces of what was heard in them.
+    """Writes the parts of shards, and chunks of what was heard in them.
 
     A shard whose part is there, or with an utterance that keeps its transcript or is
     longer than a window, is left to others. Pieces are written first: a cut between
@@ -148,18 +148,18 @@ def _encode_too(
         for shard, inputs in workers.read_ahead(shared, _READERS):
             there = zip(shard.rows, inputs, strict=True)
             sounds = {_key(u): x for u, x in there if isinstance(x, np.ndarray)}
-            frames, said = model.encode_and_transcribe(sounds.values())
+            frames, transcripts = model.encode_and_transcribe(sounds.values())
             if sounds:
-                _write_piece(pieces, dict(zip(sounds, said, strict=True)))
+                _write_chunk(chunks, dict(zip(sounds, transcripts, strict=True)))
             shard.save(inputs, frames)
             progress.update(len(shard.rows))
 
 
 def _transcribe_all(
-    table: Table, rows: Sequence[Utterance], model: Transcriber, pieces: pathlib.Path
+    table: Table, rows: Sequence[Utterance], model: Transcriber, chunks: pathlib.Path
 ) -> dict[str, str]:
-    """Writes pieces for all utterances that are in none; returns the failures."""
-    done = _read_pieces(pieces)
+    """Writes chunks for all utterances that are in none; returns the failures."""
+    done = _read_chunks(chunks)
     todo = [u for u in rows if _key(u) not in done]
     # Windows of a batch wait for the one that says most: keep like with like.
     todo.sort(key=lambda u: u.seconds or 0, reverse=True)
@@ -175,7 +175,7 @@ def _transcribe_all(
                 under_way.append(u)
                 yield sound
 
-    piece: dict[str, Transcript] = {}
+    chunk: dict[str, Transcript] = {}
     start_s, heard_s = time.monotonic(), 0.0
     with tqdm(
         total=len(rows),
@@ -183,18 +183,18 @@ def _transcribe_all(
         desc=model.source,
         unit="utterance",
     ) as progress:
-        for said in model.transcribe(sounds()):
+        for transcript in model.transcribe(sounds()):
             u = under_way.popleft()
-            piece[_key(u)] = said
+            chunk[_key(u)] = transcript
             heard_s += u.seconds or 0
             speed = heard_s / (time.monotonic() - start_s)
             progress.set_postfix_str(f"{speed:.1f} audio-hours/h", refresh=False)
             progress.update()
-            if len(piece) == _UTTERANCES_PER_PIECE:
-                _write_piece(pieces, piece)
-                piece = {}
-    if piece:
-        _write_piece(pieces, piece)
+            if len(chunk) == _UTTERANCES_PER_CHUNK:
+                _write_chunk(chunks, chunk)
+                chunk = {}
+    if chunk:
+        _write_chunk(chunks, chunk)
     return failures
 
 
@@ -224,16 +224,16 @@ def _key(u: Utterance) -> str:
     return f"{u.sha256} {u.utt_id}"
 
 
-def _write_piece(folder: pathlib.Path, piece: Mapping[str, Transcript]) -> None:
-    path = folder / f"{files.digest(*piece)}.json"
-    files.write_json(path, {k: dataclasses.asdict(t) for k, t in piece.items()})
+def _write_chunk(folder: pathlib.Path, chunk: Mapping[str, Transcript]) -> None:
+    path = folder / f"{files.digest(*chunk)}.json"
+    files.write_json(path, {k: dataclasses.asdict(t) for k, t in chunk.items()})
 
 
-def _read_pieces(folder: pathlib.Path) -> dict[str, Transcript]:
+def _read_chunks(folder: pathlib.Path) -> dict[str, Transcript]:
     return {
-        key: Transcript(**said)
+        key: Transcript(**fields)
         for path in sorted(folder.glob("*.json"))
-        for key, said in files.read_json(path).items()
+        for key, fields in files.read_json(path).items()
     }
 
 

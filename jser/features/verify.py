@@ -39,15 +39,14 @@ def verify(folder: pathlib.Path) -> list[str]:
 
 def _manifest(folder: pathlib.Path) -> dict[str, Any]:
     manifest = store.read_manifest(folder)
-    remedy = f"Remove {folder.parent} and run scripts/extract.py again."
+    remedy = f"Remove {folder.parent} and run jser extract again."
     if "index" not in manifest:
         raise ValueError(f"{folder}: written before digests were kept. {remedy}")
     index = folder / "index.npz"
-    found = files.file_digest(index) if index.exists() else "missing"
-    if found != manifest["index"]:
+    now = files.file_digest(index) if index.exists() else "missing"
+    if now != manifest["index"]:
         raise ValueError(
-            f"{index}: digest {found}, {manifest['index']} when it was written."
-            f" {remedy}"
+            f"{index}: digest {now}, {manifest['index']} when it was written. {remedy}"
         )
     return manifest
 
@@ -104,10 +103,10 @@ def _wrong_records(
 
 
 def _wrong_bytes(path: pathlib.Path, manifest: dict[str, Any]) -> Iterator[str]:
-    found, want = files.file_digest(path), manifest["digests"][path.name]
-    if found != want:
+    now, want = files.file_digest(path), manifest["digests"][path.name]
+    if now != want:
         yield (
-            f"{path}: digest {found}, {want} when it was written, though every record"
+            f"{path}: digest {now}, {want} when it was written, though every record"
             " in it is whole"
         )
 
@@ -121,9 +120,9 @@ def _wrong_in_shard(
     from array_record.python import array_record_module  # pyright: ignore
 
     size, count = manifest["shards"][path.name], len(rows["utt_id"])
-    found = path.stat().st_size if path.exists() else 0
-    if found != size:
-        yield f"{path}: {found} bytes, {size} when it was written"
+    there = path.stat().st_size if path.exists() else 0
+    if there != size:
+        yield f"{path}: {there} bytes, {size} when it was written"
         return
     if not count:
         return

@@ -46,7 +46,7 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
     if not logits.keys() - seen:
         raise FileNotFoundError(
             f"{workdir}/logits: no split that it was not trained on;"
-            f" scripts/predict.py --workdir {workdir} --split test makes one."
+            f" jser predict --workdir {workdir} --split test makes one."
         )
     known = notes((experiment,), roots, table)
     known += [f"{s} is not scored: the run was trained on it." for s in sorted(seen)]
@@ -137,7 +137,7 @@ def _stacker(ensemble: Ensemble, folder: pathlib.Path) -> dict[str, Any] | None:
     if record.get("stacker") != ensemble.stacker:
         raise ValueError(
             f"{folder}/stack.json: of another stacker than {ensemble.stacker!r}, which"
-            " the config names. Run scripts/stack.py."
+            " the config names. Run jser stack."
         )
     by_fold = [about["importance"] for about in record["folds"].values()]
     importance = np.mean(by_fold, axis=0).tolist() if None not in by_fold else None

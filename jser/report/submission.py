@@ -80,7 +80,7 @@ def _refuse_others(names: Sequence[str], sample: pathlib.Path) -> None:
             faults.append(f"the sample has these twice: {_some(twice)}")
         raise ValueError(
             f"{sample}: {'; '.join(faults)}. Predict the split the sample is of, with"
-            " scripts/predict.py --split."
+            " jser predict --split."
         )
     for line, (ours, theirs) in enumerate(zip(names, wanted, strict=True), 2):
         if ours != theirs:

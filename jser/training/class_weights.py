@@ -20,7 +20,7 @@ def class_weights(
             f"no utterance to train on of {', '.join(absent)} in split"
             f" {experiment.data.train_split!r} without the folds"
             f" {experiment.data.holdout}. Leave such classes out with"
-            " scripts/prepare.py --keep, or hold out fewer folds."
+            " jser prepare --keep, or hold out fewer folds."
         )
     if not experiment.loss.class_weights:
         return np.ones(len(labels), np.float32)

@@ -84,7 +84,7 @@ def best_step(saved: Checkpoints) -> int:
     step = saved.best_step()
     if step is None:
         raise FileNotFoundError(
-            f"{saved.folder}: no checkpoint; run scripts/train.py to its end."
+            f"{saved.folder}: no checkpoint; run jser train to its end."
         )
     return step
 

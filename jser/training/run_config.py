@@ -115,5 +115,5 @@ def digest(workdir: pathlib.Path) -> str:
 def _existing(workdir: pathlib.Path) -> pathlib.Path:
     path = workdir / "config.json"
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no run there; scripts/train.py makes one.")
+        raise FileNotFoundError(f"{path}: no run there; jser train makes one.")
     return path

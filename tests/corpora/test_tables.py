@@ -64,7 +64,7 @@ def test_any_transcript_survives(tmp_path_factory, text):
         ((row("a", votes="sad"),), "bad votes"),
         (
             (row("a", speaker="1"), row("b", speaker="1", split="dev")),
-            "'1' in dev and train.*prepare.py --split speakers",
+            "'1' in dev and train.*jser prepare --split speakers",
         ),
         (
             (row("a", speaker="1", fold=0), row("b", speaker="1", fold=1)),
@@ -85,7 +85,7 @@ def test_an_edited_table_must_be_prepared_again(tmp_path):
     tables.write(table(row("a"), row("b")), tmp_path)
     path = tmp_path / "table.csv"
     path.write_text(path.read_text().replace("sad", "angry", 1))
-    with pytest.raises(ValueError, match=r"prepare\.py --corpus table"):
+    with pytest.raises(ValueError, match="jser prepare --corpus table"):
         tables.read(tmp_path)
 
 

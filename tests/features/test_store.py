@@ -105,9 +105,7 @@ def test_a_damaged_shard_is_refused_when_opened(table, tmp_path):
 
 
 def test_missing_features_name_the_command(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"scripts/extract\.py --frontend logmel"
-    ):
+    with pytest.raises(FileNotFoundError, match="jser extract --frontend logmel"):
         store.open_streams(tmp_path, "small", {"speech": "logmel"})
 
 

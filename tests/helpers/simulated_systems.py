@@ -54,7 +54,7 @@ def table(folder: pathlib.Path) -> tables.Table:
         audio_root=".",
         source="csv",
         excluded={"no agreement (X)": 3},
-        command="python scripts/prepare.py --corpus csv --source x.csv --out mine",
+        command="jser prepare --corpus csv --source x.csv --out mine",
         folder=folder / "mine",
     )
 
@@ -79,7 +79,7 @@ def inputs(folder: pathlib.Path) -> results.Inputs:
         systems=systems,
         members=("one_seed0", "one_seed1"),
         curves={"one_seed0": curve, "one_seed1": []},
-        commands=["python scripts/run.py --config configs/ensemble_mine.py"],
+        commands=["jser run --config mine/ensemble_mine.py"],
         seeds={"one": ("one_seed0", "one_seed1")},
         stacker={
             "members": ["one_seed0", "one_seed1"],

@@ -74,7 +74,7 @@ def test_the_page_is_whole_and_asks_the_network_for_nothing(folder):
         "<b>odd</b>",
         "3 no agreement (X)",
         "logmel: <shorter> than a frame",
-        "scripts/run.py --config configs/ensemble_mine.py",
+        "jser run --config mine/ensemble_mine.py",
         "90 utterances, 0.07 hours, 9 speakers",
         "88 utterances without a transcript",
         "0123456789abcdef@1",
