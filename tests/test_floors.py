@@ -134,9 +134,12 @@ def test_import_of_the_package_is_light():
 
 
 def test_no_module_is_imported_under_another_name():
-    """A module is named so that variables can have other names."""
-    bad = []
-    for path in (*MODULES, *ROOT.glob("scripts/*.py"), *ROOT.glob("configs/*.py")):
+    """A module is named so that variables can have other names.
+
+    jser/__init__.py gives what it hands out the names that the public knows.
+    """
+    bad, files = [], [p for p in MODULES if p != PACKAGE / "__init__.py"]
+    for path in (*files, *ROOT.glob("scripts/*.py"), *ROOT.glob("configs/*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("jser"):
                 bad += [f"{path}:{node.lineno}" for a in node.names if a.asname]

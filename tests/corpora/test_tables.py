@@ -121,7 +121,7 @@ def test_a_number_that_is_none_is_refused(cell):
 
 
 def test_missing_table_says_how_to_make_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"scripts/prepare\.py"):
+    with pytest.raises(FileNotFoundError, match=r"jser prepare"):
         tables.read(tmp_path)
 
 

@@ -61,7 +61,7 @@ def test_unknown_split_lists_the_known(run):
 
 
 def test_no_run_names_the_command(run, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"scripts/train\.py"):
+    with pytest.raises(FileNotFoundError, match=r"jser train"):
         predict.predict(run[0], tmp_path, "dev")
 
 
@@ -72,7 +72,7 @@ def test_a_damaged_file_is_refused(run, tmp_path):
     (tmp_path / "half.npz").write_bytes(path.read_bytes()[:-50])
     with pytest.raises(ValueError, match="damaged"):
         Logits.load(tmp_path / "half.npz")
-    with pytest.raises(FileNotFoundError, match=r"scripts/predict\.py"):
+    with pytest.raises(FileNotFoundError, match=r"jser predict"):
         Logits.load(tmp_path / "none.npz")
 
 
