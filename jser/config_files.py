@@ -76,15 +76,15 @@ def load(config: os.PathLike | str) -> Experiment | Ensemble:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        found = module.get_config()
+        made = module.get_config()
     except Exception as e:
         raise ValueError(f"{_place(path, e)}: {type(e).__name__}: {_told(e)}") from e
-    if not isinstance(found, Experiment | Ensemble):
+    if not isinstance(made, Experiment | Ensemble):
         raise ValueError(
-            f"{path}: get_config returned {type(found).__name__}; it must be an"
+            f"{path}: get_config returned {type(made).__name__}; it must be an"
             " Experiment or an Ensemble of jser.config."
         )
-    return found
+    return made
 
 
 def _place(path: pathlib.Path, error: Exception) -> str:
@@ -108,6 +108,6 @@ def _told(error: Exception) -> str:
 
 def near(word: str, allowed: Sequence[str], prefix: str = "") -> str:
     """The end of an error: those that were perhaps meant, or else all there are."""
-    if found := difflib.get_close_matches(word, allowed, 3, 0.6):
-        return f"; did you mean {' or '.join(prefix + f for f in found)}?"
+    if alike := difflib.get_close_matches(word, allowed, 3, 0.6):
+        return f"; did you mean {' or '.join(prefix + f for f in alike)}?"
     return f"; there are {', '.join(prefix + a for a in allowed)}."

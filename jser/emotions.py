@@ -81,8 +81,8 @@ IEMOCAP = {
 IEMOCAP_EXCLUDED = {"xxx": "no agreement (xxx)", "oth": "other (oth)"}
 
 
-def label_set(found: Iterable[str]) -> tuple[str, ...]:
+def label_set(emotions: Iterable[str]) -> tuple[str, ...]:
     """The distinct names in order: canonical ones first, then by alphabet."""
-    names = set(found)
+    names = set(emotions)
     known = tuple(e for e in CANONICAL if e in names)
     return known + tuple(sorted(names - set(CANONICAL)))

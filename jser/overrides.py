@@ -75,11 +75,11 @@ def apply(config: C, assignments: Sequence[str]) -> C:
 
 def fields(kind: Any, prefix: str = "") -> list[str]:
     """The dotted names of all fields of a config, sections opened."""
-    found = []
+    names = []
     for name, of in typing.get_type_hints(kind).items():
         inside = dataclasses.is_dataclass(of)
-        found += fields(of, f"{prefix}{name}.") if inside else [f"{prefix}{name}"]
-    return found
+        names += fields(of, f"{prefix}{name}.") if inside else [f"{prefix}{name}"]
+    return names
 
 
 def _set(config: Experiment | Ensemble, field: str, text: str | None) -> None:

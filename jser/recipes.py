@@ -173,8 +173,8 @@ def load_ensemble(config: os.PathLike | str) -> Ensemble:
 def load_either(config: os.PathLike | str) -> Experiment | Ensemble:
     """A member or an ensemble, as `load` does a member."""
     text = os.fspath(config)
-    found = config_files.load(text.removesuffix(_TINY))
-    return tiny(found) if text.endswith(_TINY) else found
+    loaded = config_files.load(text.removesuffix(_TINY))
+    return tiny(loaded) if text.endswith(_TINY) else loaded
 
 
 def _functionals(streams: Mapping[str, str]) -> tuple[str, ...]:

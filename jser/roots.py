@@ -25,9 +25,9 @@ class Roots:
 
     def arguments(self) -> list[str]:
         """The flags that name these folders, but for those of a default."""
-        found = []
+        arguments = []
         for field in dataclasses.fields(self):
             folder = getattr(self, field.name)
             if folder != field.default:
-                found += [f"--{field.name}_root", str(folder)]
-        return found
+                arguments += [f"--{field.name}_root", str(folder)]
+        return arguments

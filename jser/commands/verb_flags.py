@@ -47,14 +47,14 @@ class VerbFlags(flags.FlagValues):
 
     def given(self, *names: str) -> list[str]:
         """The flags that were given, to be typed again: all, or these."""
-        found = []
+        arguments = []
         for name in self:
             flag = self[name]
             if flag.present and name in (names or self):
                 if name == FIELD:
-                    found += [f"--{FIELD}{field}" for field in flag.value or ()]
+                    arguments += [f"--{FIELD}{field}" for field in flag.value or ()]
                 elif flag.boolean:
-                    found.append(flag.serialize())
+                    arguments.append(flag.serialize())
                 else:
-                    found += flag.serialize().split("=", 1)
-        return found
+                    arguments += flag.serialize().split("=", 1)
+        return arguments

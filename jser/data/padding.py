@@ -18,7 +18,7 @@ class LengthBuckets:
 
     @classmethod
     def of(cls, length: Mapping[str, np.ndarray], count: int) -> "LengthBuckets":
-        """Levels with the least padding in all; the last is each stream's longest."""
+        """Buckets with the least padding in all; the last is each stream's longest."""
         return cls({s: _least_padding(n, count) for s, n in length.items()})
 
     def bucket(self, length: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from jser.models import layers, random
+from jser.models import dropout, layers
 from jser.models.layers import product
 from jser.shapes import Array
 
@@ -108,7 +108,7 @@ class CrossAttention(nn.Module):
         kernel, bias = layers.LinearParams(D, init, name="out")(D)
         scale = (D / A) ** -0.5
         scaled = (scale * query_DAE, scale * query_AE)
-        drop = random.Dropout(self.dropout)
+        drop = dropout.Dropout(self.dropout)
         p = []
         for other, mask in others:
             scores_BATS = _scores(query, other, scaled, key_DAE, self.dtype)

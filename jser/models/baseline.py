@@ -10,7 +10,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from jser.models import fusion, layers, random
+from jser.models import dropout, fusion, layers
 from jser.shapes import Array, Stream
 
 
@@ -79,8 +79,8 @@ class PoolingClassifier(nn.Module):
             pool = AttentiveStatistics(self.dtype, name=f"{s}_pool")
             pooled.append(pool(x, streams[s].mask))
         joint = on_joint(jnp.concatenate(pooled, axis=-1))
-        h = random.Dropout(self.dropout)(joint, train=train)
+        h = dropout.Dropout(self.dropout)(joint, train=train)
         h = layers.Linear(self.hidden, self.dtype, name="hidden")(h)
         h = nn.relu(layers.norm(name="norm")(h))
-        h = random.Dropout(self.dropout)(h, train=train)
+        h = dropout.Dropout(self.dropout)(h, train=train)
         return {"emotion": layers.Linear(self.classes, name="logits")(h)}

@@ -6,7 +6,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from jser.models import attention, layers, random, recurrence
+from jser.models import attention, dropout, layers, recurrence
 from jser.shapes import Array, Stream
 
 
@@ -59,10 +59,10 @@ class StreamEncoder(nn.Module):
         return recurrence.BiGru(self.hidden, self.dtype, name="gru")(h, mask)
 
 
-def refuse_other_streams(expected: tuple[str, ...], found: dict[str, Stream]) -> None:
+def refuse_other_streams(expected: tuple[str, ...], given: dict[str, Stream]) -> None:
     """Raises ValueError unless the batch holds the streams that the model reads."""
-    if set(found) != set(expected):
-        raise ValueError(f"the model reads {sorted(expected)}, got {sorted(found)}")
+    if set(given) != set(expected):
+        raise ValueError(f"the model reads {sorted(expected)}, got {sorted(given)}")
 
 
 class Head(nn.Module):
@@ -77,7 +77,7 @@ class Head(nn.Module):
     def __call__(self, x: Float[Array, "B F"], *, train: bool) -> Float[Array, "B _"]:
         """The logits."""
         h = nn.relu(layers.Linear(self.hidden, self.dtype, name="hidden")(x))
-        h = random.Dropout(self.dropout)(h, train=train)
+        h = dropout.Dropout(self.dropout)(h, train=train)
         return layers.Linear(self.outputs, name="logits")(h)
 
 

@@ -5,13 +5,10 @@ So real frames get the same dropout and the same noise whatever padding stands b
 them, and a run that trains beside longer batches (`together`) draws as it does alone.
 """
 
-from flax import linen as nn
 import jax
 from jax import lax
 from jax.extend import random as threefry
 import jax.numpy as jnp
-
-from jser.shapes import Array
 
 
 def bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -43,17 +40,3 @@ def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Float32 of mean 0 and standard deviation 1."""
     share = jnp.maximum(2 * uniform(key, shape) - 1, -1 + 2.0**-24)  # Not -1: finite.
     return jnp.sqrt(2.0) * lax.erf_inv(share)
-
-
-class Dropout(nn.Module):
-    """Zeroes elements at `rate` in training and scales the others by 1 / (1 - rate)."""
-
-    rate: float
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        """`x` as it is unless `train`, which needs the key "dropout"."""
-        if not train or not self.rate:
-            return x
-        keep = uniform(self.make_rng("dropout"), x.shape) < 1 - self.rate
-        return jnp.where(keep, x / (1 - self.rate), 0.0)

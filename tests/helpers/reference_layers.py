@@ -6,7 +6,7 @@ Parameters have the names, shapes and initialisers of `jser.models`. JAX differe
 from flax import linen as nn
 import jax.numpy as jnp
 
-from jser.models import fusion, layers, random, recurrence_reference
+from jser.models import dropout, fusion, layers, recurrence_reference
 from jser.models.recurrence_reference import dense
 
 
@@ -29,7 +29,7 @@ class CrossAttention(nn.Module):
         k_BSAE, v_BSAE = heads_of("key", other), heads_of("value", other)
         scores_BATS = jnp.einsum("btae,bsae->bats", q_BTAE, k_BSAE)
         p_BATS = nn.softmax(scores_BATS, where=other_mask[:, None, None])
-        p_BATS = random.Dropout(self.dropout)(p_BATS, train=train)
+        p_BATS = dropout.Dropout(self.dropout)(p_BATS, train=train)
         context = jnp.einsum("bats,bsae->btae", p_BATS, v_BSAE).reshape(query.shape)
         init = layers.uniform(width**-0.5)
         return nn.Dense(width, kernel_init=init, name="out")(context)

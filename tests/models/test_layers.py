@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jser.models import attention, random, recurrence, recurrence_reference
+from jser.models import attention, dropout, recurrence, recurrence_reference
 
 
 def compare_bigrus(rng, dtype: str, tolerance: float) -> None:
@@ -83,7 +83,7 @@ def test_pooling_is_a_mean_of_real_frames(rng):
 
 def test_dropout_keeps_the_mean():
     x = np.ones((40, 50), np.float32)
-    drop = random.Dropout(0.3)
+    drop = dropout.Dropout(0.3)
     rngs = {"dropout": jax.random.key(0)}
     got = np.asarray(drop.apply({}, x, train=True, rngs=rngs))
     assert set(np.unique(got).round(5)) == {0.0, np.float32(1 / 0.7).round(5)}

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from jser.models import random
+from jser.models import dropout, random
 
 
 def jitted(draw):
@@ -19,7 +19,7 @@ def test_draws_do_not_depend_on_padding():
     np.testing.assert_array_equal(both[1], jitted(random.normal)(keys[1], (3, 4)))
     x = np.ones((2, 9, 7), np.float32)
     drop = jax.jit(
-        lambda x: random.Dropout(0.5).apply({}, x, train=True, rngs={"dropout": key})
+        lambda x: dropout.Dropout(0.5).apply({}, x, train=True, rngs={"dropout": key})
     )
     np.testing.assert_array_equal(drop(x)[:, :5, :4], drop(x[:, :5, :4]))
 
