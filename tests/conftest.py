@@ -10,8 +10,10 @@ import hypothesis
 import numpy as np
 import pytest
 
+from jser import audio
 from jser.config import Experiment
 from jser.corpora import prepare
+from jser.features import frontends
 from jser.features.extract import extract
 from jser.roots import Roots
 from tests.helpers import tiny_corpus
@@ -21,6 +23,17 @@ flags.FLAGS.mark_as_parsed()  # grain reads absl flags.
 hypothesis.settings.register_profile("some", deadline=None)
 hypothesis.settings.register_profile("full", deadline=None, max_examples=5000)
 hypothesis.settings.load_profile("some")
+
+
+def pytest_configure(config) -> None:
+    """Before workers start, makes what librosa compiles and keeps on disk.
+
+    Where several make it at the same time, as after an installation, it stays broken.
+    """
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        silence = np.zeros(audio.SAMPLE_RATE_HZ, np.float32)
+        for name in ("logmel", "mfcc", "prosody", "functionals"):
+            frontends.get(name).load()([silence])
 
 
 @pytest.fixture
