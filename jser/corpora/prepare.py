@@ -24,6 +24,7 @@ from jser.corpora import (
 )
 from jser.corpora.draft import Draft
 from jser.corpora.tables import Table, Utterance
+from jser.corpora.transcript_csv import add_transcripts
 
 IMPORTERS: dict[str, Callable[[pathlib.Path], Draft]] = {
     "msp_podcast": msp_podcast.read,
@@ -79,7 +80,7 @@ def prepare(
     draft = IMPORTERS[corpus](source)
     rows, excluded = choose(draft, merge or {}, keep)
     if transcripts:
-        rows = add_transcripts(rows, transcripts)
+        rows = add_transcripts(rows, transcripts, draft.rows)
     rows = splits.assign(rows, policy, folds=folds, seed=seed)
     table = Table(
         utterances=tuple(sorted(rows, key=lambda u: u.utt_id)),
@@ -115,45 +116,6 @@ def choose(
         else:
             rows.append(dataclasses.replace(u, emotion=emotion))
     return rows, excluded
-
-
-def add_transcripts(rows: Sequence[Utterance], path: pathlib.Path) -> list[Utterance]:
-    """Fills transcripts from a CSV keyed by `utt_id`, `file` or `FileName`.
-
-    Raises:
-      ValueError: if no such columns are there, or an utterance is not in the file.
-    """
-    cells = tables.read_csv(path, required=())
-    columns = set(cells[0]) if cells else set()
-    key = next((k for k in ("utt_id", "file", "FileName") if k in columns), "")
-    text = next((t for t in ("transcript", "transcription") if t in columns), "")
-    if not key or not text:
-        raise ValueError(
-            f"{path}: needs a column utt_id, file or FileName and a column transcript"
-            f" or transcription; it has {', '.join(sorted(columns)) or 'nothing'}."
-        )
-    by_name = {pathlib.PurePosixPath(c[key]).name: c[text] for c in cells}
-    name = (
-        (lambda u: u.utt_id.rpartition("/")[2])
-        if key == "utt_id"
-        else (lambda u: pathlib.PurePosixPath(u.file).name)
-    )
-    if missing := [u.utt_id for u in rows if name(u) not in by_name]:
-        raise ValueError(
-            f"{path}: no transcript for {len(missing)} utterances, e.g. {missing[0]!r}."
-            " Give an empty cell to those in which nothing is said."
-        )
-    source = path.name
-    return [
-        dataclasses.replace(
-            u,
-            transcript=by_name[name(u)],
-            transcript_source=source,
-            transcript_language="",
-            transcript_note="",
-        )
-        for u in rows
-    ]
 
 
 def probe(table: Table) -> Table:
