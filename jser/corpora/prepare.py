@@ -1,7 +1,7 @@
 """From a corpus as its owner ships it to a checked table."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import concurrent.futures
 import dataclasses
 import os
@@ -78,17 +78,19 @@ def prepare(
     if not source.exists():
         raise ValueError(f"--source: {source} does not exist.")
     draft = IMPORTERS[corpus](source)
-    rows, excluded = choose(draft, merge or {}, keep)
+    chosen = choose(draft, merge or {}, keep)
+    rows = chosen.rows
     if transcripts:
         rows = add_transcripts(rows, transcripts, draft.rows)
     rows = splits.assign(rows, policy, folds=folds, seed=seed)
     table = Table(
         utterances=tuple(sorted(rows, key=lambda u: u.utt_id)),
-        labels=draft.labels or emotions.label_set(u.emotion for u in rows if u.emotion),
+        labels=chosen.labels
+        or emotions.label_set(u.emotion for u in rows if u.emotion),
         audio_root=_root(audio_root or draft.audio_root, out),
         source=draft.source or corpus,
         split_policy=draft.split_policy if policy == "given" else policy,
-        excluded=dict(excluded),
+        excluded=dict(chosen.excluded),
         command=command,
         folder=out,
     )
@@ -96,26 +98,50 @@ def prepare(
     return tables.write(probe(table), out)
 
 
-def choose(
-    draft: Draft, merge: dict[str, str], keep: Sequence[str]
-) -> tuple[list[Utterance], Counter[str]]:
-    """Merges emotions, drops those not kept; returns the rows and what was excluded."""
-    have = {u.emotion for u in draft.rows}
-    if unknown := [e for e in (*merge, *keep) if e not in have | set(merge.values())]:
-        raise ValueError(
-            f"--merge/--keep: the corpus has no {', '.join(unknown)}; it has"
-            f" {', '.join(sorted(have - {''}))}."
-        )
+def choose(draft: Draft, merge: dict[str, str], keep: Sequence[str]) -> Draft:
+    """Merges emotions and drops those not kept, in rows, votes and the label set.
+
+    Rows that go are counted. A row that stays may lose votes, of what is not kept.
+
+    Raises:
+      ValueError: if the corpus lacks an emotion of `merge` or, when that is done, of
+        `keep`.
+    """
+    have = {u.emotion for u in draft.rows if u.emotion}
+    known = have.union(draft.labels, *(tables.votes(u) for u in draft.rows))
+    _refuse_unknown("--merge", merge, known)
+    _refuse_unknown("--keep", keep, {merge.get(e, e) for e in have})
     rows, excluded = [], Counter(draft.excluded)
     for u in draft.rows:
         emotion = merge.get(u.emotion, u.emotion)
         if keep and emotion and emotion not in keep:
             excluded[f"not kept ({emotion})"] += 1
-        elif u.votes and (merge or keep):
-            raise ValueError("--merge/--keep: not for corpora with votes.")
-        else:
-            rows.append(dataclasses.replace(u, emotion=emotion))
-    return rows, excluded
+            continue
+        votes = _merged_votes(u, merge, keep) if merge or keep else u.votes
+        rows.append(dataclasses.replace(u, emotion=emotion, votes=votes))
+    labels = emotions.label_set(merge.get(e, e) for e in draft.labels)
+    return dataclasses.replace(
+        draft,
+        rows=rows,
+        labels=tuple(e for e in labels if not keep or e in keep),
+        excluded=excluded,
+    )
+
+
+def _merged_votes(u: Utterance, merge: dict[str, str], keep: Sequence[str]) -> str:
+    votes = Counter()
+    for emotion, number in tables.votes(u).items():
+        votes[merge.get(emotion, emotion)] += number
+    kept = emotions.label_set(e for e in votes if not keep or e in keep)
+    return " ".join(f"{e}:{votes[e]:.15g}" for e in kept)
+
+
+def _refuse_unknown(flag: str, given: Iterable[str], have: set[str]) -> None:
+    if unknown := [e for e in given if e not in have]:
+        raise ValueError(
+            f"{flag}: the corpus has no {', '.join(unknown)}; it has"
+            f" {', '.join(emotions.label_set(have))}."
+        )
 
 
 def probe(table: Table) -> Table:

@@ -157,14 +157,27 @@ def is_inside(file: str) -> bool:
 
 
 def votes(utterance: Utterance) -> dict[str, float]:
-    """The annotators' votes by emotion; empty when there are none."""
-    pairs = (v.rpartition(":") for v in utterance.votes.split())
-    return {emotion: float(number) for emotion, _, number in pairs}
+    """The annotators' votes by emotion; empty when there are none.
+
+    Raises:
+      ValueError: if they cannot be read, or one is no number from 0 up, naming the
+        utterance.
+    """
+    found: dict[str, float] = {}
+    for pair in utterance.votes.split():
+        emotion, _, number = pair.rpartition(":")
+        try:
+            found[emotion] = found.get(emotion, 0.0) + float(number)
+        except ValueError:
+            found[emotion] = math.nan
+        if not 0 <= found[emotion] < math.inf:
+            raise ValueError(f"{utterance.utt_id}: bad votes {pair!r}. {VOTES_FORMAT}")
+    return found
 
 
 def _votes_ok(u: Utterance, table: Table) -> bool:
     try:
-        return all(e in table.labels and n >= 0 for e, n in votes(u).items())
+        return all(e in table.labels for e in votes(u))
     except ValueError:
         return False
 

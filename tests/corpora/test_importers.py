@@ -115,6 +115,31 @@ def test_msp_podcast_refuses_what_it_does_not_know(msp, tmp_path):
         run("msp_podcast", msp, tmp_path)
 
 
+def test_msp_podcast_shrinks_to_fewer_classes_with_its_votes(msp, tmp_path):
+    merge = {"contempt": "disgust", "disgust": "angry", "surprise": "happy"}
+    keep = ["angry", "happy", "neutral"]
+    table = run("msp_podcast", msp, tmp_path, merge={"surprise": "happy"}, keep=keep)
+    assert table.labels == ("angry", "happy", "neutral")
+    found = by_id(table)
+    assert found["MSP-PODCAST_0001_0004"].emotion == "happy"
+    assert found["MSP-PODCAST_0001_0000"].votes == "angry:2"
+    assert found["MSP-PODCAST_test3_0001"].emotion == ""
+    assert table.excluded["not kept (contempt)"] == 1
+    merged = run("msp_podcast", msp, tmp_path, merge=merge)
+    assert merged.labels == ("angry", "sad", "happy", "fear", "disgust", "neutral")
+    assert by_id(merged)["MSP-PODCAST_0001_0000"].votes == "angry:3"
+    assert by_id(merged)["MSP-PODCAST_0001_0005"].emotion == "disgust"
+
+
+def test_votes_without_a_majority_of_their_own_are_merged_too(msp, tmp_path):
+    path = msp / "Labels" / "labels_consensus.csv"
+    path.write_text(path.read_text().replace(",U,", ",N,").replace(",C,", ",N,"))
+    table = run("msp_podcast", msp, tmp_path, merge={"disgust": "contempt"})
+    assert by_id(table)["MSP-PODCAST_0001_0000"].votes == "angry:2 contempt:1"
+    with pytest.raises(ValueError, match="--keep: the corpus has no happy; it has ang"):
+        run("msp_podcast", msp, tmp_path, keep=["angry", "happy"])
+
+
 def test_emodb(tmp_path):
     sounds(tmp_path / "wav", ["03a01Wa.wav", "08b10Nb.wav", "03a02Lc.wav"])
     found = by_id(run("emodb", tmp_path, tmp_path, policy="loso"))
@@ -288,6 +313,8 @@ def test_keep_counts_what_goes(tmp_path):
     assert table.excluded == {"not kept (neutral)": 20}
     with pytest.raises(ValueError, match="the corpus has no joy"):
         run("csv", path, tmp_path, keep=["joy"])
+    with pytest.raises(ValueError, match=r"--keep: .* has no sad; it has angry, neut"):
+        run("csv", path, tmp_path, merge={"sad": "angry"}, keep=["sad"])
 
 
 def test_a_table_edited_by_hand_is_taken_again(tmp_path):

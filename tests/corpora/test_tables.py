@@ -62,6 +62,9 @@ def test_any_transcript_survives(tmp_path_factory, text):
         ((row("a", file="x\\..\\..\\a.wav"),), "outside the audio root"),
         ((row("a", votes="joy:1"),), "bad votes"),
         ((row("a", votes="sad"),), "bad votes"),
+        ((row("a", votes="sad:-1"),), "bad votes"),
+        ((row("a", votes="sad:1e400"),), "bad votes"),
+        ((row("a", votes="sad:nan"),), "bad votes"),
         (
             (row("a", speaker="1"), row("b", speaker="1", split="dev")),
             "'1' in dev and train.*jser prepare --split speakers",
@@ -132,3 +135,12 @@ def test_labels_splits_and_folds_are_no_part_of_what_front_ends_read():
         assert tables.input_digest(one, kind) == tables.input_digest(other, kind)
     changed = dataclasses.replace(one, transcript="ho")
     assert tables.input_digest(one, "text") != tables.input_digest(changed, "text")
+
+
+def test_votes_are_summed_by_emotion():
+    assert tables.votes(row("a", votes="sad:1 angry:2 sad:0.5")) == {
+        "sad": 1.5,
+        "angry": 2,
+    }
+    with pytest.raises(ValueError, match=r"a: bad votes 'sad:1e400'\. Votes read"):
+        tables.votes(row("a", votes="sad:1e400"))
