@@ -1,6 +1,7 @@
 """Any corpus described by a CSV file: `file,emotion[,speaker,transcript,split,...]`."""
 
 from collections import Counter
+from collections.abc import Sequence
 import os
 import pathlib
 
@@ -22,8 +23,7 @@ def read(source: pathlib.Path) -> Draft:
       ValueError: naming the file, and the line or utterance that is wrong.
     """
     cells = tables.read_csv(source, required=("file", "emotion"))
-    if unused := sorted(set(cells[0]) - set(tables.COLUMNS) if cells else ()):
-        logging.info("%s: columns not used: %s", source, ", ".join(unused))
+    _name_unused(cells, source)
     rows = []
     for row in cells:
         file = row["file"].replace("\\", "/")
@@ -37,6 +37,7 @@ def read(source: pathlib.Path) -> Draft:
 def reread(source: pathlib.Path) -> Draft:
     """Reads a table of ours that was edited by hand, to check and count it anew."""
     info = files.read_json(source / "table.json")
+    _name_unused(tables.read_csv(source / "table.csv", required=()), source)
     rows: list[Utterance] = tables.read_rows(source / "table.csv")
     known = {u.emotion for u in rows if u.emotion} <= set(info["labels"])
     return Draft(
@@ -47,3 +48,8 @@ def reread(source: pathlib.Path) -> Draft:
         source=info["source"],
         split_policy=info["split_policy"],
     )
+
+
+def _name_unused(cells: Sequence[dict[str, str]], source: pathlib.Path) -> None:
+    if unused := sorted(set(cells[0]) - set(tables.COLUMNS) if cells else ()):
+        logging.info("%s: columns not used: %s", source, ", ".join(unused))

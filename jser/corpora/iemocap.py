@@ -1,8 +1,11 @@
 """IEMOCAP (Busso et al., 2008), as `IEMOCAP_full_release`."""
 
 from collections import Counter
+import math
 import pathlib
 import re
+
+from absl import logging
 
 from jser import emotions
 from jser.corpora import tables
@@ -10,18 +13,22 @@ from jser.corpora.draft import Draft
 from jser.corpora.tables import Utterance
 
 # [6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]
-_LABEL = re.compile(
-    r"\[[\d. -]+\]\t(?P<name>(?P<dialog>Ses(?P<session>\d\d)[FM]_\w+)_(?P<sex>[FM])\d+)"
-    r"\t(?P<emotion>\w+)\t\[(?P<valence>[\d.]+), (?P<arousal>[\d.]+),"
-    r" (?P<dominance>[\d.]+)\]"
+_TURN = re.compile(
+    r"\[[\d. -]+\]\s+"
+    r"(?P<name>(?P<dialog>Ses(?P<session>\d\d)[FM]_\w+)_(?P<sex>[FM])\d+)\s+"
+    r"(?P<emotion>\w+)\s+\[(?P<valence>[^],]+),(?P<arousal>[^],]+),"
+    r"(?P<dominance>[^],]+)\]"
 )
-_TRANSCRIPT = re.compile(r"(?P<name>Ses\w+) \[[\d. -]+\]: (?P<text>.*)")
+# Empty lines, comments, and what each annotator said: C-E2: Neutral; ()
+_NO_TURN = re.compile(r"|%.*|[AC]-\w+:.*")
+_TRANSCRIPT = re.compile(r"(?P<name>Ses\w+)[ \t]+\[[\d. -]+\]:[ \t]*(?P<text>.*)")
 
 
 def read(source: pathlib.Path) -> Draft:
     """Reads the five sessions; each is a cross-validation fold, as is usual.
 
-    Turns without agreement and those marked "other" are counted as excluded.
+    Turns without agreement and those marked "other" are counted as excluded; so are
+    label lines that cannot be read, and sound files of which no line tells.
 
     Raises:
       ValueError: if there are no label files or one holds an unknown emotion.
@@ -29,34 +36,58 @@ def read(source: pathlib.Path) -> Draft:
     label_files = sorted(source.glob("Session*/dialog/EmoEvaluation/Ses*.txt"))
     if not label_files:
         raise ValueError(f"{source}: no Session*/dialog/EmoEvaluation/Ses*.txt.")
-    rows, excluded = [], Counter()
+    rows, excluded, named = [], Counter(), set()
     for path in label_files:
         transcript = _transcripts(path)
-        for label in _LABEL.finditer(path.read_text(encoding="latin-1")):
-            if reason := emotions.IEMOCAP_EXCLUDED.get(label["emotion"]):
-                excluded[reason] += 1
+        lines = path.read_text(encoding="latin-1").splitlines()
+        for number, line in enumerate(map(str.strip, lines), 1):
+            if _NO_TURN.fullmatch(line):
                 continue
-            if label["emotion"] not in emotions.IEMOCAP:
-                raise ValueError(f"{path}: unknown emotion {label['emotion']!r}.")
-            session = int(label["session"])
-            rows.append(
-                Utterance(
-                    utt_id=label["name"],
-                    file=f"Session{session}/sentences/wav/{label['dialog']}"
-                    f"/{label['name']}.wav",
-                    emotion=emotions.IEMOCAP[label["emotion"]],
-                    speaker=f"Ses{label['session']}{label['sex']}",
-                    gender={"M": "male", "F": "female"}[label["sex"]],
-                    split=tables.CROSS_VALIDATED,
-                    fold=session - 1,
-                    transcript=transcript.get(label["name"], ""),
-                    transcript_source="corpus",
-                    valence=float(label["valence"]),
-                    arousal=float(label["arousal"]),
-                    dominance=float(label["dominance"]),
-                )
-            )
+            turn = _TURN.fullmatch(line)
+            if not turn or not (u := _utterance(turn, path, transcript)):
+                excluded["label line that cannot be read"] += 1
+                logging.warning("%s: line %d left out: %r.", path, number, line)
+                continue
+            named.add(u.file)
+            if reason := emotions.IEMOCAP_EXCLUDED.get(turn["emotion"]):
+                excluded[reason] += 1
+            else:
+                rows.append(u)
+    found = source.glob("Session*/sentences/wav/Ses*/Ses*.wav")
+    if unnamed := {p.relative_to(source).as_posix() for p in found} - named:
+        excluded["sound file without a label line"] = len(unnamed)
     return Draft(rows=rows, audio_root=source, excluded=excluded)
+
+
+def _utterance(
+    turn: re.Match[str], path: pathlib.Path, transcript: dict[str, str]
+) -> Utterance | None:
+    """The turn of a line; None if its attributes are no numbers."""
+    emotion, name = turn["emotion"], turn["name"]
+    if emotion not in emotions.IEMOCAP | emotions.IEMOCAP_EXCLUDED:
+        raise ValueError(f"{path}: unknown emotion {emotion!r}.")
+    try:
+        valence, arousal, dominance = (
+            number if math.isfinite(number := float(turn[attribute])) else None
+            for attribute in ("valence", "arousal", "dominance")
+        )
+    except ValueError:
+        return None
+    session = int(turn["session"])
+    return Utterance(
+        utt_id=name,
+        file=f"Session{session}/sentences/wav/{turn['dialog']}/{name}.wav",
+        emotion=emotions.IEMOCAP.get(emotion, ""),
+        speaker=f"Ses{turn['session']}{turn['sex']}",
+        gender={"M": "male", "F": "female"}[turn["sex"]],
+        split=tables.CROSS_VALIDATED,
+        fold=session - 1,
+        transcript=transcript.get(name, ""),
+        transcript_source="corpus" if name in transcript else "",
+        valence=valence,
+        arousal=arousal,
+        dominance=dominance,
+    )
 
 
 def _transcripts(label_file: pathlib.Path) -> dict[str, str]:

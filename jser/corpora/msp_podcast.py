@@ -3,6 +3,8 @@
 from collections import Counter, defaultdict
 import pathlib
 
+from absl import logging
+
 from jser import emotions
 from jser.corpora import tables
 from jser.corpora.draft import Draft
@@ -27,7 +29,7 @@ def read(source: pathlib.Path) -> Draft:
     Rows without a majority (X) and those of another emotion (O) are counted as
     excluded. `Labels/labels_detailed.csv`, where there is one, gives the annotators'
     votes; `Transcripts/<name>.txt` the words. Sounds named `MSP-PODCAST_test3_*` that
-    no label file knows become the unlabelled split test3.
+    no label file knows become the unlabelled split test3; others are excluded.
 
     Raises:
       ValueError: if the label file lacks a column, or a code or split is unknown.
@@ -35,12 +37,13 @@ def read(source: pathlib.Path) -> Draft:
     path = source / "Labels" / "labels_consensus.csv"
     if not path.exists():
         raise ValueError(f"{path}: not there; --source is the corpus's top folder.")
-    votes = _votes(source / "Labels" / "labels_detailed.csv")
+    votes = _votes(source / "Labels")
     audio_root = source / "Audios"
     texts = source / "Transcripts"
-    rows, excluded = [], Counter()
+    rows, excluded, known = [], Counter(), set()
     for cells in tables.read_csv(path, required=_COLUMNS):
         name, code = cells["FileName"], cells["EmoClass"]
+        known.add(name)
         if reason := emotions.MSP_PODCAST_EXCLUDED.get(code):
             excluded[reason] += 1
             continue
@@ -65,12 +68,15 @@ def read(source: pathlib.Path) -> Draft:
             str(path),
         )
         rows.append(u)
-    labelled = {u.file for u in rows}
-    for sound in sorted(audio_root.glob("MSP-PODCAST_test3_*.wav")):
-        if sound.name not in labelled:
-            cells = {"utt_id": sound.stem, "file": sound.name, "split": "test3"}
-            cells |= _transcript(texts, sound.name)
-            rows.append(tables.parse(cells, str(path)))
+    for sound in sorted(audio_root.glob("[!.]*.wav")):
+        if sound.name in known:
+            continue
+        if not sound.name.startswith("MSP-PODCAST_test3_"):
+            excluded[f"sound file without a row in {path.name}"] += 1
+            continue
+        cells = {"utt_id": sound.stem, "file": sound.name, "split": "test3"}
+        cells |= _transcript(texts, sound.name)
+        rows.append(tables.parse(cells, str(path)))
     return Draft(rows=rows, audio_root=audio_root, labels=_LABELS, excluded=excluded)
 
 
@@ -86,15 +92,26 @@ def _transcript(folder: pathlib.Path, name: str) -> dict[str, str]:
     return {"transcript": text, "transcript_source": "corpus"}
 
 
-def _votes(path: pathlib.Path) -> dict[str, str]:
+def _votes(labels: pathlib.Path) -> dict[str, str]:
     """The votes for the eight emotions, by file name; others have no class here."""
+    path = labels / "labels_detailed.csv"
+    if (labels / "labels.txt").exists():
+        votes = (
+            f"the votes are {path.name}'s" if path.exists() else "there are no votes"
+        )
+        logging.warning("%s: not read; %s.", labels / "labels.txt", votes)
     if not path.exists():
         return {}
-    count = defaultdict(Counter)
+    count, others = defaultdict(Counter), Counter()
     for cells in tables.read_csv(path, required=("FileName", "EmoClass_Major")):
         emotion = cells["EmoClass_Major"].lower()
         if emotion in _LABELS:
             count[cells["FileName"]][emotion] += 1
+        else:
+            others[emotion] += 1
+    if others:
+        some = ", ".join(repr(e) for e, _ in others.most_common(3))
+        logging.info("%s: %d votes left out, as %s.", path, others.total(), some)
     return {
         name: " ".join(f"{e}:{votes[e]}" for e in _LABELS if votes[e])
         for name, votes in count.items()

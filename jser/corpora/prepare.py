@@ -7,6 +7,7 @@ import dataclasses
 import os
 import pathlib
 
+from absl import logging
 from tqdm import tqdm
 
 from jser import audio, emotions, files
@@ -19,6 +20,7 @@ from jser.corpora import (
     iemocap,
     msp_podcast,
     ravdess,
+    spelling,
     splits,
     tables,
 )
@@ -95,6 +97,13 @@ def prepare(
         folder=out,
     )
     tables.check(table, str(source))
+    if alike := spelling.merges(table.labels):
+        logging.warning(
+            "%s look like other spellings of %s. --merge %s makes them one.",
+            ", ".join(alike),
+            ", ".join(dict.fromkeys(alike.values())),
+            ",".join(f"{a}={b}" for a, b in alike.items()),
+        )
     return tables.write(probe(table), out)
 
 

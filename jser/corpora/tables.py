@@ -284,7 +284,7 @@ def read_csv(path: pathlib.Path, *, required: Sequence[str]) -> list[dict[str, s
 
     Raises:
       ValueError: naming the file and line, if it is not UTF-8, lacks a required
-        column, or has a row of another length than its header.
+        column, has one twice, or has a row of another length than its header.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -299,6 +299,10 @@ def read_csv(path: pathlib.Path, *, required: Sequence[str]) -> list[dict[str, s
         raise ValueError(
             f"{path}: no column {', '.join(missing)}; the header is"
             f" {', '.join(header) or 'empty'} (columns are separated by commas)."
+        )
+    if twice := [c for c, n in Counter(header).items() if c and n > 1]:
+        raise ValueError(
+            f"{path}: several columns are named {', '.join(twice)}; rename all but one."
         )
     rows = []
     try:

@@ -92,6 +92,18 @@ def test_msp_podcast(msp, tmp_path):
     assert "unlabelled" in prepare.describe(table)
 
 
+def test_msp_podcast_counts_what_it_does_not_take(msp, tmp_path, caplog):
+    sounds(msp / "Audios", ["MSP-PODCAST_0009_0001.wav", "._x.wav"])
+    (msp / "Labels" / "labels.txt").write_text("MSP-PODCAST_0001_0000.wav; A;\n")
+    table = run("msp_podcast", msp, tmp_path)
+    assert table.excluded["sound file without a row in labels_consensus.csv"] == 1
+    assert len(table.utterances) == 5
+    assert "labels.txt: not read; the votes are labels_detailed.csv's" in caplog.text
+    (msp / "Labels" / "labels_detailed.csv").unlink()
+    run("msp_podcast", msp, tmp_path)
+    assert "labels.txt: not read; there are no votes" in caplog.text
+
+
 def test_msp_podcast_with_a_csv_of_transcripts(msp, tmp_path):
     names = [u.file for u in run("msp_podcast", msp, tmp_path).utterances]
     rows = [(n, f" words of {n}") for n in names]
@@ -197,32 +209,36 @@ def test_crema_d(tmp_path):
     assert found["1002_IEO_NEU_LO"].gender == "female"
 
 
-def test_iemocap(tmp_path):
-    turns = {
-        "Ses01F_impro01_F000": ("neu", "2.5000, 3.5000, 1.5000"),
-        "Ses01F_impro01_M001": ("exc", "4.0000, 4.0000, 3.0000"),
-        "Ses01F_impro01_M002": ("xxx", "4.0000, 4.0000, 3.0000"),
-        "Ses02M_impro01_M000": ("fru", "1.0000, 4.0000, 3.0000"),
-    }
-    for name, (emotion, attributes) in turns.items():
-        session, dialog = int(name[3:5]), name.rsplit("_", 1)[0]
-        home = tmp_path / f"Session{session}"
-        sounds(home / "sentences" / "wav" / dialog, [f"{name}.wav"])
-        soundfile.write(
-            home / "sentences" / "wav" / dialog / f"{name}.wav",
-            tiny_corpus.tone(100 + hash(name) % 1000, 0.1),
-            16_000,
-        )
-        labels = home / "dialog" / "EmoEvaluation" / f"{dialog}.txt"
-        labels.parent.mkdir(parents=True, exist_ok=True)
+IEMOCAP = {
+    "Ses01F_impro01_F000": "\tneu\t[2.5000, 3.5000, 1.5000]",
+    "Ses01F_impro01_M001": "\texc\t[4.0000, 4.0000, 3.0000]",
+    "Ses01F_impro01_M002": "\txxx\t[4.0000, 4.0000, 3.0000]",
+    "Ses02M_impro01_M000": "\tfru\t[1.0000, 4.0000, 3.0000]",
+}
+
+
+def iemocap(home: pathlib.Path, turns: dict[str, str]) -> pathlib.Path:
+    """Writes these label lines by turn, sounds, and the first session's words."""
+    for k, (name, label) in enumerate(turns.items()):
+        session, dialog = home / f"Session{int(name[3:5])}", name.rsplit("_", 1)[0]
+        wav = session / "sentences" / "wav" / dialog / f"{name}.wav"
+        labels = session / "dialog" / "EmoEvaluation" / f"{dialog}.txt"
+        words = session / "dialog" / "transcriptions" / f"{dialog}.txt"
+        for path in (wav, labels, words):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(wav, tiny_corpus.tone(100 + 10 * k, 0.1), 16_000)
         with labels.open("a") as f:
-            f.write(f"[6.2901 - 8.2357]\t{name}\t{emotion}\t[{attributes}]\n")
-            f.write("C-E1:\tNeutral;\t()\n\n")
-        words = home / "dialog" / "transcriptions" / f"{dialog}.txt"
-        words.parent.mkdir(parents=True, exist_ok=True)
-        with words.open("a") as f:
-            f.write(f"{name} [006.2901-008.2357]: Excuse me.\n")
-    table = run("iemocap", tmp_path, tmp_path)
+            f.write("% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n")
+            f.write(f"[6.2901 - 8.2357]\t{name}{label}\n")
+            f.write("C-E1:\tNeutral;\t()\nA-F1:\tval 2; act 3; dom  2;\t()\n\n")
+        if session.name == "Session1":
+            with words.open("a") as f:
+                f.write(f"{name} [006.2901-008.2357]: Excuse me.\n")
+    return home
+
+
+def test_iemocap(tmp_path):
+    table = run("iemocap", iemocap(tmp_path, IEMOCAP), tmp_path)
     found = by_id(table)
     first = found["Ses01F_impro01_F000"]
     assert (first.emotion, first.speaker, first.gender) == (
@@ -231,13 +247,35 @@ def test_iemocap(tmp_path):
         "female",
     )
     assert (first.valence, first.arousal, first.dominance) == (2.5, 3.5, 1.5)
-    assert first.transcript == "Excuse me."
+    assert (first.transcript, first.transcript_source) == ("Excuse me.", "corpus")
     assert (first.split, first.fold) == ("cv", 0)
-    assert found["Ses02M_impro01_M000"].fold == 1
+    last = found["Ses02M_impro01_M000"]
+    assert (last.fold, last.transcript, last.transcript_source) == (1, "", "")
     assert found["Ses01F_impro01_M001"].emotion == "excited"
     assert table.excluded == {"no agreement (xxx)": 1}
     merged = run("iemocap", tmp_path, tmp_path, merge={"excited": "happy"})
     assert by_id(merged)["Ses01F_impro01_M001"].emotion == "happy"
+
+
+def test_iemocap_reads_turns_written_otherwise_and_counts_the_rest(tmp_path, caplog):
+    turns = {
+        "Ses01F_impro01_F000": "\tang\t[nan, nan, 2.0]",
+        "Ses01F_impro01_F001": "  sad [2.5,2.0, 1.5]",
+        "Ses01F_impro01_F002": "\tsad\t[2.5000, 2.0000]",
+        "Ses01F_impro01_F003": "\tsad\t[2.5000, 2.0000, -]",
+        "Ses01F_impro01_F004": "",
+    }
+    iemocap(tmp_path, turns)
+    sounds(tmp_path / "Session1/sentences/wav/Ses01F_impro02", ["Ses01F_x_F000.wav"])
+    table = run("iemocap", tmp_path, tmp_path)
+    angry, sad = table.utterances
+    assert (angry.emotion, angry.valence, angry.dominance) == ("angry", None, 2.0)
+    assert (sad.emotion, sad.valence, sad.dominance) == ("sad", 2.5, 1.5)
+    assert table.excluded == {
+        "label line that cannot be read": 3,
+        "sound file without a label line": 4,
+    }
+    assert "Ses01F_impro01.txt: line 15 left out" in caplog.text
 
 
 def test_csv_with_any_labels(tmp_path):

@@ -107,6 +107,7 @@ def test_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path):
         (b"file,emotion\na.wav\n", "line 2: 1 cells under 2 columns"),
         (b"file,emotion\na.wav,tr\xfcb\n", "line 2 is not UTF-8"),
         (b"", "the header is empty"),
+        (b"file,emotion,file,,\na,sad,b,,\n", "several columns are named file"),
         (b'file,emotion\n"a.wav,sad\n', "line 2"),
     ],
 )
