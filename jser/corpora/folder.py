@@ -2,12 +2,16 @@
 
 import pathlib
 
-from jser.corpora.draft import Draft, sound_files
+from absl import logging
+
+from jser.corpora.draft import Draft, is_hidden, sound_files
 from jser.corpora.tables import Utterance
 
 
 def read(source: pathlib.Path) -> Draft:
     """Reads `<emotion>/**/<sound file>`; speakers and words are not known.
+
+    The log names the subfolders without a sound, which become no emotion.
 
     Raises:
       ValueError: if a sound file lies beside the subfolders.
@@ -24,4 +28,8 @@ def read(source: pathlib.Path) -> Draft:
                 emotion=file.parts[0],
             )
         )
+    emotions = {u.emotion for u in rows}
+    folders = {p.name for p in source.iterdir() if p.is_dir() and not is_hidden(p)}
+    if silent := sorted(folders - emotions):
+        logging.warning("%s: no sound files in %s.", source, ", ".join(silent))
     return Draft(rows=rows, audio_root=source)

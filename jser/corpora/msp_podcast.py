@@ -7,7 +7,7 @@ from absl import logging
 
 from jser import emotions
 from jser.corpora import tables
-from jser.corpora.draft import Draft
+from jser.corpora.draft import Draft, is_hidden
 
 _SPLITS = {
     "Train": "train",
@@ -68,8 +68,8 @@ def read(source: pathlib.Path) -> Draft:
             str(path),
         )
         rows.append(u)
-    for sound in sorted(audio_root.glob("[!.]*.wav")):
-        if sound.name in known:
+    for sound in sorted(audio_root.glob("*.wav")):
+        if sound.name in known or is_hidden(sound):
             continue
         if not sound.name.startswith("MSP-PODCAST_test3_"):
             excluded[f"sound file without a row in {path.name}"] += 1
