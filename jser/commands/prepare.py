@@ -25,6 +25,10 @@ _ROOT = FLAGS.optional("audio_root", "Where files start, if not there.")
 _TEXTS = FLAGS.optional("transcripts", "A CSV of transcripts.")
 _MERGE = FLAGS.strings("merge", "Emotions to count as another: excited=happy.")
 _KEEP = FLAGS.strings("keep", "The only emotions to keep.")
+_SKIP = FLAGS.switch("skip_missing", "Leaves out rows whose sound file is missing.")
+_SHARED = FLAGS.switch(
+    "allow_shared_speakers", "Takes splits that share speakers; reports say so."
+)
 
 
 def main() -> None:
@@ -43,6 +47,8 @@ def main() -> None:
         transcripts=pathlib.Path(_TEXTS.value) if _TEXTS.value else None,
         merge=dict(m.split("=") for m in _MERGE.value),
         keep=_KEEP.value,
+        skip_missing=_SKIP.value,
+        allow_shared_speakers=_SHARED.value,
         command=shlex.join(["jser", "prepare", *FLAGS.given()]),
     )
     print(prepare.describe(table))

@@ -46,7 +46,8 @@ def reread(source: pathlib.Path) -> Draft:
         labels=tuple(info["labels"]) if known else (),
         excluded=Counter(info["excluded"]),
         source=info["source"],
-        split_policy=info["split_policy"],
+        allow_shared_speakers=info.get("allow_shared_speakers", False)
+        or info["split_policy"] == "utterances",
     )
 
 

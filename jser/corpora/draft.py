@@ -24,7 +24,7 @@ class Draft:
     labels: tuple[str, ...] = ()  # Empty: the emotions found, in canonical order.
     excluded: Counter[str] = dataclasses.field(default_factory=Counter)
     source: str = ""  # Empty: the importer's name.
-    split_policy: str = "given"
+    allow_shared_speakers: bool = False  # Its own splits share them.
 
 
 def sound_files(root: pathlib.Path) -> list[pathlib.Path]:

@@ -1,9 +1,10 @@
 """From a corpus as its owner ships it to a checked table."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 import concurrent.futures
 import dataclasses
+import hashlib
 import os
 import pathlib
 
@@ -19,13 +20,14 @@ from jser.corpora import (
     folder,
     iemocap,
     msp_podcast,
+    problems,
     ravdess,
     spelling,
     splits,
     tables,
 )
 from jser.corpora.draft import Draft
-from jser.corpora.tables import Table, Utterance
+from jser.corpora.tables import Fault, Table, Utterance
 from jser.corpora.transcript_csv import add_transcripts
 
 IMPORTERS: dict[str, Callable[[pathlib.Path], Draft]] = {
@@ -40,6 +42,8 @@ IMPORTERS: dict[str, Callable[[pathlib.Path], Draft]] = {
     "demo": demo.read,
 }
 
+_EMPTY = hashlib.sha256(b"").hexdigest()[:16]  # The digest of a file of 0 bytes.
+
 
 def prepare(
     corpus: str,
@@ -53,6 +57,8 @@ def prepare(
     transcripts: pathlib.Path | None = None,
     merge: dict[str, str] | None = None,
     keep: Sequence[str] = (),
+    skip_missing: bool = False,
+    allow_shared_speakers: bool = False,
     command: str = "",
 ) -> Table:
     """Imports a corpus and writes its table to `out`.
@@ -68,43 +74,63 @@ def prepare(
       transcripts: A CSV of transcripts that replaces those of the corpus.
       merge: Emotions to count as another one, such as {"excited": "happy"}.
       keep: The only emotions to keep; all when empty. What goes is counted.
+      skip_missing: Leaves out, and counts, utterances whose sound file is missing.
+      allow_shared_speakers: Takes splits in which a speaker is on two sides.
       command: The command line behind all this, for the record.
 
     Raises:
-      ValueError: for anything the table refuses, or a file that is missing.
+      ValueError: for anything the table refuses, or a file that is missing; where
+        rows are at fault, `prepare_problems.csv` in `out` has all of them.
     """
+    draft = _import(corpus, source, seed)
+    draft.audio_root = audio_root or draft.audio_root
+    chosen, missing = choose(draft, merge or {}, keep), []
+    if skip_missing:
+        chosen, missing = leave_out_missing(chosen)
+    rows = chosen.rows
+    if transcripts:
+        rows = add_transcripts(rows, transcripts, draft.rows)
+    rows = splits.assign(rows, policy, folds=folds, seed=seed)
+    shared = draft.allow_shared_speakers and policy == "given"
+    if allow_shared_speakers and tables.shared_speakers(rows):
+        shared = True
+    table = Table(
+        utterances=tuple(sorted(rows, key=lambda u: u.utt_id)),
+        labels=chosen.labels
+        or emotions.label_set(u.emotion for u in rows if u.emotion),
+        audio_root=_root(draft.audio_root, out),
+        source=draft.source or corpus,
+        split_policy=policy,
+        allow_shared_speakers=shared,
+        excluded=dict(chosen.excluded),
+        command=command,
+        folder=out,
+    )
+    problems.refuse(tables.faults(table), source, out)
+    _warn_of_spellings(table.labels)
+    table = probe(table)
+    problems.warn([*missing, *_unreadable(table)], source, out)
+    return tables.write(table, out)
+
+
+def _import(corpus: str, source: pathlib.Path, seed: int) -> Draft:
     if corpus not in IMPORTERS:
         raise ValueError(f"--corpus: {corpus!r} is not one of {', '.join(IMPORTERS)}.")
     if corpus == "demo":
         demo.make(source, seed=seed)
     if not source.exists():
         raise ValueError(f"--source: {source} does not exist.")
-    draft = IMPORTERS[corpus](source)
-    chosen = choose(draft, merge or {}, keep)
-    rows = chosen.rows
-    if transcripts:
-        rows = add_transcripts(rows, transcripts, draft.rows)
-    rows = splits.assign(rows, policy, folds=folds, seed=seed)
-    table = Table(
-        utterances=tuple(sorted(rows, key=lambda u: u.utt_id)),
-        labels=chosen.labels
-        or emotions.label_set(u.emotion for u in rows if u.emotion),
-        audio_root=_root(audio_root or draft.audio_root, out),
-        source=draft.source or corpus,
-        split_policy=draft.split_policy if policy == "given" else policy,
-        excluded=dict(chosen.excluded),
-        command=command,
-        folder=out,
-    )
-    tables.check(table, str(source))
-    if alike := spelling.merges(table.labels):
+    return IMPORTERS[corpus](source)
+
+
+def _warn_of_spellings(labels: Sequence[str]) -> None:
+    if alike := spelling.merges(labels):
         logging.warning(
             "%s look like other spellings of %s. --merge %s makes them one.",
             ", ".join(alike),
             ", ".join(dict.fromkeys(alike.values())),
             ",".join(f"{a}={b}" for a, b in alike.items()),
         )
-    return tables.write(probe(table), out)
 
 
 def choose(draft: Draft, merge: dict[str, str], keep: Sequence[str]) -> Draft:
@@ -153,6 +179,23 @@ def _refuse_unknown(flag: str, given: Iterable[str], have: set[str]) -> None:
         )
 
 
+def leave_out_missing(draft: Draft) -> tuple[Draft, list[Fault]]:
+    """Leaves out, and counts, the utterances whose sound file is missing."""
+    missing = [
+        u
+        for u in draft.rows
+        if tables.is_inside(u.file) and not (draft.audio_root / u.file).is_file()
+    ]
+    if not missing:
+        return draft, []
+    gone = {u.utt_id for u in missing}
+    rows = [u for u in draft.rows if u.utt_id not in gone]
+    excluded = draft.excluded + Counter({"sound file missing": len(missing)})
+    what = f"{len(missing)} sound files are missing and left out"
+    draft = dataclasses.replace(draft, rows=rows, excluded=excluded)
+    return draft, [Fault(what, missing, "")]
+
+
 def probe(table: Table) -> Table:
     """Adds the duration and digest of every sound file.
 
@@ -163,11 +206,15 @@ def probe(table: Table) -> Table:
       ValueError: if files are missing, or if two utterances are the same recording.
     """
     paths = [table.audio_path(u) for u in table.utterances]
-    if missing := [p for p in paths if not p.is_file()]:
-        raise ValueError(
-            f"{len(missing)} of {len(paths)} sound files are missing, e.g."
-            f" {missing[0]}."
+    pairs = zip(table.utterances, paths, strict=True)
+    if missing := [u for u, path in pairs if not path.is_file()]:
+        what = f"{len(missing)} of {len(paths)} sound files are missing"
+        remedy = (
+            "Fetch them, say by --audio_root where they are, or leave them out by"
+            " --skip_missing."
         )
+        where = os.path.normpath(table.folder / table.audio_root)
+        problems.refuse([Fault(what, missing, remedy)], where, table.folder)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         measured = tqdm(
             pool.map(lambda p: (audio.seconds(p), files.file_digest(p)), paths),
@@ -179,15 +226,32 @@ def probe(table: Table) -> Table:
             dataclasses.replace(u, seconds=seconds, sha256=sha256)
             for u, (seconds, sha256) in zip(table.utterances, measured, strict=True)
         )
-    first: dict[str, Utterance] = {}
-    for u in rows:
-        other = first.setdefault(u.sha256, u)
-        if (other.split, other.fold) != (u.split, u.fold):
-            raise ValueError(
-                f"{other.file} ({other.split}) and {u.file} ({u.split}) are the same"
-                " recording on two sides of a split; remove one of them."
-            )
+    problems.refuse(_same_recordings(rows), table.folder, table.folder)
     return dataclasses.replace(table, utterances=rows)
+
+
+def _same_recordings(rows: Sequence[Utterance]) -> list[Fault]:
+    same = defaultdict(list)
+    for u in rows:
+        if u.sha256 != _EMPTY:
+            same[u.sha256].append(u)
+    bad = [us for us in same.values() if len({(u.split, u.fold) for u in us}) > 1]
+    what = f"{len(bad)} times the same recording on two sides of a split"
+    rows = [u for us in bad for u in us]
+    return [Fault(what, rows, "Keep one of each.")] if bad else []
+
+
+def _unreadable(table: Table) -> list[Fault]:
+    """The sound files that `jser extract` will count as failures."""
+    unread = [u for u in table.utterances if u.seconds is None]
+    empty = [u for u in unread if u.sha256 == _EMPTY]
+    broken = [u for u in unread if u.sha256 != _EMPTY]
+    found = (
+        (f"{len(empty)} sound files are empty, of 0 bytes", empty),
+        (f"{len(broken)} sound files have a header that cannot be read", broken),
+    )
+    remedy = "Fetch them again; jser extract counts them as failures."
+    return [Fault(what, rows, remedy) for what, rows in found if rows]
 
 
 def describe(table: Table) -> str:
@@ -217,7 +281,7 @@ def describe(table: Table) -> str:
         " cannot be read",
     ]
     lines += [f"excluded: {n} {reason}" for reason, n in table.excluded.items()]
-    if table.split_policy == "utterances":
+    if table.shares_speakers:
         lines.append("Speakers are shared between splits: expect flattered scores.")
     return "\n".join(lines)
 

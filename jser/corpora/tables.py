@@ -55,6 +55,7 @@ class Table:
     audio_root: str
     source: str = ""  # The importer.
     split_policy: str = "given"
+    allow_shared_speakers: bool = False  # Between splits or folds; then some are.
     excluded: dict[str, int] = dataclasses.field(default_factory=dict)
     command: str = ""  # What prepared it.
     folder: pathlib.Path = pathlib.Path()  # Where it was read from.
@@ -63,6 +64,11 @@ class Table:
     def fingerprint(self) -> str:
         """Digest of every row and of the label set."""
         return files.digest(_to_csv(self.utterances), "\n".join(self.labels))
+
+    @property
+    def shares_speakers(self) -> bool:
+        """Whether scores are flattered by speakers on both sides of a split."""
+        return self.split_policy == "utterances" or self.allow_shared_speakers
 
     def audio_path(self, utterance: Utterance) -> pathlib.Path:
         """Where the sound lies. A relative audio root starts at the table's folder."""
@@ -93,18 +99,36 @@ def input_digest(utterance: Utterance, kind: str) -> str:
     return files.digest(utterance.transcript)
 
 
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """What is wrong with some rows of a table, or with all of it."""
+
+    what: str
+    rows: Sequence[Utterance]
+    remedy: str
+
+    def __str__(self) -> str:
+        some = ", ".join(repr(u.utt_id or u.file) for u in self.rows[:5])
+        return f"{self.what}{', e.g. ' if some else ''}{some}. {self.remedy}".strip()
+
+
 def check(table: Table, where: str) -> None:
     """Raises ValueError for the first kind of fault, naming rows and the remedy."""
-    rows = table.utterances
+    for fault in faults(table):
+        raise ValueError(f"{where}: {fault}")
+
+
+def faults(table: Table) -> list[Fault]:
+    """All that is wrong with a table, by kind."""
+    rows, found = table.utterances, []
     if not rows:
-        raise ValueError(f"{where}: no utterances.")
+        found.append(Fault("no utterances", (), ""))
     if len(set(table.labels)) != len(table.labels) or "" in table.labels:
-        raise ValueError(f"{where}: the label set {table.labels} repeats itself.")
+        found.append(Fault(f"the label set {table.labels} repeats itself", (), ""))
 
     def refuse(bad: Sequence[Utterance], what: str, remedy: str) -> None:
         if bad:
-            some = ", ".join(repr(u.utt_id or u.file) for u in bad[:3])
-            raise ValueError(f"{where}: {what}: {len(bad)}, e.g. {some}. {remedy}")
+            found.append(Fault(f"{what}: {len(bad)}", bad, remedy))
 
     refuse(
         [u for u in rows if not u.utt_id],
@@ -143,7 +167,9 @@ def check(table: Table, where: str) -> None:
         "Label them, or move them to a split whose name starts with 'test'.",
     )
     refuse([u for u in rows if not _votes_ok(u, table)], "bad votes", VOTES_FORMAT)
-    _refuse_shared_speakers(table, where)
+    if not table.shares_speakers:
+        found += shared_speakers(rows)
+    return found
 
 
 VOTES_FORMAT = "Votes read 'angry:3 neutral:2', with emotions of the label set."
@@ -182,24 +208,28 @@ def _votes_ok(u: Utterance, table: Table) -> bool:
         return False
 
 
-def _refuse_shared_speakers(table: Table, where: str) -> None:
-    """A speaker belongs to one split and one fold, unless the policy says otherwise."""
-    if table.split_policy == "utterances":
-        return
+def shared_speakers(rows: Sequence[Utterance]) -> list[Fault]:
+    """The rows of speakers who are in more than one split, or in more than one fold."""
+    found = []
     for field in ("split", "fold"):
         places = defaultdict(set)
-        for u in table.utterances:
+        for u in rows:
             if u.speaker:
                 places[u.speaker].add(getattr(u, field))
-        shared = sorted(s for s, there in places.items() if len(there) > 1)
-        if shared:
-            there = sorted(map(str, places[shared[0]]))
-            raise ValueError(
-                f"{where}: {len(shared)} speakers are in more than one {field}, e.g."
-                f" {shared[0]!r} in {' and '.join(there)}: a score there would measure"
-                " how well the voice is remembered. Make disjoint splits with"
-                " jser prepare --split speakers."
+        if shared := sorted(s for s, there in places.items() if len(there) > 1):
+            there = " and ".join(sorted(map(str, places[shared[0]])))
+            what = (
+                f"{len(shared)} speakers are in more than one {field}, as"
+                f" {shared[0]!r} in {there}"
             )
+            remedy = (
+                "A score there would measure how well the voice is remembered. Make"
+                " disjoint splits with jser prepare --split speakers, or keep those of"
+                " the corpus with --allow_shared_speakers."
+            )
+            bad = [u for u in rows if u.speaker in shared]
+            found.append(Fault(what, sorted(bad, key=lambda u: u.speaker), remedy))
+    return found
 
 
 def write(table: Table, folder: pathlib.Path) -> Table:
@@ -217,6 +247,7 @@ def write(table: Table, folder: pathlib.Path) -> Table:
             "audio_root": table.audio_root,
             "labels": list(table.labels),
             "split_policy": table.split_policy,
+            "allow_shared_speakers": table.allow_shared_speakers,
             "excluded": table.excluded,
             "command": table.command,
             "counts": counts(table),
@@ -254,6 +285,7 @@ def read(folder: pathlib.Path) -> Table:
         audio_root=info["audio_root"],
         source=info["source"],
         split_policy=info["split_policy"],
+        allow_shared_speakers=info.get("allow_shared_speakers", False),
         excluded=info["excluded"],
         command=info["command"],
         folder=folder,

@@ -209,7 +209,7 @@ def notes(members: Sequence[Experiment], roots: Roots, table: Table) -> list[str
             "The speech is synthetic, made by a small program with known rules. These"
             " numbers show that the stages work; they say nothing about real emotion."
         )
-    if table.split_policy == "utterances":
+    if table.shares_speakers:
         known.append("Speakers are shared between splits, so the scores are flattered.")
     if members[0].data.train_split == tables.CROSS_VALIDATED:
         known.append(

@@ -1,6 +1,13 @@
 """What `prepare` does with any corpus: says what it leaves out, refuses, records."""
 
-from jser.corpora import prepare, tables
+import csv
+import pathlib
+
+import pytest
+
+from jser.corpora import prepare, problems, tables
+from jser.report import subjects
+from jser.roots import Roots
 from tests.helpers import tiny_corpus
 
 
@@ -19,3 +26,103 @@ def test_an_emotion_spelled_in_two_ways_is_warned_of_and_can_be_mended(
     table = run(path, tmp_path, merge={"ANG": "angry"})
     assert table.labels == tiny_corpus.EMOTIONS
     assert not caplog.text
+
+
+def listed(tmp_path) -> list[dict[str, str]]:
+    path = tmp_path / "out" / problems.NAME
+    return list(csv.DictReader(path.open(encoding="utf-8")))
+
+
+def test_all_missing_files_are_listed_and_five_are_named(tmp_path):
+    path = tiny_corpus.make(tmp_path / "in")
+    gone = sorted(path.parent.glob("a_*.wav"))
+    for sound in gone:
+        sound.unlink()
+    with pytest.raises(ValueError, match="12 of 60 sound files are missing") as e:
+        run(path, tmp_path)
+    assert str(e.value).count("'a_") == 5
+    assert "--skip_missing" in str(e.value)
+    assert str(tmp_path / "out" / problems.NAME) in str(e.value)
+    assert [row["file"] for row in listed(tmp_path)] == [p.name for p in gone]
+
+
+def test_missing_files_can_be_left_out(tmp_path):
+    path = tiny_corpus.make(tmp_path / "in")
+    for sound in path.parent.glob("a_*.wav"):
+        sound.unlink()
+    table = run(path, tmp_path, skip_missing=True)
+    assert len(table.utterances) == 48
+    assert table.excluded == {"sound file missing": 12}
+    assert {row["problem"] for row in listed(tmp_path)} == {
+        "12 sound files are missing and left out"
+    }
+
+
+def test_all_kinds_of_fault_are_listed(tmp_path):
+    path = tiny_corpus.make(tmp_path / "in")
+    text = path.read_text().replace("a_sad_0.wav,sad,a,train", "a_sad_0.wav,,a,train")
+    path.write_text(text.replace("b_sad_0.wav,sad,b,train", "b_sad_0.wav,sad,b,Dev!"))
+    with pytest.raises(ValueError, match=r"without a proper split name: 1, e.g. 'b_"):
+        run(path, tmp_path)
+    count = {(row["problem"], row["utt_id"]) for row in listed(tmp_path)}
+    assert ("rows without a proper split name: 1", "b_sad_0") in count
+    assert ("unlabelled utterances outside the test splits: 1", "a_sad_0") in count
+    assert sum("more than one split" in problem for problem, _ in count) == 12
+
+
+def test_all_recordings_on_two_sides_are_listed_side_by_side(tmp_path):
+    path = tiny_corpus.make(tmp_path / "in")
+    for k in range(3):
+        sound = (path.parent / f"a_sad_{k}.wav").read_bytes()
+        (path.parent / f"e_sad_{k}.wav").write_bytes(sound)
+    with pytest.raises(ValueError, match="3 times the same recording on two sides"):
+        run(path, tmp_path)
+    ids = [row["utt_id"] for row in listed(tmp_path)]
+    assert ids == [f"{speaker}_sad_{k}" for k in range(3) for speaker in "ae"]
+
+
+def test_empty_files_are_no_recording(tmp_path, caplog):
+    path = tiny_corpus.make(tmp_path / "in")
+    for speaker in "ae":
+        (path.parent / f"{speaker}_sad_0.wav").write_bytes(b"")
+    (path.parent / "b_sad_0.wav").write_bytes(b"no sound at all")
+    table = run(path, tmp_path)
+    assert sum(u.seconds is None for u in table.utterances) == 3
+    assert "2 sound files are empty, of 0 bytes, e.g. 'a_sad_0', 'e_sad" in caplog.text
+    assert "1 sound files have a header that cannot be read" in caplog.text
+    assert len(listed(tmp_path)) == 3
+    run(tiny_corpus.make(tmp_path / "whole"), tmp_path)
+    assert not (tmp_path / "out" / problems.NAME).exists()
+
+
+def shared_corpus(tmp_path) -> pathlib.Path:
+    """Speaker a is in train and, for once, in test."""
+    path = tiny_corpus.make(tmp_path / "in")
+    path.write_text(path.read_text().replace("_0.wav,sad,a,train", "_0.wav,sad,a,test"))
+    return path
+
+
+def test_splits_that_share_speakers_are_kept_on_demand_and_said_to(
+    tmp_path, monkeypatch
+):
+    path = shared_corpus(tmp_path)
+    with pytest.raises(ValueError, match=r"'a' in test and train.*--allow_shared_spea"):
+        run(path, tmp_path)
+    run(path, tmp_path, allow_shared_speakers=True)
+    table = tables.read(tmp_path / "out")
+    assert table.allow_shared_speakers
+    assert "flattered" in prepare.describe(table)
+    monkeypatch.setattr(subjects, "failures", lambda members, roots: {})
+    notes = subjects.notes([tiny_corpus.experiment()], Roots(), table)
+    assert any("Speakers are shared" in note for note in notes)
+    again = prepare.prepare("table", tmp_path / "out", tmp_path / "again")
+    assert again.allow_shared_speakers
+    apart = prepare.prepare(
+        "table", tmp_path / "out", tmp_path / "apart", policy="speakers"
+    )
+    assert not apart.allow_shared_speakers
+
+
+def test_splits_that_share_none_are_not_said_to(tmp_path):
+    path = tiny_corpus.make(tmp_path / "in")
+    assert not run(path, tmp_path, allow_shared_speakers=True).shares_speakers
