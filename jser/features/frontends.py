@@ -38,12 +38,19 @@ class _Each:
 
 
 def _front_end(
-    encode: Callable[[Any], np.ndarray], width: int, frames_per_s: float = 0.0
+    encode: Callable[[Any], np.ndarray],
+    width: int,
+    frames_per_s: float = 0.0,
+    version: int = 1,
 ) -> FrontEnd:
     """A front end without weights, named as its function is."""
     name = encode.__name__
     spec = Spec(
-        name=name, kind=WITHOUT_WEIGHTS[name], width=width, frames_per_s=frames_per_s
+        name=name,
+        kind=WITHOUT_WEIGHTS[name],
+        width=width,
+        frames_per_s=frames_per_s,
+        version=version,
     )
     return FrontEnd(spec, functools.partial(_Each, encode))
 
@@ -53,7 +60,8 @@ _ALL = (
     _front_end(acoustic.mfcc, 2 * acoustic.CEPSTRA, acoustic.FRAMES_PER_S),
     _front_end(acoustic.prosody, acoustic.PROSODY_WIDTH, acoustic.FRAMES_PER_S),
     _front_end(acoustic.functionals, acoustic.FUNCTIONALS_WIDTH),
-    _front_end(char_ngrams, NGRAM_BUCKETS),
+    # Version 1 took words apart at their combining marks.
+    _front_end(char_ngrams, NGRAM_BUCKETS, version=2),
 )
 FRONT_ENDS = {f.spec.name: f for f in _ALL}
 

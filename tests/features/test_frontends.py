@@ -1,3 +1,6 @@
+import unicodedata
+import zlib
+
 import numpy as np
 import pytest
 
@@ -107,6 +110,39 @@ def test_one_frame_per_word_and_one_for_the_start(transcript, words):
     frames = char_ngrams(transcript)
     assert frames.shape == (1 + words, NGRAM_BUCKETS)
     np.testing.assert_allclose(np.linalg.norm(frames, axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("transcript", "words"),
+    [
+        ("नमस्ते दुनिया हिन्दी", 3),
+        ("தமிழ் மொழி", 2),
+        ("مُحَمَّد", 1),
+        ("हिन्\u200cदी", 1),
+        ("wie scho\u0308n!", 3),
+        ("❤\ufe0f ok", 2),
+        ("\u0301", 1),
+    ],
+)
+def test_marks_stay_with_their_letters(transcript, words):
+    assert len(char_ngrams(transcript)) == 1 + words
+
+
+@pytest.mark.parametrize("text", ["schön", "İstanbul", "한국어", "Ὀδυσσεύς", "हिन्दी"])
+def test_composed_and_decomposed_letters_are_the_same(text):
+    composed, decomposed = (unicodedata.normalize(f, text) for f in ("NFC", "NFD"))
+    np.testing.assert_array_equal(char_ngrams(composed), char_ngrams(decomposed))
+
+
+def test_plain_words_have_the_numbers_of_version_1():
+    (frame,) = char_ngrams("no")[1:]
+    buckets = [
+        zlib.crc32(p) % NGRAM_BUCKETS for p in (b"<no", b"no>", b"<no>", b"<no>")
+    ]
+    np.testing.assert_allclose(
+        frame, np.bincount(buckets, minlength=NGRAM_BUCKETS) / np.sqrt(6), rtol=1e-6
+    )
+    assert frontends.identity("char_ngrams")["version"] == 2
 
 
 def test_a_long_transcript_is_not_cut():
