@@ -37,6 +37,22 @@ def write_json(path: os.PathLike | str, value: Any) -> None:
     write_atomically(path, text + "\n")
 
 
+def read_text(path: os.PathLike | str) -> str:
+    """Reads a text file in UTF-8, without its byte order mark; line ends stay.
+
+    Raises:
+      ValueError: naming the file and line, if it is not UTF-8.
+    """
+    data = pathlib.Path(path).read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as e:
+        line = data[: e.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path}: line {line} is not UTF-8; save the file as UTF-8."
+        ) from e
+
+
 def read_json(path: os.PathLike | str) -> Any:
     """Reads a JSON file.
 

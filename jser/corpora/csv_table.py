@@ -46,6 +46,7 @@ def reread(source: pathlib.Path) -> Draft:
         labels=tuple(info["labels"]) if known else (),
         excluded=Counter(info["excluded"]),
         source=info["source"],
+        command=info["command"],
         allow_shared_speakers=info.get("allow_shared_speakers", False)
         or info["split_policy"] == "utterances",
     )

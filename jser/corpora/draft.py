@@ -24,6 +24,7 @@ class Draft:
     labels: tuple[str, ...] = ()  # Empty: the emotions found, in canonical order.
     excluded: Counter[str] = dataclasses.field(default_factory=Counter)
     source: str = ""  # Empty: the importer's name.
+    command: str = ""  # What prepared it before, if it was.
     allow_shared_speakers: bool = False  # Its own splits share them.
 
 

@@ -5,7 +5,7 @@ import pathlib
 
 from absl import logging
 
-from jser import emotions
+from jser import emotions, files
 from jser.corpora import tables
 from jser.corpora.draft import Draft, is_hidden
 
@@ -88,7 +88,7 @@ def _transcript(folder: pathlib.Path, name: str) -> dict[str, str]:
     path = folder / f"{name.removesuffix('.wav')}.txt"
     if not path.exists():
         return {}
-    text = path.read_text(encoding="utf-8-sig").strip()
+    text = files.read_text(path).strip()
     return {"transcript": text, "transcript_source": "corpus"}
 
 

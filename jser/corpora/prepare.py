@@ -103,7 +103,7 @@ def prepare(
         split_policy=policy,
         allow_shared_speakers=shared,
         excluded=dict(chosen.excluded),
-        command=command,
+        command=_command(draft, command, merge, keep, transcripts, policy != "given"),
         folder=out,
     )
     problems.refuse(tables.faults(table), source, out)
@@ -111,6 +111,12 @@ def prepare(
     table = probe(table)
     problems.warn([*missing, *_unreadable(table)], source, out)
     return tables.write(table, out)
+
+
+def _command(draft: Draft, command: str, *choices: object) -> str:
+    """The command lines behind a table; one read again as it is keeps its own."""
+    again = command if any(choices) or not draft.command else ""
+    return "\n".join(c for c in (draft.command, again) if c)
 
 
 def _import(corpus: str, source: pathlib.Path, seed: int) -> Draft:
@@ -164,7 +170,7 @@ def choose(draft: Draft, merge: dict[str, str], keep: Sequence[str]) -> Draft:
 
 
 def _merged_votes(u: Utterance, merge: dict[str, str], keep: Sequence[str]) -> str:
-    votes = Counter()
+    votes = defaultdict(float)
     for emotion, number in tables.votes(u).items():
         votes[merge.get(emotion, emotion)] += number
     kept = emotions.label_set(e for e in votes if not keep or e in keep)

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 import dataclasses
 
+from absl import logging
 import numpy as np
 
 from jser.corpora import tables
@@ -20,7 +21,8 @@ def assign(
 
     Args:
       rows: The utterances.
-      policy: "given": splits, and folds if there are any, as they are. "speakers":
+      policy: "given": splits, and folds if there are any, as they are; folds alone
+        are the protocol, every row in the split "cv". "speakers":
         train, dev and test (70, 15 and 15 %), speaker-disjoint and alike in emotions.
         "kfold": `folds` parts, every row in the split "cv". "loso": the same, with one
         speaker a fold, in the order of their names. "utterances": train, dev and test
@@ -36,6 +38,12 @@ def assign(
     """
     if policy not in POLICIES:
         raise ValueError(f"--split: {policy!r} is not one of {', '.join(POLICIES)}.")
+    if policy != "given" and any(u.fold is not None for u in rows):
+        logging.warning(
+            "--split %s replaces the folds that the corpus gives; --split given keeps"
+            " them.",
+            policy,
+        )
     if policy in ("kfold", "loso"):
         folds = len({u.speaker for u in rows}) if policy == "loso" else folds
         _need_speakers(rows, folds)
@@ -49,6 +57,7 @@ def assign(
         return [dataclasses.replace(u, split=cv, fold=part[u.speaker]) for u in rows]
 
     if policy == "given":
+        rows = _cross_validated(rows)
         bare = [u for u in rows if not u.split]
         if bare:
             raise ValueError(
@@ -65,6 +74,20 @@ def assign(
         names = list(_SHARES)
         rows = [dataclasses.replace(u, split=names[part[group(u)]]) for u in rows]
     return _fold_train(rows, policy, folds, seed)
+
+
+def _cross_validated(rows: Sequence[Utterance]) -> Sequence[Utterance]:
+    """Where folds are given and no splits at all, the folds are the protocol."""
+    folded = sum(u.fold is not None for u in rows)
+    if not folded or any(u.split for u in rows):
+        return rows
+    if bare := [u.utt_id for u in rows if u.fold is None]:
+        raise ValueError(
+            f"--split given: {folded} utterances have a fold and no split, and"
+            f" {len(bare)} have neither, e.g. {bare[0]!r}. Give each a fold, or add a"
+            " column split."
+        )
+    return [dataclasses.replace(u, split=tables.CROSS_VALIDATED) for u in rows]
 
 
 def _fold_train(

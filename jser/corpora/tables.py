@@ -1,7 +1,7 @@
 """The table of utterances: one row each, whatever the corpus. See docs/table.md."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import csv
 import dataclasses
 import io
@@ -11,6 +11,7 @@ import pathlib
 import re
 
 from jser import files
+from jser.corpora.csv_rows import read_csv
 
 SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 SCHEMA = 1  # Of table.json.
@@ -43,7 +44,6 @@ class Utterance:
 COLUMNS = tuple(f.name for f in dataclasses.fields(Utterance))
 # Columns a table has only where one of its rows does.
 _OPTIONAL = ("transcript_language", "transcript_note")
-_FLOATS = ("seconds", "arousal", "valence", "dominance")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -311,44 +311,6 @@ def counts(table: Table) -> dict[str, dict[str, int]]:
     }
 
 
-def read_csv(path: pathlib.Path, *, required: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of any CSV file, cells stripped; byte order mark and CRLF are fine.
-
-    Raises:
-      ValueError: naming the file and line, if it is not UTF-8, lacks a required
-        column, has one twice, or has a row of another length than its header.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        line = e.object[: e.start].count(b"\n") + 1
-        raise ValueError(
-            f"{path}: line {line} is not UTF-8; save the file as UTF-8."
-        ) from e
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header = [h.strip() for h in next(reader, [])]
-    if missing := [c for c in required if c not in header]:
-        raise ValueError(
-            f"{path}: no column {', '.join(missing)}; the header is"
-            f" {', '.join(header) or 'empty'} (columns are separated by commas)."
-        )
-    if twice := [c for c, n in Counter(header).items() if c and n > 1]:
-        raise ValueError(
-            f"{path}: several columns are named {', '.join(twice)}; rename all but one."
-        )
-    rows = []
-    try:
-        for cells in reader:
-            if not any(cells):
-                continue
-            if len(cells) != len(header):
-                raise ValueError(f"{len(cells)} cells under {len(header)} columns")
-            rows.append(dict(zip(header, map(str.strip, cells), strict=True)))
-    except (csv.Error, ValueError) as e:
-        raise ValueError(f"{path}: line {reader.line_num}: {e}.") from e
-    return rows
-
-
 def read_rows(path: pathlib.Path) -> list[Utterance]:
     """The utterances of a `table.csv`."""
     required = [c for c in COLUMNS if c not in _OPTIONAL]
@@ -358,21 +320,40 @@ def read_rows(path: pathlib.Path) -> list[Utterance]:
 def parse(row: dict[str, str], where: str) -> Utterance:
     """An utterance from text cells; columns that are not ours are left out.
 
+    A fold may be written as pandas does, "0.0".
+
     Raises:
       ValueError: if a number is none, naming the file, utterance and column.
     """
     cells: dict[str, object] = {k: v for k, v in row.items() if k in COLUMNS}
-    for name in (*_FLOATS, "fold"):
+    for name, (read, what) in _NUMBERS.items():
         text = row.get(name, "")
         try:
-            value = (int if name == "fold" else float)(text) if text else None
-            if value is not None and not math.isfinite(value):
-                raise ValueError(text)
+            cells[name] = read(text) if text else None
         except ValueError as e:
             who = row.get("utt_id") or row.get("file")
-            raise ValueError(f"{where}: {who}: {name} is {text!r}, no number.") from e
-        cells[name] = value
+            raise ValueError(f"{where}: {who}: {name} is {text!r}, {what}.") from e
     return Utterance(**cells)  # pyright: ignore[reportArgumentType]
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(text)
+    return number
+
+
+def _whole(text: str) -> int:
+    if not (number := _finite(text)).is_integer():
+        raise ValueError(text)
+    return int(number)
+
+
+_NUMBERS: dict[str, tuple[Callable[[str], float], str]] = {
+    **dict.fromkeys(
+        ("seconds", "arousal", "valence", "dominance"), (_finite, "no number")
+    ),
+    "fold": (_whole, "no whole number"),
+}
 
 
 def _to_csv(utterances: Sequence[Utterance]) -> str:

@@ -104,6 +104,13 @@ def test_msp_podcast_counts_what_it_does_not_take(msp, tmp_path, caplog):
     assert "labels.txt: not read; there are no votes" in caplog.text
 
 
+def test_a_transcript_that_is_not_utf8_is_named(msp, tmp_path):
+    path = msp / "Transcripts" / "MSP-PODCAST_0001_0001.txt"
+    path.write_bytes(b"one\nit\x92s fine")
+    with pytest.raises(ValueError, match=r"0001_0001.txt: line 2 is not UTF-8; save"):
+        run("msp_podcast", msp, tmp_path)
+
+
 def test_msp_podcast_with_a_csv_of_transcripts(msp, tmp_path):
     names = [u.file for u in run("msp_podcast", msp, tmp_path).utterances]
     rows = [(n, f" words of {n}") for n in names]

@@ -126,3 +126,24 @@ def test_splits_that_share_speakers_are_kept_on_demand_and_said_to(
 def test_splits_that_share_none_are_not_said_to(tmp_path):
     path = tiny_corpus.make(tmp_path / "in")
     assert not run(path, tmp_path, allow_shared_speakers=True).shares_speakers
+
+
+def test_a_table_read_again_keeps_its_source_and_first_command(tmp_path):
+    path = tiny_corpus.make(tmp_path / "in")
+    options = {"policy": "kfold", "folds": 3}
+    first = run(path, tmp_path, command="jser prepare one", **options)
+    folder = tmp_path / "out"
+    for _ in range(2):
+        again = prepare.prepare("table", folder, folder, command="jser prepare two")
+    assert (again.source, again.command) == ("csv", "jser prepare one")
+    assert again.split_policy == "given"
+    assert again.fingerprint == first.fingerprint
+    fewer = prepare.prepare("table", folder, folder, keep=["sad"], command="jser three")
+    assert fewer.command == "jser prepare one\njser three"
+
+
+def test_speakers_shared_by_drawing_utterances_stay_said_to_be(tmp_path):
+    path = tiny_corpus.make(tmp_path / "in")
+    run(path, tmp_path, policy="utterances")
+    again = prepare.prepare("table", tmp_path / "out", tmp_path / "again")
+    assert (again.split_policy, again.shares_speakers) == ("given", True)

@@ -72,6 +72,30 @@ def test_given_splits_must_be_given():
         splits.assign(rows([3, 3]), "given", folds=5, seed=0)
 
 
+def with_folds(base: list[Utterance]) -> list[Utterance]:
+    return [Utterance(**(vars(u) | {"fold": int(u.speaker)})) for u in base]
+
+
+def test_folds_without_splits_are_the_protocol():
+    found = splits.assign(with_folds(rows([3, 3])), "given", folds=5, seed=0)
+    assert [(u.split, u.fold) for u in found] == [("cv", 0)] * 3 + [("cv", 1)] * 3
+
+
+def test_rows_with_neither_split_nor_fold_are_refused():
+    mixed = [*with_folds(rows([3])), *rows([0, 2])]
+    with pytest.raises(ValueError, match=r"3 utterances have a fold.* 2 .*'1-0'"):
+        splits.assign(mixed, "given", folds=5, seed=0)
+
+
+@pytest.mark.parametrize("policy", ["kfold", "speakers", "loso"])
+def test_folds_that_are_replaced_are_named(policy, caplog):
+    splits.assign(with_folds(rows([3, 3, 3])), policy, folds=2, seed=0)
+    assert f"--split {policy} replaces the folds" in caplog.text
+    caplog.clear()
+    splits.assign(rows([3, 3, 3]), policy, folds=2, seed=0)
+    assert not caplog.text
+
+
 def test_unknown_policy_lists_the_known():
     with pytest.raises(ValueError, match="given, speakers, kfold, loso, utterances"):
         splits.assign(rows([3, 3]), "random", folds=5, seed=0)

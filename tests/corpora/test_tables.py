@@ -124,6 +124,16 @@ def test_a_number_that_is_none_is_refused(cell):
         tables.parse({"utt_id": "a", "arousal": cell}, "x.csv")
 
 
+def test_a_fold_may_be_written_as_a_float():
+    cells = {"utt_id": "a", "file": "a.wav"}
+    folds = [tables.parse(cells | {"fold": f}, "x").fold for f in ("0.0", "3", "")]
+    assert folds == [0, 3, None]
+    assert isinstance(folds[0], int)
+    for text in ("0.5", "one", "nan"):
+        with pytest.raises(ValueError, match=f"x: a: fold is '{text}', no whole numb"):
+            tables.parse(cells | {"fold": text}, "x")
+
+
 def test_missing_table_says_how_to_make_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"jser prepare"):
         tables.read(tmp_path)

@@ -1,0 +1,41 @@
+"""The rows of any CSV file, or the line at which it is none."""
+
+from collections import Counter
+from collections.abc import Sequence
+import csv
+import io
+import pathlib
+
+from jser import files
+
+
+def read_csv(path: pathlib.Path, *, required: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of any CSV file, cells stripped; byte order mark and CRLF are fine.
+
+    Raises:
+      ValueError: naming the file and line, if it is not UTF-8, lacks a required
+        column, has one twice, or has a row of another length than its header.
+    """
+    text = files.read_text(path)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header = [h.strip() for h in next(reader, [])]
+    if missing := [c for c in required if c not in header]:
+        raise ValueError(
+            f"{path}: no column {', '.join(missing)}; the header is"
+            f" {', '.join(header) or 'empty'} (columns are separated by commas)."
+        )
+    if twice := [c for c, n in Counter(header).items() if c and n > 1]:
+        raise ValueError(
+            f"{path}: several columns are named {', '.join(twice)}; rename all but one."
+        )
+    rows = []
+    try:
+        for cells in reader:
+            if not any(cells):
+                continue
+            if len(cells) != len(header):
+                raise ValueError(f"{len(cells)} cells under {len(header)} columns")
+            rows.append(dict(zip(header, map(str.strip, cells), strict=True)))
+    except (csv.Error, ValueError) as e:
+        raise ValueError(f"{path}: line {reader.line_num}: {e}.") from e
+    return rows
