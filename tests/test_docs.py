@@ -20,7 +20,8 @@ from tests.helpers.paths import ROOT
 
 # In the order in which a reader meets them: later pages go on from what the README did.
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "jser" / "encoders" / "README.md"]
+OTHERS = ("CHANGELOG.md", "CONTRIBUTING.md", "jser/encoders/README.md")
+LINKED = [*PAGES, *(ROOT / page for page in OTHERS)]
 # Commands that have another word of these among theirs do not run here. Their flags and
 # configs are read all the same: they end for want of a file, not of a flag.
 NOT_RUN = {
@@ -50,6 +51,9 @@ def blocks(page: pathlib.Path) -> Iterator[tuple[str, str, str]]:
             where = f"{page.relative_to(ROOT)}:{start}"
             yield where, language, "\n".join(held) + "\n"
             language = None
+        if language is None:
+            bare = line.startswith(("    jser ", "    python scripts/"))
+            assert not bare, f"{page}:{number}: a command belongs between ```"
     assert language is None, f"{page}:{start}: a block without end"
 
 
@@ -88,6 +92,17 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(there), f"{page}: {target}#{anchor}"
 
 
+@pytest.mark.parametrize("page", LINKED, ids=lambda p: str(p.relative_to(ROOT)))
+def test_verbs_exist(page):
+    told = re.findall(r"`jser (\w+)", page.read_text(encoding="utf-8"))
+    assert set(told) <= set(command_line.VERBS)
+
+
+def test_citation_is_of_this_version():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {jser.__version__}\n" in text
+
+
 def test_python_page_has_every_public_name_and_no_other():
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     told = set(re.findall(r"`jser\.(\w+)[`(]", text))
@@ -116,7 +131,6 @@ def test_every_reason_not_to_run_is_needed():
 @pytest.mark.parametrize("argv", [c for c in ALL if reason(c)], ids=shlex.join)
 def test_commands_that_do_not_run_here_can_be_read(argv, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(console, "quiet", lambda: None)
     assert command_line.main(argv) == 1, capsys.readouterr().err
     told = capsys.readouterr().err
