@@ -18,7 +18,7 @@ from jser.features.extract import extract
 from jser.roots import Roots
 from jser.training import predict, run_config, train
 from tests.helpers import tiny_checkpoints
-from tests.helpers.paths import CONFIGS, FIXTURES, ROOT, SHARED
+from tests.helpers.paths import FIXTURES, ROOT, SHARED
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -88,8 +88,7 @@ def emodb(tmp_path_factory) -> Roots:
     ids=lambda streams: "_".join(streams.values()),
 )
 def test_a_member_trains_and_predicts(emodb, streams):
-    config = CONFIGS / "whisper_roberta_sml.py"
-    experiment = recipes.load(config, "tiny")
+    experiment = recipes.load("whisper_roberta_sml:tiny")
     experiment.name = "_".join(streams.values())
     experiment.data.corpus, experiment.data.streams = "emodb", streams
     state = train.train(experiment.check(), emodb)

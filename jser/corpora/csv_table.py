@@ -36,7 +36,7 @@ def read(source: pathlib.Path) -> Draft:
 
 def reread(source: pathlib.Path) -> Draft:
     """Reads a table of ours that was edited by hand, to check and count it anew."""
-    info = files.read_json(source / "table.json")
+    info = files.read_record(source / "table.json")
     _name_unused(tables.read_csv(source / "table.csv", required=()), source)
     rows: list[Utterance] = tables.read_rows(source / "table.csv")
     known = {u.emotion for u in rows if u.emotion} <= set(info["labels"])

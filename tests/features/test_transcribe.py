@@ -161,8 +161,8 @@ def test_killed_and_run_again_is_uncut(checkpoint, tmp_path):
     code = (
         "import pathlib, sys, time; from jser.corpora import tables;"
         "from jser.features import transcribe; transcribe._UTTERANCES_PER_CHUNK = 2;"
-        "write = transcribe._write_piece;"
-        "transcribe._write_piece = lambda *a: (write(*a), time.sleep(1));"
+        "write = transcribe._write_chunk;"
+        "transcribe._write_chunk = lambda *a: (write(*a), time.sleep(1));"
         "transcribe.transcribe(tables.read(pathlib.Path(sys.argv[1])),"
         " weights=sys.argv[2], batch_size=1)"
     )
@@ -170,14 +170,14 @@ def test_killed_and_run_again_is_uncut(checkpoint, tmp_path):
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     cut = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
     for _ in range(1200):
-        pieces = list(table.folder.glob("transcripts-*/*.json"))
-        if len(pieces) >= 2 or cut.poll() is not None:
+        chunks = list(table.folder.glob("transcripts-*/*.json"))
+        if len(chunks) >= 2 or cut.poll() is not None:
             break
         time.sleep(0.1)
     cut.send_signal(signal.SIGKILL)
     assert cut.wait() == -signal.SIGKILL
     assert tables.read(table.folder) == table  # Untouched so far.
-    assert 2 <= len(pieces) < 5
+    assert 2 <= len(chunks) < 5
 
     script = [sys.executable, str(ROOT / "scripts" / "transcribe.py")]
     options = [f"--table={table.folder}", f"--weights={folder}", "--batch_size=3"]
