@@ -1,14 +1,27 @@
 """Any sound file as float32 mono 16 kHz in [-1, 1]."""
 
+from collections.abc import Iterator
+import contextlib
 import os
 import pathlib
+import shutil
+import threading
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 
+from jser import sound_headers
+
 SAMPLE_RATE_HZ = 16_000
 MIN_SAMPLES = 400  # 25 ms, the first frame of every speech front end.
+MAX_HOURS = 4.0
+_RATES_HZ = (1_000, 768_000)  # Beyond, a header is damaged, and resampling without end.
+_BLOCK = 1 << 20  # Samples of all channels that are decoded at a time.
+_CANCELLED = 1e-2  # 20 dB, the power that averaging may take from a sound.
+_MPEG_FRAME = 1152
+_BY_BYTES = ("OGG", "WAV", "WAVEX")  # `sound_headers` knows better than libsndfile.
 
 
 class AudioError(ValueError):
@@ -19,41 +32,42 @@ class AudioError(ValueError):
         self.reason = reason
 
 
-def load(path: os.PathLike | str) -> np.ndarray:
+def load(path: os.PathLike | str, *, max_hours: float = MAX_HOURS) -> np.ndarray:
     """Decodes a file: wav, flac, mp3, ogg and whatever else libsndfile reads.
 
-    Channels are averaged, other rates resampled (soxr, high quality). Silence is
-    never trimmed and the level never changed.
+    Channels are averaged; where that would take more than 20 dB from the loudest, as
+    when one is the inverted copy of another, the loudest is taken alone. Other rates
+    are resampled (soxr, high quality). Silence is never trimmed and the level never
+    changed.
+
+    Args:
+      path: The file.
+      max_hours: The longest sound; beyond, decoding ends.
 
     Returns:
       Samples [n] float32 at 16 kHz, n >= 400.
 
     Raises:
-      AudioError: "missing", "unreadable", "truncated", "empty", "non-finite" or "too
-        short".
+      AudioError: "missing", "unreadable", "truncated", "empty", "non-finite", "too
+        short", "too long" or "sample rate".
     """
     path = pathlib.Path(path)
-    if not path.is_file():
-        raise AudioError(path, "missing", "there is no such file")
-    _refuse_truncated_wav(path)
     try:
-        with soundfile.SoundFile(path) as f:
-            rate_hz, announced = f.samplerate, f.frames
-            channels = f.read(dtype="float32", always_2d=True)
+        if not path.is_file():
+            raise AudioError(path, "missing", "there is no such file")
+        if what := sound_headers.missing(path):
+            raise AudioError(path, "truncated", what)
+        samples, rate_hz = _decode(path, max_hours)
+        _refuse_non_finite(path, samples)
+        if rate_hz != SAMPLE_RATE_HZ:
+            samples = soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+            _refuse_non_finite(path, samples)  # It may swing over the largest number.
+    except AudioError:
+        raise
     except soundfile.LibsndfileError as e:
         raise AudioError(path, "unreadable", e.error_string) from e
-    if not len(channels):
-        raise AudioError(path, "empty", "it holds no samples")
-    # Decoders of lossy formats know the length only roughly, others to the sample.
-    if path.suffix.lower() in (".wav", ".flac") and len(channels) < announced:
-        raise AudioError(
-            path, "truncated", f"{len(channels)} of {announced} samples are there"
-        )
-    if not np.isfinite(channels).all():
-        raise AudioError(path, "non-finite", "it holds NaN or infinite samples")
-    samples = channels.mean(axis=1, dtype=np.float32)
-    if rate_hz != SAMPLE_RATE_HZ:
-        samples = soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+    except Exception as e:  # Whatever a decoder raises is the fault of this one file.
+        raise AudioError(path, "unreadable", f"{type(e).__name__}: {e}") from e
     if len(samples) < MIN_SAMPLES:
         raise AudioError(
             path,
@@ -64,22 +78,107 @@ def load(path: os.PathLike | str) -> np.ndarray:
 
 
 def seconds(path: os.PathLike | str) -> float | None:
-    """The duration by the file's header; None if the header cannot be read."""
+    """The duration by the file's header; None where `load` would not believe it."""
     try:
-        return round(soundfile.info(path).duration, 4)
-    except soundfile.LibsndfileError:
+        with _Stream(sound_headers.for_libsndfile(pathlib.Path(path))) as f:
+            rate_hz, frames = f.samplerate, f.frames
+    except Exception:  # `load` tells which.
         return None
+    if not _RATES_HZ[0] <= rate_hz <= _RATES_HZ[1]:
+        return None
+    duration = frames / rate_hz
+    return round(duration, 4) if duration <= MAX_HOURS * 3600 else None
 
 
-def _refuse_truncated_wav(path: pathlib.Path) -> None:
-    """Libsndfile reads a cut WAV as a shorter one without a word, so look ourselves."""
-    with path.open("rb") as f:
-        head = f.read(12)
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+class _Stream(soundfile.SoundFile):
+    """A file that is read from one end to the other.
+
+    Where it can seek, soundfile does so after each read, after which MP3 goes on with
+    other samples; and some codecs cannot.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+@contextlib.contextmanager
+def _open(path: pathlib.Path) -> Iterator[_Stream]:
+    """The file; from a pipe where libsndfile would read no further than it guesses."""
+    if not sound_headers.is_mpeg_of_unknown_length(path):
+        with _Stream(sound_headers.for_libsndfile(path)) as f:
+            yield f
         return
-    announced = int.from_bytes(head[4:8], "little")
-    streamed = announced in (0, 0xFFFFFFFF)  # Written to a pipe: length unknown.
-    if not streamed and announced + 8 > (size := path.stat().st_size):
+    reading, writing = os.pipe()
+    with path.open("rb") as source:
+        feeder = threading.Thread(target=_feed, args=(source, writing))
+        feeder.start()
+        try:
+            with _Stream(reading, closefd=False) as f:
+                yield f
+        finally:
+            os.close(reading)  # Which ends the feeder, if not all was read.
+            feeder.join()
+
+
+def _feed(source: BinaryIO, descriptor: int) -> None:
+    with contextlib.suppress(BrokenPipeError), open(descriptor, "wb") as pipe:
+        shutil.copyfileobj(source, pipe)
+
+
+def _decode(path: pathlib.Path, max_hours: float) -> tuple[np.ndarray, int]:
+    """Samples [n] float32 of the channels as one, and their rate."""
+    mixed = [np.zeros(0, np.float32)]
+    power, power_of_mix = np.zeros(1), 0.0
+    with _open(path) as f:
+        rate_hz, (announced, lacking) = f.samplerate, _announced(f)
+        for block in _blocks(path, f, max_hours):
+            with np.errstate(over="ignore", invalid="ignore"):  # Refused by `load`.
+                mixed.append(block.mean(axis=1, dtype=np.float32))
+            if f.channels > 1:
+                power = power + np.square(block, dtype=np.float64).sum(axis=0)
+                power_of_mix += np.square(mixed[-1], dtype=np.float64).sum()
+    samples = np.concatenate(mixed)
+    if not len(samples):
+        raise AudioError(path, "empty", "it holds no samples")
+    if len(samples) + lacking < announced:
         raise AudioError(
-            path, "truncated", f"{size} of {announced + 8} bytes are there"
+            path, "truncated", f"{len(samples)} of {announced} samples are there"
+        )
+    if power_of_mix < _CANCELLED * power.max():
+        with _open(path) as f:
+            loudest = [b[:, power.argmax()] for b in _blocks(path, f, max_hours)]
+        samples = np.concatenate(loudest)
+    return samples, rate_hz
+
+
+def _announced(f: soundfile.SoundFile) -> tuple[int, int]:
+    """Samples by the header, and how many may lack; 0 where it does not say."""
+    if f.format in _BY_BYTES or f.frames >= 1 << 62:
+        return 0, 0
+    return f.frames, _MPEG_FRAME if f.format == "MP3" else 1
+
+
+def _blocks(
+    path: pathlib.Path, f: soundfile.SoundFile, max_hours: float
+) -> Iterator[np.ndarray]:
+    """The samples, [n, channels] float32 at a time."""
+    least_hz, most_hz = _RATES_HZ
+    if not least_hz <= f.samplerate <= most_hz:
+        allowed = f"it must be from {least_hz} to {most_hz}"
+        raise AudioError(path, "sample rate", f"{f.samplerate} Hz; {allowed}")
+    left = max_hours * 3600 * f.samplerate
+    size = max(1, _BLOCK // f.channels)
+    while len(block := f.read(size, dtype="float32", always_2d=True)):
+        left -= len(block)
+        if left < 0:
+            raise AudioError(
+                path, "too long", f"more than {max_hours:g} hours of sound"
+            )
+        yield block
+
+
+def _refuse_non_finite(path: pathlib.Path, samples: np.ndarray) -> None:
+    if not np.isfinite(samples).all():
+        raise AudioError(
+            path, "non-finite", "it holds NaN, infinite or far too large samples"
         )

@@ -26,6 +26,7 @@ _SHARD = FLAGS.string("shard", "1/1", "i/n: the i-th of n shares of the work.")
 _WORKERS = FLAGS.integer("workers", 0, "Processes; 0 for one a core.")
 _BEAM = FLAGS.optional("beam", "Encode by Beam with these options of its.")
 _MAX_FAILURES = FLAGS.integer("max_failures", 0, "Utterances that may fail.")
+_MAX_HOURS = FLAGS.integer("max_hours", 4, "The longest sound; longer ones fail.")
 _VERIFY = FLAGS.switch("verify", "Only read and check every record.")
 _ROOTS = RootFlags(FLAGS)
 
@@ -51,6 +52,7 @@ def main() -> None:
                 root,
                 workers=_WORKERS.value or None,
                 max_failures=_MAX_FAILURES.value,
+                max_hours=_MAX_HOURS.value,
                 share=parse_share(_SHARD.value),
                 beam=_BEAM.value,
             )

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 import numpy as np
 
-from jser import audio
+from jser import audio, caches
 from jser.encoders import family_config, layer_selection, parameters, transformer
 from jser.encoders.transformer import gelu
 from jser.shapes import Array
@@ -92,6 +92,7 @@ def log_mel(samples: np.ndarray, bands: int) -> np.ndarray:
 
 @functools.cache
 def _mel_filters(bands: int) -> np.ndarray:
+    caches.for_numba()
     import librosa
 
     return librosa.filters.mel(sr=audio.SAMPLE_RATE_HZ, n_fft=_FFT, n_mels=bands).T

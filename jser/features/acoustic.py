@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from jser import audio
+from jser import audio, caches
 
 HOP = 320  # 20 ms, the step of the large speech encoders.
 FRAMES_PER_S = audio.SAMPLE_RATE_HZ / HOP
@@ -14,6 +14,8 @@ _FFT = 1024
 _WINDOW = 640
 _F0_RANGE_HZ = (60.0, 500.0)
 _FLOOR_DB = 80.0  # Below the loudest bin of the utterance.
+
+caches.for_numba()  # Before librosa is imported, which waits until it is needed.
 
 
 def logmel(samples: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import pathlib
 import shutil
 
+from jser import audio
 from jser.corpora.tables import Table
 from jser.features import frontends, shards, store, workers, writer
 from jser.features.frontends import FrontEnd
@@ -26,6 +27,7 @@ def extract(
     *,
     workers: int | None = None,
     max_failures: int = 0,
+    max_hours: float = audio.MAX_HOURS,
     share: tuple[int, int] = (1, 1),
     beam: str | None = None,
 ) -> FeatureSet:
@@ -45,6 +47,7 @@ def extract(
       max_failures: How many utterances may fail. They are listed in `failures.csv`
         and left out of training, counted. A rerun tries the failed again, unless so
         many may fail.
+      max_hours: The longest sound; one that is longer fails.
       share: (i, n) for the i-th, from 1, of n runs that share the shards.
       beam: Options of an Apache Beam pipeline that is to encode, as on its command
         line ("--runner=FlinkRunner ..."); None to encode here.
@@ -66,7 +69,7 @@ def extract(
                 " jser extract again."
             )
         try:
-            cut = shards.cut(table, front_end.spec, folder.parent)
+            cut = shards.cut(table, front_end.spec, folder.parent, max_hours=max_hours)
             mine = cut[share[0] - 1 :: share[1]]
             _forget_failed(mine, max_failures)
             _encode(mine, front_end, workers, beam)

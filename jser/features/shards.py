@@ -75,6 +75,7 @@ class Shard:
     rows: tuple[Utterance, ...]
     sounds: tuple[pathlib.Path, ...]  # One a row.
     path: pathlib.Path  # Of the part; named by all that decides its content.
+    max_hours: float  # The longest sound.
 
     def read(self, row: int) -> Input:
         """The input of one utterance, or why there is none.
@@ -86,12 +87,14 @@ class Shard:
         if self.spec.kind == "text":
             return u.transcript
         try:
-            samples = audio.load(sound)
+            samples = audio.load(sound, max_hours=self.max_hours)
             if u.sha256 and (now := files.file_digest(sound)) != u.sha256:
                 detail = f"its digest is {now}, the table says {u.sha256}"
                 raise audio.AudioError(sound, "changed", detail)
         except audio.AudioError as e:
             return e
+        except OSError as e:  # Of the digest.
+            return audio.AudioError(sound, "unreadable", e.strerror or str(e))
         return samples
 
     def encode(
@@ -181,7 +184,13 @@ def content_digest(frames: np.ndarray) -> str:
     return files.digest(repr(frames.shape), np.ascontiguousarray(frames).tobytes())
 
 
-def cut(table: Table, spec: Spec, folder: pathlib.Path) -> list[Shard]:
+def cut(
+    table: Table,
+    spec: Spec,
+    folder: pathlib.Path,
+    *,
+    max_hours: float = audio.MAX_HOURS,
+) -> list[Shard]:
     """Cuts the table, in its order, into shards of at most 256 utterances and 30 min.
 
     The order is the table's, not that of length: every shard is then much like the
@@ -193,6 +202,7 @@ def cut(table: Table, spec: Spec, folder: pathlib.Path) -> list[Shard]:
       table: The utterances.
       spec: Of the front end.
       folder: Where the folder of the parts is to lie.
+      max_hours: The longest sound; one that is longer is a failure.
     """
     less = min(spec.layers, _MAX_LAYERS)
     least = _BATCH if spec.weights else 1
@@ -207,12 +217,10 @@ def cut(table: Table, spec: Spec, folder: pathlib.Path) -> list[Shard]:
             seconds = u.seconds or 0.0
         cuts[-1].append(u)
     parts = folder.absolute() / f"parts-{files.digest(repr(spec))}"
-    return [_shard(table, spec, tuple(rows), parts) for rows in cuts]
-
-
-def _shard(
-    table: Table, spec: Spec, rows: tuple[Utterance, ...], parts: pathlib.Path
-) -> Shard:
-    inputs = (f"{u.utt_id} {tables.input_digest(u, spec.kind)}" for u in rows)
-    sounds = tuple(table.audio_path(u).absolute() for u in rows)
-    return Shard(spec, rows, sounds, parts / f"{files.digest(*inputs)}.npz")
+    shards = []
+    for rows in cuts:
+        inputs = (f"{u.utt_id} {tables.input_digest(u, spec.kind)}" for u in rows)
+        sounds = tuple(table.audio_path(u).absolute() for u in rows)
+        part = parts / f"{files.digest(*inputs)}.npz"
+        shards.append(Shard(spec, tuple(rows), sounds, part, max_hours))
+    return shards

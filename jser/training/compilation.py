@@ -9,11 +9,15 @@ import pathlib
 
 import jax
 
+from jser import caches
+
 
 def enable_cache() -> pathlib.Path:
-    """Turns the cache on, in `$JSER_CACHE` or `~/.cache/jser`; returns its folder."""
-    folder = os.environ.get("JSER_CACHE") or "~/.cache/jser"
-    path = pathlib.Path(folder).expanduser() / "xla"
+    """Turns the cache on, in `$JSER_CACHE` or `~/.cache/jser`; returns its folder.
+
+    Where that cannot be written to, in a private temporary folder.
+    """
+    path = caches.choose(os.environ.get("JSER_CACHE") or "~/.cache/jser") / "xla"
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return path

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from jser import files
 from jser.corpora import tables
 from jser.data import batches
 from jser.data.corpus import Corpus, open_corpus
@@ -198,6 +199,37 @@ def test_failures_have_their_reasons(own_table, tmp_path, monkeypatch):
     assert not listed.exists()
     assert tables.read_csv(found.folder / "failures.csv", required=()) == rows
     assert verify.verify(found.folder) == []
+
+
+def test_what_a_decoder_raises_is_the_failure_of_one(own_table, tmp_path, monkeypatch):
+    read, digest = soundfile.SoundFile.read, files.file_digest
+
+    def read_but_one(self, *arguments, **options):
+        if str(self.name).endswith("u003.wav"):
+            raise MemoryError("Unable to allocate 128 GiB")
+        return read(self, *arguments, **options)
+
+    def digest_but_one(path):
+        if path.name == "u004.wav":
+            raise PermissionError(13, "Permission denied")
+        return digest(path)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", read_but_one)
+    monkeypatch.setattr(files, "file_digest", digest_but_one)
+    found = encode_noise(own_table, tmp_path, max_failures=2)
+    first, second = (
+        own_table.audio_path(u).absolute() for u in own_table.utterances[3:5]
+    )
+    assert found.failures == {
+        "u003": f"{first}: unreadable: MemoryError: Unable to allocate 128 GiB",
+        "u004": f"{second}: unreadable: Permission denied",
+    }
+
+
+def test_what_is_too_long_is_a_failure(table, tmp_path):
+    seconds = sorted(u.seconds for u in table.utterances)
+    with pytest.raises(TooManyFailures, match=r"^4 utterances .*: too long: more than"):
+        encode_noise(table, tmp_path, max_hours=seconds[-5] / 3600 + 1e-9)
 
 
 def test_a_shard_of_failures_alone_is_no_fault(own_table, tmp_path):
