@@ -8,6 +8,7 @@ import shutil
 import threading
 from typing import BinaryIO
 
+from absl import logging
 import numpy as np
 import soundfile
 import soxr
@@ -36,9 +37,9 @@ def load(path: os.PathLike | str, *, max_hours: float = MAX_HOURS) -> np.ndarray
     """Decodes a file: wav, flac, mp3, ogg and whatever else libsndfile reads.
 
     Channels are averaged; where that would take more than 20 dB from the loudest, as
-    when one is the inverted copy of another, the loudest is taken alone. Other rates
-    are resampled (soxr, high quality). Silence is never trimmed and the level never
-    changed.
+    when one is the inverted copy of another, the loudest is taken alone, with a
+    warning. Other rates are resampled (soxr, high quality). Silence is never trimmed
+    and the level never changed.
 
     Args:
       path: The file.
@@ -145,6 +146,7 @@ def _decode(path: pathlib.Path, max_hours: float) -> tuple[np.ndarray, int]:
             path, "truncated", f"{len(samples)} of {announced} samples are there"
         )
     if power_of_mix < _CANCELLED * power.max():
+        logging.warning("%s: its channels cancel; the loudest is taken alone", path)
         with _open(path) as f:
             loudest = [b[:, power.argmax()] for b in _blocks(path, f, max_hours)]
         samples = np.concatenate(loudest)

@@ -85,14 +85,18 @@ def write_stereo(path, left, right):
     soundfile.write(path, np.stack([left, right], 1), 16_000, "FLOAT")
 
 
-def test_of_channels_in_opposite_phase_the_loudest_is_taken(tmp_path):
+def test_of_channels_in_opposite_phase_the_loudest_is_taken(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(audio.logging, "warning", lambda *x: told.append(x[0] % x[1:]))
     path = tmp_path / "a.wav"
     write_stereo(path, TONE, -0.95 * TONE)  # The mean would be 32 dB below the first.
     np.testing.assert_array_equal(audio.load(path), TONE)
     write_stereo(path, -0.95 * TONE, TONE)
     np.testing.assert_array_equal(audio.load(path), TONE)
+    assert told == [f"{path}: its channels cancel; the loudest is taken alone"] * 2
     write_stereo(path, TONE, -0.75 * TONE)  # 18 dB.
     np.testing.assert_allclose(audio.load(path), TONE / 8, atol=1e-7)
+    assert len(told) == 2
 
 
 def test_the_loudest_channel_is_that_of_the_whole_sound(tmp_path, monkeypatch):

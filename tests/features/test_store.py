@@ -14,7 +14,7 @@ import soundfile
 from jser import audio
 from jser.corpora import prepare, tables
 from jser.data.split import Split
-from jser.features import acoustic, frontends, shards, store
+from jser.features import acoustic, frontends, shards, store, writer
 from jser.features.char_ngrams import char_ngrams
 from jser.features.extract import TooManyFailures, extract
 from tests.helpers import tiny_corpus
@@ -102,6 +102,32 @@ def test_a_damaged_shard_is_refused_when_opened(table, tmp_path):
     shard.unlink()
     with pytest.raises(ValueError, match=": 0 bytes"):
         store.FeatureSet(found.folder)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf])
+def test_frames_that_are_not_finite_are_refused_when_read(
+    table, tmp_path, monkeypatch, value
+):
+    examples = writer._examples
+
+    def spoiled(path):
+        for utt_id, example in examples(path):
+            if utt_id == table.utterances[5].utt_id:
+                example["frames"][3, 7] = value
+            yield utt_id, example
+
+    monkeypatch.setattr(writer, "_examples", spoiled)
+    found = make(table, "logmel", tmp_path)
+    found.read(np.array([0, 4, 6]))
+    name = table.utterances[5].utt_id
+    with pytest.raises(ValueError, match=rf"logmel.*of '{name}' are not all finite"):
+        found.read(np.array([4, 5]))
+
+
+def test_every_finite_number_is_finite():
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)[:, None]
+    told = [store._is_finite(x) for x in every]
+    np.testing.assert_array_equal(told, np.isfinite(every[:, 0]))
 
 
 def test_missing_features_name_the_command(tmp_path):
