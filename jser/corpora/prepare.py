@@ -148,6 +148,8 @@ def choose(draft: Draft, merge: dict[str, str], keep: Sequence[str]) -> Draft:
       ValueError: if the corpus lacks an emotion of `merge` or, when that is done, of
         `keep`.
     """
+    if not merge and not keep:
+        return draft
     have = {u.emotion for u in draft.rows if u.emotion}
     known = have.union(draft.labels, *(tables.votes(u) for u in draft.rows))
     _refuse_unknown("--merge", merge, known)
@@ -158,7 +160,7 @@ def choose(draft: Draft, merge: dict[str, str], keep: Sequence[str]) -> Draft:
         if keep and emotion and emotion not in keep:
             excluded[f"not kept ({emotion})"] += 1
             continue
-        votes = _merged_votes(u, merge, keep) if merge or keep else u.votes
+        votes = _merged_votes(u, merge, keep)
         rows.append(dataclasses.replace(u, emotion=emotion, votes=votes))
     labels = emotions.label_set(merge.get(e, e) for e in draft.labels)
     return dataclasses.replace(

@@ -16,7 +16,7 @@ CONFIG = ("config", "config.<field>")
 FLAGS = {
     "prepare": (
         *("corpus", "source", "out", "split", "folds", "seed", "audio_root"),
-        *("transcripts", "merge", "keep"),
+        *("transcripts", "merge", "keep", "skip_missing", "allow_shared_speakers"),
     ),
     "transcribe": (
         *("table", "weights", "language", "all", "batch_size", "dtype", "frontend"),
