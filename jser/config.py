@@ -8,6 +8,7 @@ type of the field. What is allowed is told by `check`.
 from collections.abc import Mapping
 import dataclasses
 import functools
+import re
 from typing import Any
 
 SAMPLERS = ("shuffle", "neutral_balanced", "neutral_stratified", "class_balanced")
@@ -22,7 +23,7 @@ STACKERS = (
 )
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, slots=True)  # No field by another name.
 class Data:
     """What is read, and how utterances become batches."""
 
@@ -38,7 +39,7 @@ class Data:
     shuffle_window: int = 1  # Batches that are drawn together and sorted by length.
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, slots=True)
 class Augment:
     """Changes to speech frames in training; all off by default, as in the paper."""
 
@@ -51,7 +52,7 @@ class Augment:
     mixup: float = 0.0  # Alpha of manifold mixup on the joint vector of all streams.
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, slots=True)
 class Model:
     """The network, its width and its regularisation."""
 
@@ -62,7 +63,7 @@ class Model:
     mask_padding: bool = True  # False: read padding too, as the authors' code does.
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, slots=True)
 class Loss:
     """Terms of the training loss."""
 
@@ -74,7 +75,7 @@ class Loss:
     label_smoothing: float = 0.0
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, slots=True)
 class Optim:
     """AdamW with one cosine from `lr` down to `final_lr`."""
 
@@ -85,7 +86,7 @@ class Optim:
     warmup_steps: int = 0  # The rate grows from 0 over these.
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, slots=True)
 class Experiment:
     """Everything one training run depends on, besides the code and the data."""
 
@@ -107,6 +108,7 @@ class Experiment:
         Raises:
           ValueError: naming the field, its value and what is allowed.
         """
+        _check_name(self.name)
         for field, allowed in _CHOICES.items():
             _one_of(field, _value(self, field), allowed)
         for field in _AT_LEAST_ONE:
@@ -194,7 +196,7 @@ _SHARES = (
 )
 _NOT_NEGATIVE = (
     *("augment.noise", "augment.mixup", "augment.time_masks", "augment.width_masks"),
-    *("optim.weight_decay", "optim.warmup_steps"),
+    *("optim.weight_decay", "optim.warmup_steps", "seed"),
     *("loss.focal_gamma", "loss.neutral_weight"),
 )
 
@@ -204,7 +206,7 @@ def _value(experiment: Experiment, field: str) -> Any:
     return functools.reduce(getattr, field.split("."), experiment)
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, slots=True)
 class Ensemble:
     """Members whose logits are combined, from table to report."""
 
@@ -216,7 +218,9 @@ class Ensemble:
     def check(self) -> "Ensemble":
         """Returns itself if it makes sense; raises ValueError naming the field."""
         _one_of("stacker", self.stacker, STACKERS)
+        _check_name(self.name)
         names = [m.name for m in self.members]
+        _need("name", self.name, self.name not in names, "none of its members'")
         _need("members", names, len(names) >= 1, "at least one")
         _need("members", names, len(set(names)) == len(names), "distinct names")
         for field in ("corpus", "train_split", "dev_split"):
@@ -225,6 +229,12 @@ class Ensemble:
         for member in self.members:
             member.check()
         return self
+
+
+def _check_name(name: str) -> None:
+    """A name is a folder below runs/, and stays there."""
+    fits = re.fullmatch(r"\w[\w.+-]*", name) is not None
+    _need("name", name, fits, "letters, digits, _, - or dots, and begin with no dot")
 
 
 def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:

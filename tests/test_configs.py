@@ -71,6 +71,10 @@ def experiment(**changes) -> Experiment:
     ("bad", "message"),
     [
         (experiment(epochs=0), r"epochs: 0 must be at least 1"),
+        (experiment(seed=-1), r"seed: -1 must be 0 or more"),
+        (experiment(name=""), r"name: '' must be letters, digits"),
+        (experiment(name="../x"), r"name: '\.\./x' must be letters, digits"),
+        (experiment(name="a/b"), r"name: 'a/b' must be letters, digits"),
         (
             experiment(data=Data(streams={})),
             r"data\.streams: \{\} must be at least",
@@ -98,3 +102,14 @@ def experiment(**changes) -> Experiment:
 def test_bad_configs_are_refused_by_field(bad, message):
     with pytest.raises(ValueError, match=message):
         bad.check()
+
+
+def test_a_field_that_there_is_not_cannot_be_set():
+    with pytest.raises(AttributeError, match="epocs"):
+        experiment().epocs = 3
+
+
+def test_an_ensemble_has_a_folder_of_its_own():
+    member = experiment()
+    with pytest.raises(ValueError, match="name: 'small' must be none of its members'"):
+        Ensemble(name=member.name, members=(member,)).check()

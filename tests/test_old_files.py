@@ -105,6 +105,13 @@ def test_the_same_combination_and_results(old):
     assert now == before
 
 
+def test_runs_are_not_scored_under_another_config(old):
+    config = ensemble(old)
+    config.members[1].optim.lr = 3e-3
+    with pytest.raises(ValueError, match=r"two.*optim\.lr was 0\.01, is 0\.003"):
+        subjects.of_ensemble(config, old)
+
+
 @pytest.mark.parametrize("name", ["data/small/table.json", "runs/one/config.json"])
 def test_files_of_a_newer_version_are_refused(old, name):
     path = old.data.parent / name

@@ -15,7 +15,7 @@ from jser.corpora import tables
 from jser.corpora.tables import Table
 from jser.ensemble.logits import Logits
 from jser.ensemble.member_logits import MemberLogits
-from jser.ensemble.out_of_fold import folds, holding_out, is_cross_validated
+from jser.ensemble.out_of_fold import folds, holding_out, is_cross_validated, plan
 from jser.features import store
 from jser.report import priors, results
 from jser.roots import Roots
@@ -62,6 +62,7 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
         curves={name: metrics_log.read(workdir / "metrics.jsonl")},
         commands=[
             *([table.command] if table.command else []),
+            *_extractions(table, metadata["front_ends"], roots),
             shlex.join(["jser", "train", *given, *there]),
             *(shlex.join(["jser", "predict", *there, "--split", s]) for s in logits),
             shlex.join(["jser", "evaluate", *there]),
@@ -69,6 +70,22 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
         failures=failures((experiment,), roots),
         notes=known,
     )
+
+
+def _extractions(table: Table, specs: dict[str, Any], roots: Roots) -> list[str]:
+    """The commands that make the features of a run."""
+    lines = []
+    for spec in {s["name"]: s for s in specs.values()}.values():
+        options = {
+            "weights": spec.get("model", ""),
+            **{k: spec.get(k, "") for k in ("layer", "dtype", "backend")},
+        }
+        given = [x for k, v in options.items() if v for x in (f"--{k}", v)]
+        given += ["--compat"] if spec.get("compat") else []
+        command = ["jser", "extract", "--table", str(table.folder)]
+        command += ["--frontend", spec["name"], *given, *roots.arguments()]
+        lines.append(shlex.join(command))
+    return lines
 
 
 def of_ensemble(
@@ -87,6 +104,8 @@ def of_ensemble(
     """
     table = tables.read(roots.data / ensemble.members[0].data.corpus)
     folder = roots.runs / ensemble.name
+    for run in plan(ensemble, table):
+        run_config.refuse_other_config(roots.workdir(run.experiment), run.experiment)
     members = MemberLogits(ensemble, roots, table).by_split()
     systems: dict[str, dict[str, Logits]] = dict(members)
     for kind in dict.fromkeys(("average", ensemble.stacker)):

@@ -64,7 +64,24 @@ def write(
         files.write_json(path, now)
         return
     old, metadata = read(workdir)
-    was, is_ = _flat({**metadata, "config": old.to_dict()}), _flat(now)
+    _refuse_others(workdir, {**metadata, "config": old.to_dict()}, now)
+
+
+def refuse_other_config(workdir: pathlib.Path, experiment: Experiment) -> None:
+    """Raises ValueError, field by field, if a run was trained by another config.
+
+    Raises:
+      FileNotFoundError: if there is no run.
+    """
+    old, _ = read(workdir)
+    was, now = ({"config": e.to_dict()} for e in (old, experiment))
+    _refuse_others(workdir, was, now)
+
+
+def _refuse_others(
+    workdir: pathlib.Path, then: dict[str, Any], now: dict[str, Any]
+) -> None:
+    was, is_ = _flat(then), _flat(now)
     differ = [
         f"{field} was {was.get(field)!r}, is {is_.get(field)!r}"
         for field in sorted(was | is_)
@@ -74,8 +91,9 @@ def write(
     ]
     if differ:
         raise ValueError(
-            f"{path}: this run was another one: {'; '.join(differ)}. Give it"
-            f" another --workdir or --config.name, or remove {workdir}."
+            f"{workdir / 'config.json'}: this run was another one:"
+            f" {'; '.join(differ)}. Give it another --workdir or --config.name, or"
+            f" remove {workdir}."
         )
 
 

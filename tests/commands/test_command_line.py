@@ -24,7 +24,7 @@ FLAGS = {
     ),
     "extract": (
         *("table", "frontend", "weights", "layer", "dtype", "backend", "compat"),
-        *("shard", "workers", "beam", "max_failures", "verify", *ROOTS),
+        *("shard", "workers", "beam", "max_failures", "max_hours", "verify", *ROOTS),
     ),
     "train": (*CONFIG, "workdir", *ROOTS),
     "predict": ("workdir", "split", "batch_size", *ROOTS),

@@ -14,7 +14,10 @@ from tests.helpers import tiny_checkpoints
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-GROUND = ("audio", "console", "emotions", "encoders", "files", "shapes")
+GROUND = (
+    *("audio", "caches", "console", "emotions", "encoders", "files", "shapes"),
+    "sound_headers",
+)
 
 
 @pytest.fixture(scope="module")

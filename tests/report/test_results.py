@@ -223,6 +223,7 @@ def made(corpus, workdir, **splits):
         {
             "schema": run_config.SCHEMA,
             "table": table.fingerprint,
+            "front_ends": {},
             "config": tiny_corpus.experiment().to_dict(),
         },
     )
