@@ -4,7 +4,7 @@ import pathlib
 import re
 
 from jser import emotions
-from jser.corpora import tables
+from jser.corpora import csv_rows
 from jser.corpora.draft import Draft, sound_files
 from jser.corpora.tables import Utterance
 
@@ -36,7 +36,7 @@ def read(source: pathlib.Path) -> Draft:
     gender = {}
     demographics = source / "VideoDemographics.csv"
     if demographics.exists():
-        cells = tables.read_csv(demographics, required=("ActorID", "Sex"))
+        cells = csv_rows.read_csv(demographics, required=("ActorID", "Sex"))
         gender = {row["ActorID"]: row["Sex"].lower() for row in cells}
     rows = []
     for path in sound_files(source):

@@ -8,7 +8,7 @@ import pathlib
 from absl import logging
 
 from jser import files
-from jser.corpora import tables
+from jser.corpora import csv_rows, tables
 from jser.corpora.draft import Draft
 from jser.corpora.tables import Utterance
 
@@ -22,7 +22,7 @@ def read(source: pathlib.Path) -> Draft:
     Raises:
       ValueError: naming the file, and the line or utterance that is wrong.
     """
-    cells = tables.read_csv(source, required=("file", "emotion"))
+    cells = csv_rows.read_csv(source, required=("file", "emotion"))
     _name_unused(cells, source)
     rows = []
     for row in cells:
@@ -37,7 +37,7 @@ def read(source: pathlib.Path) -> Draft:
 def reread(source: pathlib.Path) -> Draft:
     """Reads a table of ours that was edited by hand, to check and count it anew."""
     info = files.read_record(source / "table.json")
-    _name_unused(tables.read_csv(source / "table.csv", required=()), source)
+    _name_unused(csv_rows.read_csv(source / "table.csv", required=()), source)
     rows: list[Utterance] = tables.read_rows(source / "table.csv")
     known = {u.emotion for u in rows if u.emotion} <= set(info["labels"])
     return Draft(

@@ -6,7 +6,7 @@ import pathlib
 from absl import logging
 
 from jser import emotions, files
-from jser.corpora import tables
+from jser.corpora import csv_rows, tables
 from jser.corpora.draft import Draft, is_hidden
 
 _SPLITS = {
@@ -41,7 +41,7 @@ def read(source: pathlib.Path) -> Draft:
     audio_root = source / "Audios"
     texts = source / "Transcripts"
     rows, excluded, known = [], Counter(), set()
-    for cells in tables.read_csv(path, required=_COLUMNS):
+    for cells in csv_rows.read_csv(path, required=_COLUMNS):
         name, code = cells["FileName"], cells["EmoClass"]
         known.add(name)
         if reason := emotions.MSP_PODCAST_EXCLUDED.get(code):
@@ -103,7 +103,7 @@ def _votes(labels: pathlib.Path) -> dict[str, str]:
     if not path.exists():
         return {}
     count, others = defaultdict(Counter), Counter()
-    for cells in tables.read_csv(path, required=("FileName", "EmoClass_Major")):
+    for cells in csv_rows.read_csv(path, required=("FileName", "EmoClass_Major")):
         emotion = cells["EmoClass_Major"].lower()
         if emotion in _LABELS:
             count[cells["FileName"]][emotion] += 1

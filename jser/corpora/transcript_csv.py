@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dataclasses
 import pathlib
 
-from jser.corpora import tables
+from jser.corpora import csv_rows
 from jser.corpora.tables import Utterance
 
 
@@ -29,7 +29,7 @@ def add_transcripts(
       ValueError: if no such columns are there, a key is there twice or could be that
         of several utterances, or an utterance is not in the file.
     """
-    cells = tables.read_csv(path, required=())
+    cells = csv_rows.read_csv(path, required=())
     columns = set(cells[0]) if cells else set()
     key = next((k for k in ("utt_id", "file", "FileName") if k in columns), "")
     text = next((t for t in ("transcript", "transcription") if t in columns), "")

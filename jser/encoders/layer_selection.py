@@ -9,11 +9,10 @@ block's output, the last one after whatever norm ends the encoder. A choice of t
     "all"           all of them, on a new first axis
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flax import linen as nn
-import jax
 import jax.numpy as jnp
 
 from jser.shapes import Array
@@ -90,8 +89,3 @@ def run(
     if keep:
         return jnp.concatenate([jnp.stack(known), states[:-1], last[None]])
     return (total + last) / _MEAN_OF if mean else last
-
-
-def prune(params: Mapping[str, Any], name: str, blocks: int) -> dict[str, Any]:
-    """The parameters with only the first so many of the stacked blocks in `name`."""
-    return {**params, name: jax.tree.map(lambda x: x[:blocks], params[name])}

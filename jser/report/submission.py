@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import pathlib
 
 from jser import emotions, files
-from jser.corpora import tables
+from jser.corpora import csv_rows
 from jser.ensemble.logits import Logits
 
 COLUMNS = ("FileName", "EmoClass")
@@ -55,7 +55,7 @@ def read(path: pathlib.Path) -> dict[str, str]:
         best = logits.labels[logits.logits.argmax(axis=1)]
         pairs = list(zip(logits.utt_id.tolist(), best.tolist(), strict=True))
     elif path.suffix == ".csv":
-        rows = tables.read_csv(path, required=("utt_id", "predicted"))
+        rows = csv_rows.read_csv(path, required=("utt_id", "predicted"))
         pairs = [(r["utt_id"], r["predicted"]) for r in rows]
     else:
         raise ValueError(f"{path}: neither logits (.npz) nor predictions (.csv).")
@@ -68,7 +68,7 @@ def read(path: pathlib.Path) -> dict[str, str]:
 
 
 def _refuse_others(names: Sequence[str], sample: pathlib.Path) -> None:
-    wanted = [r["FileName"] for r in tables.read_csv(sample, required=COLUMNS)]
+    wanted = [r["FileName"] for r in csv_rows.read_csv(sample, required=COLUMNS)]
     missing, extra = set(wanted) - set(names), set(names) - set(wanted)
     if missing or extra or len(wanted) != len(set(wanted)):
         faults = [f"{len(names)} files, and the sample has {len(wanted)} rows"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from jser.corpora import prepare, tables
+from jser.corpora import csv_rows, prepare, tables
 from tests.helpers import tiny_corpus
 from tests.helpers.paths import SHARED
 
@@ -181,7 +181,7 @@ def test_the_real_emodb_agrees_with_its_own_labels(tmp_path):
     table = run("emodb", SOURCE, tmp_path, policy="loso")
     names = {"anger": "angry", "happiness": "happy", "sadness": "sad"}
     names |= {"boredom": "bored"}
-    labels = tables.read_csv(SOURCE / "labels.csv", required=("file",))
+    labels = csv_rows.read_csv(SOURCE / "labels.csv", required=("file",))
     assert len(table.utterances) == len(labels) == 535
     found = by_id(table)
     for row in labels:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-from jser.corpora import tables
+from jser.corpora import csv_rows, tables
 from jser.corpora.tables import Table, Utterance
 
 LABELS = ("angry", "sad")
@@ -115,7 +115,7 @@ def test_broken_csv_is_refused_with_its_line(tmp_path, content, message):
     path = tmp_path / "x.csv"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        tables.read_csv(path, required=("file", "emotion"))
+        csv_rows.read_csv(path, required=("file", "emotion"))
 
 
 @pytest.mark.parametrize("cell", ["loud", "nan", "inf"])

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from jser import files
-from jser.corpora import tables
+from jser.corpora import csv_rows
 from jser.data import batches
 from jser.data.corpus import Corpus, open_corpus
 from jser.data.padding import LengthBuckets
@@ -180,7 +180,7 @@ def test_failures_have_their_reasons(own_table, tmp_path, monkeypatch):
     with pytest.raises(TooManyFailures, match=r"4 utterances .*failures=4"):
         encode_noise(own_table, tmp_path, max_failures=3)
     listed = tmp_path / "noise" / "fake" / "failures.csv"
-    rows = tables.read_csv(listed, required=("utt_id", "reason"))
+    rows = csv_rows.read_csv(listed, required=("utt_id", "reason"))
     assert [r["utt_id"] for r in rows] == ["u000", "u001", "u002", "u003"]
     now = own_table.utterances[1].sha256
     for row, reason in zip(
@@ -197,7 +197,7 @@ def test_failures_have_their_reasons(own_table, tmp_path, monkeypatch):
     found = encode_noise(own_table, tmp_path, max_failures=4)
     assert list(found.failures) == [r["utt_id"] for r in rows]
     assert not listed.exists()
-    assert tables.read_csv(found.folder / "failures.csv", required=()) == rows
+    assert csv_rows.read_csv(found.folder / "failures.csv", required=()) == rows
     assert verify.verify(found.folder) == []
 
 

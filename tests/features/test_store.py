@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from jser import audio
-from jser.corpora import prepare, tables
+from jser.corpora import csv_rows, prepare, tables
 from jser.data.split import Split
 from jser.features import acoustic, frontends, shards, store, writer
 from jser.features.char_ngrams import char_ngrams
@@ -147,7 +147,7 @@ def test_failures_are_listed_and_left_out(tmp_path):
     with pytest.raises(TooManyFailures, match="2 utterances could not be"):
         make(table, "logmel", tmp_path)
     listed = tmp_path / "features" / "small" / "logmel" / "failures.csv"
-    rows = tables.read_csv(listed, required=("utt_id", "reason"))
+    rows = csv_rows.read_csv(listed, required=("utt_id", "reason"))
     assert [r["utt_id"] for r in rows] == ["a_angry_0", "a_sad_1"]
     assert "unreadable" in rows[0]["reason"]
     assert "too short" in rows[1]["reason"]
@@ -158,7 +158,7 @@ def test_failures_are_listed_and_left_out(tmp_path):
     assert list(found.failures) == ["a_angry_0", "a_sad_1"]
     split = Split.join(table, table.utterances, {"speech": found})
     assert len(split) == len(table.utterances) - 2
-    assert tables.read_csv(found.folder / "failures.csv", required=()) == rows
+    assert csv_rows.read_csv(found.folder / "failures.csv", required=()) == rows
 
 
 def test_all_failed_is_never_a_dataset(tmp_path):

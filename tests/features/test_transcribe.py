@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from jser import audio
-from jser.corpora import prepare, tables
+from jser.corpora import csv_rows, prepare, tables
 from jser.encoders.transcriber import Transcriber
 from jser.features import frontends, transcribe
 from jser.features.extract import TooManyFailures, extract
@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_listed(checkpoint, tmp_path):
     folder = str(checkpoint[0])
     with pytest.raises(TooManyFailures, match=r"2 utterances.*--max_failures=2"):
         transcribe.transcribe(table, weights=folder, max_failures=1)
-    listed = tables.read_csv(
+    listed = csv_rows.read_csv(
         table.folder / "transcribe_failures.csv", required=("utt_id", "reason")
     )
     reasons = {row["utt_id"]: row["reason"] for row in listed}
