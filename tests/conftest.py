@@ -16,6 +16,7 @@ from jser.corpora import prepare
 from jser.features import frontends
 from jser.features.extract import extract
 from jser.roots import Roots
+from jser.training import compilation
 from tests.helpers import tiny_corpus
 
 flags.FLAGS.mark_as_parsed()  # grain reads absl flags.
@@ -34,6 +35,13 @@ def pytest_configure(config) -> None:
         silence = np.zeros(audio.SAMPLE_RATE_HZ, np.float32)
         for name in ("logmel", "mfcc", "prosody", "functionals"):
             frontends.get(name).load()([silence])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs():
+    """A worker runs many modules, and their programs would fill it."""
+    yield
+    compilation.free_programs()
 
 
 @pytest.fixture

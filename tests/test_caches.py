@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 
+import jax
 import pytest
 
 from jser import caches
@@ -123,3 +124,13 @@ def test_jax_gets_a_private_folder_too(closed, temporary, monkeypatch):
     monkeypatch.setattr(compilation.jax.config, "update", lambda *x: told.append(x))
     assert compilation.enable_cache() == temporary / "xla"
     assert told[0] == ("jax_compilation_cache_dir", str(temporary / "xla"))
+
+
+def test_programs_are_freed_before_they_fill_the_process(monkeypatch):
+    twice = jax.jit(lambda x: 2 * x)
+    twice(1.0)
+    compilation.free_programs()
+    assert twice._cache_size() == 1
+    monkeypatch.setattr(compilation, "_MOST_MAPS", 0)
+    compilation.free_programs()
+    assert twice._cache_size() == 0

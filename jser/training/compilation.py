@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import gc
 import os
 import pathlib
 
@@ -11,16 +12,31 @@ import jax
 
 from jser import caches
 
+_MOST_MAPS = 20_000  # Of the 65,530 parts of memory that Linux lets a process have.
+
 
 def enable_cache() -> pathlib.Path:
     """Turns the cache on, in `$JSER_CACHE` or `~/.cache/jser`; returns its folder.
 
     Where that cannot be written to, in a private temporary folder.
     """
+    free_programs()
     path = caches.choose(os.environ.get("JSER_CACHE") or "~/.cache/jser") / "xla"
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return path
+
+
+def free_programs() -> None:
+    """Frees all programs that are ready to run, if there are a great many.
+
+    Each takes some of the parts of memory that a process may have. Where the last is
+    taken, as after some dozens of trainings, XLA ends in a segmentation fault.
+    """
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @dataclasses.dataclass
