@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from jser import sound_headers
+from jser import containers, sound_headers
 
 SAMPLE_RATE_HZ = 16_000
 MIN_SAMPLES = 400  # 25 ms, the first frame of every speech front end.
@@ -21,6 +21,9 @@ MAX_HOURS = 4.0
 _RATES_HZ = (1_000, 768_000)  # Beyond, a header is damaged, and resampling without end.
 _BLOCK = 1 << 20  # Samples of all channels that are decoded at a time.
 _CANCELLED = 1e-2  # 20 dB, the power that averaging may take from a sound.
+_SILENT = 1 / 32768  # The smallest step of 16 bits.
+_LOUD = 0.98  # Of full scale, from which a sound can be clipped,
+_CLIPPED = 0.01  # if as many of its samples lie at its loudest level.
 _MPEG_FRAME = 1152
 _BY_BYTES = ("OGG", "WAV", "WAVEX")  # `sound_headers` knows better than libsndfile.
 
@@ -36,10 +39,11 @@ class AudioError(ValueError):
 def load(path: os.PathLike | str, *, max_hours: float = MAX_HOURS) -> np.ndarray:
     """Decodes a file: wav, flac, mp3, ogg and whatever else libsndfile reads.
 
-    Channels are averaged; where that would take more than 20 dB from the loudest, as
-    when one is the inverted copy of another, the loudest is taken alone, with a
-    warning. Other rates are resampled (soxr, high quality). Silence is never trimmed
-    and the level never changed.
+    M4A, MP4 and WebM are read by PyAV, where it is installed. Channels are averaged;
+    where that would take more than 20 dB from the loudest, as when one is the inverted
+    copy of another, the loudest is taken alone, with a warning. Other rates are
+    resampled (soxr, high quality). Silence is never trimmed and the level never
+    changed.
 
     Args:
       path: The file.
@@ -53,22 +57,13 @@ def load(path: os.PathLike | str, *, max_hours: float = MAX_HOURS) -> np.ndarray
         short", "too long" or "sample rate".
     """
     path = pathlib.Path(path)
-    try:
-        if not path.is_file():
-            raise AudioError(path, "missing", "there is no such file")
-        if what := sound_headers.missing(path):
-            raise AudioError(path, "truncated", what)
-        samples, rate_hz = _decode(path, max_hours)
-        _refuse_non_finite(path, samples)
+    with _its_own_fault(path):
+        samples, rate_hz, cancelled = _decode(path, max_hours)
+        if cancelled:
+            logging.warning("%s: its channels cancel; the loudest is taken alone", path)
         if rate_hz != SAMPLE_RATE_HZ:
             samples = soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
             _refuse_non_finite(path, samples)  # It may swing over the largest number.
-    except AudioError:
-        raise
-    except soundfile.LibsndfileError as e:
-        raise AudioError(path, "unreadable", e.error_string) from e
-    except Exception as e:  # Whatever a decoder raises is the fault of this one file.
-        raise AudioError(path, "unreadable", f"{type(e).__name__}: {e}") from e
     if len(samples) < MIN_SAMPLES:
         raise AudioError(
             path,
@@ -78,9 +73,53 @@ def load(path: os.PathLike | str, *, max_hours: float = MAX_HOURS) -> np.ndarray
     return samples
 
 
-def seconds(path: os.PathLike | str) -> float | None:
-    """The duration by the file's header; None where `load` would not believe it."""
+def notes(path: os.PathLike | str) -> tuple[str, ...]:
+    """What a person should know of a sound before it is taken for speech.
+
+    Returns:
+      Any of "silent" (none leaves the smallest step of 16 bits), "clipped" (1 %
+      of the samples or more lie at the loudest level, and that is at least 0.98 of
+      full scale) and "channels cancel" (the loudest is taken alone).
+
+    Raises:
+      AudioError: as `load` does, but for the shortest length.
+    """
+    path = pathlib.Path(path)
+    with _its_own_fault(path):
+        samples, _, cancelled = _decode(path, MAX_HOURS)
+    level = np.abs(samples)
+    peak = min(float(level.max()), 1.0)  # Lossy codecs overshoot where it was clipped.
+    found = {
+        "silent": peak <= _SILENT,
+        "clipped": peak >= _LOUD and (level >= 0.99995 * peak).mean() >= _CLIPPED,
+        "channels cancel": cancelled,
+    }
+    return tuple(note for note, holds in found.items() if holds)
+
+
+@contextlib.contextmanager
+def _its_own_fault(path: pathlib.Path) -> Iterator[None]:
+    """Whatever a decoder raises is the fault of this one file."""
     try:
+        yield
+    except AudioError:
+        raise
+    except soundfile.LibsndfileError as e:
+        raise AudioError(path, "unreadable", e.error_string) from e
+    except Exception as e:
+        what = "" if type(e) is ValueError else f"{type(e).__name__}: "
+        raise AudioError(path, "unreadable", f"{what}{e}") from e
+
+
+def seconds(path: os.PathLike | str) -> float | None:
+    """The duration by the file's header; None where `load` would not believe it.
+
+    Headers of M4A, MP4 and WebM may not tell, so these are decoded.
+    """
+    try:
+        if containers.demuxer(pathlib.Path(path)):
+            samples, rate_hz, _ = _decode(pathlib.Path(path), MAX_HOURS)
+            return round(len(samples) / rate_hz, 4)
         with _Stream(sound_headers.for_libsndfile(pathlib.Path(path))) as f:
             rate_hz, frames = f.samplerate, f.frames
     except Exception:  # `load` tells which.
@@ -101,10 +140,20 @@ class _Stream(soundfile.SoundFile):
     def seekable(self) -> bool:
         return False
 
+    def pieces(self) -> Iterator[np.ndarray]:
+        """The samples, [n, channels] float32 at a time."""
+        size = max(1, _BLOCK // self.channels)
+        while len(piece := self.read(size, dtype="float32", always_2d=True)):
+            yield piece
+
 
 @contextlib.contextmanager
-def _open(path: pathlib.Path) -> Iterator[_Stream]:
+def _open(path: pathlib.Path) -> Iterator[_Stream | containers.Stream]:
     """The file; from a pipe where libsndfile would read no further than it guesses."""
+    if form := containers.demuxer(path):
+        with containers.Stream(path, form) as f:
+            yield f
+        return
     if not sound_headers.is_mpeg_of_unknown_length(path):
         with _Stream(sound_headers.for_libsndfile(path)) as f:
             yield f
@@ -126,8 +175,17 @@ def _feed(source: BinaryIO, descriptor: int) -> None:
         shutil.copyfileobj(source, pipe)
 
 
-def _decode(path: pathlib.Path, max_hours: float) -> tuple[np.ndarray, int]:
-    """Samples [n] float32 of the channels as one, and their rate."""
+def _decode(path: pathlib.Path, max_hours: float) -> tuple[np.ndarray, int, bool]:
+    """Samples [n] float32 of the channels as one, their rate, and if channels cancel.
+
+    Raises:
+      AudioError: if the file is missing, truncated, empty or too long, or a sample is
+        not finite.
+    """
+    if not path.is_file():
+        raise AudioError(path, "missing", "there is no such file")
+    if what := sound_headers.missing(path):
+        raise AudioError(path, "truncated", what)
     mixed = [np.zeros(0, np.float32)]
     power, power_of_mix = np.zeros(1), 0.0
     with _open(path) as f:
@@ -145,23 +203,26 @@ def _decode(path: pathlib.Path, max_hours: float) -> tuple[np.ndarray, int]:
         raise AudioError(
             path, "truncated", f"{len(samples)} of {announced} samples are there"
         )
-    if power_of_mix < _CANCELLED * power.max():
-        logging.warning("%s: its channels cancel; the loudest is taken alone", path)
+    cancelled = power_of_mix < _CANCELLED * power.max()
+    if cancelled:
         with _open(path) as f:
             loudest = [b[:, power.argmax()] for b in _blocks(path, f, max_hours)]
         samples = np.concatenate(loudest)
-    return samples, rate_hz
+    _refuse_non_finite(path, samples)
+    return samples, rate_hz, bool(cancelled)
 
 
-def _announced(f: soundfile.SoundFile) -> tuple[int, int]:
+def _announced(f: _Stream | containers.Stream) -> tuple[int, int]:
     """Samples by the header, and how many may lack; 0 where it does not say."""
+    if isinstance(f, containers.Stream):  # It looks itself.
+        return 0, 0
     if f.format in _BY_BYTES or f.frames >= 1 << 62:
         return 0, 0
     return f.frames, _MPEG_FRAME if f.format == "MP3" else 1
 
 
 def _blocks(
-    path: pathlib.Path, f: soundfile.SoundFile, max_hours: float
+    path: pathlib.Path, f: _Stream | containers.Stream, max_hours: float
 ) -> Iterator[np.ndarray]:
     """The samples, [n, channels] float32 at a time."""
     least_hz, most_hz = _RATES_HZ
@@ -169,8 +230,7 @@ def _blocks(
         allowed = f"it must be from {least_hz} to {most_hz}"
         raise AudioError(path, "sample rate", f"{f.samplerate} Hz; {allowed}")
     left = max_hours * 3600 * f.samplerate
-    size = max(1, _BLOCK // f.channels)
-    while len(block := f.read(size, dtype="float32", always_2d=True)):
+    for block in f.pieces():
         left -= len(block)
         if left < 0:
             raise AudioError(

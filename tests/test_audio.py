@@ -349,3 +349,25 @@ def test_seconds(tmp_path):
     assert audio.seconds(tmp_path / "a.flac") == 1.0
     (tmp_path / "b.wav").write_bytes(b"no sound")
     assert audio.seconds(tmp_path / "b.wav") is None
+
+
+# What a person should know of a sound.
+
+NOTES = {
+    "silent": 0 * TONE,
+    "silent as dither": np.where(np.arange(16_000) % 2, 1e-5, -1e-5),
+    "clipped": np.clip(8 * TONE, -1, 1),
+    "clipped below full scale": 0.985 * np.clip(8 * TONE, -1, 1),
+    "": TONE,
+    " full scale": TONE / 0.3,
+    " a click": np.where(np.arange(16_000) == 7, 1.0, TONE),
+    " loud and square, but not full": 0.9 * np.sign(TONE),
+}
+
+
+@pytest.mark.parametrize("name", NOTES)
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_notes(tmp_path, name, subtype):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, NOTES[name], 16_000, subtype)
+    assert audio.notes(path) == tuple(filter(None, name.split(" ")[:1]))

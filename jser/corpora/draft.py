@@ -8,6 +8,7 @@ import pathlib
 
 from absl import logging
 
+from jser import containers
 from jser.corpora.tables import Utterance
 
 
@@ -76,4 +77,6 @@ def _files(
             yield path
 
 
-SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".au"})
+SUFFIXES = containers.SUFFIXES | {
+    *(".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".au")
+}

@@ -2,16 +2,13 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-import concurrent.futures
 import dataclasses
-import hashlib
 import os
 import pathlib
 
 from absl import logging
-from tqdm import tqdm
 
-from jser import audio, emotions, files
+from jser import emotions
 from jser.corpora import (
     crema_d,
     csv_table,
@@ -22,6 +19,7 @@ from jser.corpora import (
     msp_podcast,
     problems,
     ravdess,
+    sounds,
     spelling,
     splits,
     tables,
@@ -41,8 +39,6 @@ IMPORTERS: dict[str, Callable[[pathlib.Path], Draft]] = {
     "table": csv_table.reread,
     "demo": demo.read,
 }
-
-_EMPTY = hashlib.sha256(b"").hexdigest()[:16]  # The digest of a file of 0 bytes.
 
 
 def prepare(
@@ -108,8 +104,8 @@ def prepare(
     )
     problems.refuse(tables.faults(table), source, out)
     _warn_of_spellings(table.labels)
-    table = probe(table)
-    problems.warn([*missing, *_unreadable(table)], source, out)
+    table, found = sounds.probe(table)
+    problems.warn([*missing, *found], source, out)
     return tables.write(table, out)
 
 
@@ -204,64 +200,6 @@ def leave_out_missing(draft: Draft) -> tuple[Draft, list[Fault]]:
     return draft, [Fault(what, missing, "")]
 
 
-def probe(table: Table) -> Table:
-    """Adds the duration and digest of every sound file.
-
-    A header that cannot be read leaves the duration empty: `jser extract` then
-    lists the file among its failures.
-
-    Raises:
-      ValueError: if files are missing, or if two utterances are the same recording.
-    """
-    paths = [table.audio_path(u) for u in table.utterances]
-    pairs = zip(table.utterances, paths, strict=True)
-    if missing := [u for u, path in pairs if not path.is_file()]:
-        what = f"{len(missing)} of {len(paths)} sound files are missing"
-        remedy = (
-            "Fetch them, say by --audio_root where they are, or leave them out by"
-            " --skip_missing."
-        )
-        where = os.path.normpath(table.folder / table.audio_root)
-        problems.refuse([Fault(what, missing, remedy)], where, table.folder)
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        measured = tqdm(
-            pool.map(lambda p: (audio.seconds(p), files.file_digest(p)), paths),
-            total=len(paths),
-            desc="reading sound files",
-            unit="file",
-        )
-        rows = tuple(
-            dataclasses.replace(u, seconds=seconds, sha256=sha256)
-            for u, (seconds, sha256) in zip(table.utterances, measured, strict=True)
-        )
-    problems.refuse(_same_recordings(rows), table.folder, table.folder)
-    return dataclasses.replace(table, utterances=rows)
-
-
-def _same_recordings(rows: Sequence[Utterance]) -> list[Fault]:
-    same = defaultdict(list)
-    for u in rows:
-        if u.sha256 != _EMPTY:
-            same[u.sha256].append(u)
-    bad = [us for us in same.values() if len({(u.split, u.fold) for u in us}) > 1]
-    what = f"{len(bad)} times the same recording on two sides of a split"
-    rows = [u for us in bad for u in us]
-    return [Fault(what, rows, "Keep one of each.")] if bad else []
-
-
-def _unreadable(table: Table) -> list[Fault]:
-    """The sound files that `jser extract` will count as failures."""
-    unread = [u for u in table.utterances if u.seconds is None]
-    empty = [u for u in unread if u.sha256 == _EMPTY]
-    broken = [u for u in unread if u.sha256 != _EMPTY]
-    found = (
-        (f"{len(empty)} sound files are empty, of 0 bytes", empty),
-        (f"{len(broken)} sound files have a header that cannot be read", broken),
-    )
-    remedy = "Fetch them again; jser extract counts them as failures."
-    return [Fault(what, rows, remedy) for what, rows in found if rows]
-
-
 def describe(table: Table) -> str:
     """The counts a person checks before going on, as text."""
     names = [*table.labels]
@@ -280,6 +218,7 @@ def describe(table: Table) -> str:
     nameless = sum(not u.speaker for u in table.utterances)
     untold = sum(not u.transcript for u in table.utterances)
     unread = sum(u.seconds is None for u in table.utterances)
+    odd = Counter(u.sound_note for u in table.utterances if u.sound_note)
     folds = {u.fold for u in table.utterances if u.fold is not None}
     lines += [
         "",
@@ -288,6 +227,7 @@ def describe(table: Table) -> str:
         f"{untold} utterances without a transcript, {unread} sound files whose header"
         " cannot be read",
     ]
+    lines += [f"{note}: {n} sounds" for note, n in sorted(odd.items())]
     lines += [f"excluded: {n} {reason}" for reason, n in table.excluded.items()]
     if table.shares_speakers:
         lines.append("Speakers are shared between splits: expect flattered scores.")

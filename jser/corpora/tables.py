@@ -34,6 +34,7 @@ class Utterance:
     transcript_language: str = ""  # Code, of transcripts that a machine made,
     transcript_note: str = ""  # and what is suspicious about them.
     seconds: float | None = None
+    sound_note: str = ""  # "silent", "clipped", "channels cancel"; see audio.notes.
     sha256: str = ""  # First 16 hex digits of the digest of the sound file's bytes.
     arousal: float | None = None
     valence: float | None = None
@@ -43,7 +44,7 @@ class Utterance:
 
 COLUMNS = tuple(f.name for f in dataclasses.fields(Utterance))
 # Columns a table has only where one of its rows does.
-_OPTIONAL = ("transcript_language", "transcript_note")
+_OPTIONAL = ("transcript_language", "transcript_note", "sound_note")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -46,14 +46,14 @@ def test_what_is_hidden_is_passed_over(corpus, caplog, name):
 
 
 def test_what_was_passed_over_is_counted_by_ending(corpus, caplog):
-    for name in ("happy/1.m4a", "happy/2.M4A", "sad/3.webm", "sad/README"):
+    for name in ("happy/1.txt", "happy/2.TXT", "sad/3.jpg", "sad/README"):
         write(corpus / name)
     assert len(folder.read(corpus).rows) == 4
-    assert "passed over: 2 .m4a, 1 .webm, 1 without an ending." in caplog.text
+    assert "passed over: 1 .jpg, 2 .txt, 1 without an ending." in caplog.text
     assert "no sound files in happy." in caplog.text
 
 
 def test_a_folder_without_sounds_says_what_it_has(tmp_path):
-    write(tmp_path / "sad" / "1.m4a")
-    with pytest.raises(ValueError, match=r"no sound files \(.*\); it has 1 \.m4a\."):
+    write(tmp_path / "sad" / "1.txt")
+    with pytest.raises(ValueError, match=r"no sound files \(.*\); it has 1 \.txt\."):
         draft.sound_files(tmp_path)

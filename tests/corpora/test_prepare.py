@@ -3,7 +3,9 @@
 import csv
 import pathlib
 
+import numpy as np
 import pytest
+import soundfile
 
 from jser.corpora import prepare, problems, tables
 from jser.report import subjects
@@ -93,6 +95,37 @@ def test_empty_files_are_no_recording(tmp_path, caplog):
     assert len(listed(tmp_path)) == 3
     run(tiny_corpus.make(tmp_path / "whole"), tmp_path)
     assert not (tmp_path / "out" / problems.NAME).exists()
+
+
+def test_silent_and_clipped_sounds_are_marked_and_counted(tmp_path, caplog):
+    path = tiny_corpus.make(tmp_path / "in")
+    before = run(path, tmp_path)
+    for name, samples in {
+        "a_sad_0": np.zeros(8000),
+        "b_sad_0": np.sign(tiny_corpus.tone(440, 0.5)),
+        "c_sad_0": np.stack([tiny_corpus.tone(440, 0.5)] * 2, 1) * [1, -1],
+    }.items():
+        soundfile.write(path.parent / f"{name}.wav", samples, 16_000)
+    table = run(path, tmp_path)
+    notes = {u.utt_id: u.sound_note for u in table.utterances if u.sound_note}
+    assert notes == {
+        "a_sad_0": "silent",
+        "b_sad_0": "clipped",
+        "c_sad_0": "channels cancel",
+    }
+    assert tables.read(tmp_path / "out").utterances == table.utterances
+    assert "1 sounds are marked 'silent', e.g. 'a_sad_0'" in caplog.text
+    assert "clipped: 1 sounds" in prepare.describe(table)
+    assert "sound_note" not in tables._to_csv(before.utterances)
+    assert len(listed(tmp_path)) == 3
+
+
+def test_files_that_end_too_early_are_told_before_extraction(tmp_path, caplog):
+    path = tiny_corpus.make(tmp_path / "in")
+    sound = path.parent / "a_sad_0.wav"
+    sound.write_bytes(sound.read_bytes()[:-2000])
+    run(path, tmp_path)
+    assert "1 sound files cannot be decoded to their end, e.g. 'a_sad" in caplog.text
 
 
 def shared_corpus(tmp_path) -> pathlib.Path:
