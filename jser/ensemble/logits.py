@@ -40,7 +40,12 @@ class Logits:
         return dataclasses.replace(self, **columns)
 
     def save(self, path: pathlib.Path) -> None:
-        """Writes the rows, sorted by utt_id, whole or not at all."""
+        """Writes the rows, sorted by utt_id, whole or not at all.
+
+        Raises:
+          ValueError: if they hold a number that is not finite.
+        """
+        self._refuse_non_finite(path, "Nothing was written.")
         ordered = self.take(np.argsort(self.utt_id))
         out = io.BytesIO()
         columns = dataclasses.asdict(ordered)
@@ -54,7 +59,8 @@ class Logits:
         Raises:
           FileNotFoundError: if they are not there.
           OutdatedError: if they lack something that is kept today.
-          ValueError: if the file is damaged, not ours, or of a newer version.
+          ValueError: if the file is damaged, not ours, or of a newer version, or holds
+            a number that is not finite.
         """
         if not path.exists():
             raise FileNotFoundError(f"{path}: not there; jser predict makes it.")
@@ -72,7 +78,17 @@ class Logits:
                 f"{path}: an older version of jser made it, without"
                 f" {', '.join(missing)}. Run jser predict again."
             )
-        return cls(**{name: columns[name] for name in _FIELDS})
+        logits = cls(**{name: columns[name] for name in _FIELDS})
+        logits._refuse_non_finite(path, "Remove it and run jser predict again.")
+        return logits
+
+    def _refuse_non_finite(self, path: pathlib.Path, remedy: str) -> None:
+        odd = ~np.isfinite(self.logits).all(axis=1)
+        if odd.any():
+            raise ValueError(
+                f"{path}: the logits of {odd.sum()} utterances, e.g."
+                f" {str(self.utt_id[odd][0])!r}, are not all finite. {remedy}"
+            )
 
     @classmethod
     def concatenate(cls, parts: Sequence["Logits"]) -> "Logits":

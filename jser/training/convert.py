@@ -176,7 +176,7 @@ def to_run(
             lambda ours, like: like * 0 + ours, params, setup.fresh.params
         ),
     )
-    scores = setup.evaluate(finished.variables)
+    scores = setup.evaluate(finished.variables, int(finished.step))
     run_config.write(workdir, experiment, corpus)
     with checkpoints.Checkpoints(workdir) as saved:
         saved.save(finished, scores)

@@ -85,7 +85,7 @@ def _loop(
         prefetched.started(scalars["loss"])
         logger.step(done, scalars, batch)
         if done % setup.source.steps_per_epoch == 0 and logger.epoch(
-            done, scores := setup.evaluate(state.variables)
+            done, scores := setup.evaluate(state.variables, done)
         ):
             saved.save(state, scores)
         if done == stop:
