@@ -103,8 +103,8 @@ class TrainingSetup:
         if len(odd):
             c = self.experiment
             raise FloatingPointError(
-                f"{c.name} without folds {list(c.data.holdout)}: step {step}: the logits"
-                f" of {len(odd)} dev utterances, e.g."
+                f"{c.name} without folds {list(c.data.holdout)}: step {step}: the"
+                f" logits of {len(odd)} dev utterances, e.g."
                 f" {dev.utterances[odd[0]].utt_id!r}, are not finite. A lower"
                 " --config.optim.lr may help."
             )
