@@ -2,15 +2,14 @@ import csv
 import dataclasses
 import itertools
 import json
-import re
 
 import numpy as np
 import pytest
 
-from jser import pipeline
+from jser import files, pipeline
 from jser.config import Ensemble
 from jser.corpora import prepare, tables
-from jser.ensemble import combiners, stacker_store
+from jser.ensemble import combiners, run_config, stacker_store
 from jser.ensemble.combine import combine
 from jser.ensemble.logits import Logits
 from jser.ensemble.out_of_fold import plan
@@ -88,11 +87,19 @@ def few_trees(monkeypatch):
         monkeypatch.setitem(combiners.SETTINGS[kind], "n_estimators", 20)
 
 
-def speak(runs, table, roots: Roots) -> None:
-    """Writes what members might say, as `jser predict` does after training."""
+def speak(runs, table, roots: Roots) -> dict[str, tuple[int, ...]]:
+    """Writes what members might say, as `jser predict` does after training.
+
+    Returns the folds held out by what the runs are named in `made_by`.
+    """
+    held_out = {}
     rng = np.random.default_rng(0)
     for run in runs:
-        data = run.experiment.data
+        data, workdir = run.experiment.data, roots.workdir(run.experiment)
+        record = {"table": table.fingerprint, "config": run.experiment.to_dict()}
+        files.write_json(workdir / "config.json", {"schema": 2, **record})
+        made_by = f"{run_config.digest(workdir)}@1"
+        held_out[made_by] = data.holdout
         train = table.select(data.train_split)
         trained_on = [
             u for u in train if u.fold not in data.holdout or not data.holdout
@@ -116,8 +123,9 @@ def speak(runs, table, roots: Roots) -> None:
                 in_sample=np.array([u.utt_id in ids for u in rows]),
                 speaker_seen=np.array([u.speaker in heard for u in rows]),
                 labels=np.array(table.labels),
-                made_by=np.array([f"{run.experiment.name}{data.holdout}@1"]),
-            ).save(roots.workdir(run.experiment) / "logits" / f"{split}.npz")
+                made_by=np.array([made_by]),
+            ).save(workdir / "logits" / f"{split}.npz")
+    return held_out
 
 
 @pytest.mark.usefixtures("few_trees")
@@ -129,7 +137,7 @@ def test_what_each_stacker_leaves_on_disk(tmp_path, policy, kind):
     table = prepare.prepare("csv", source, tmp_path / "small", policy=policy)
     found = config(kind, **(CV if policy == "loso" else {}))
     runs = plan(found.check(), table)
-    speak(runs, table, roots)
+    held_out = speak(runs, table, roots)
     combine(found, roots)
     home = roots.runs / "small_ensemble"
     splits = ("cv",) if policy == "loso" else ("dev", "test")
@@ -147,7 +155,7 @@ def test_what_each_stacker_leaves_on_disk(tmp_path, policy, kind):
     assert sorted(fitted) == (list(range(5)) if policy == "loso" else [-1])
     for k, stacker in fitted.items():
         # No run that was trained on fold k taught the stacker of fold k, but k's own.
-        without = [m for m in stacker.made_by if re.search(rf"\b{k}\b", m)]
+        without = [m for m in stacker.made_by if k in held_out[m]]
         assert k == -1 or len(without) == len(stacker.made_by)
     # Fewer runs have spoken than a stacker needs: it says which file is not there.
     missing = (

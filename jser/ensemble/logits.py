@@ -30,6 +30,7 @@ class Logits:
     speaker_seen: np.ndarray  # Bool, N; whether it was trained on the (named) speaker.
     labels: np.ndarray  # Str, C; the label set.
     made_by: np.ndarray  # Str, any number; digests of the runs behind the rows.
+    system: str = ""  # Of combined logits: what combined them. Empty for a run's.
 
     def __len__(self) -> int:
         return len(self.utt_id)
@@ -78,9 +79,20 @@ class Logits:
                 f"{path}: an older version of jser made it, without"
                 f" {', '.join(missing)}. Run jser predict again."
             )
-        logits = cls(**{name: columns[name] for name in _FIELDS})
+        system = str(columns.pop("system", ""))  # Earlier versions did not keep it.
+        logits = cls(**{name: columns[name] for name in _FIELDS}, system=system)
+        logits._refuse_other_shapes(path)
         logits._refuse_non_finite(path, "Remove it and run jser predict again.")
         return logits
+
+    def _refuse_other_shapes(self, path: pathlib.Path) -> None:
+        N, shape = len(self), (len(self), len(self.labels))
+        per_row = {len(getattr(self, c)) for c in _PER_ROW}
+        if self.logits.shape != shape or per_row != {N}:
+            raise ValueError(
+                f"{path}: damaged: not {N} rows of {len(self.labels)} labels in all its"
+                " arrays. Remove it and run jser predict again."
+            )
 
     def _refuse_non_finite(self, path: pathlib.Path, remedy: str) -> None:
         odd = ~np.isfinite(self.logits).all(axis=1)
@@ -110,11 +122,11 @@ class Logits:
                 f" {str(ids[count > 1][0])!r}."
             )
         made_by = np.concatenate([p.made_by for p in parts])
-        merged = cls(**whole, labels=labels, made_by=made_by)
+        merged = cls(**whole, labels=labels, made_by=made_by, system="")
         return merged.take(np.argsort(merged.utt_id))
 
 
 _PER_ROW = (
     *("utt_id", "logits", "label", "fold", "speaker", "in_sample", "speaker_seen"),
 )
-_FIELDS = tuple(f.name for f in dataclasses.fields(Logits))
+_FIELDS = (*_PER_ROW, "labels", "made_by")

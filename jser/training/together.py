@@ -23,10 +23,11 @@ from jser.config import Data, Experiment
 from jser.data import batches
 from jser.data.corpus import Corpus, open_corpus
 from jser.data.members import MemberBatches
+from jser.ensemble import run_config
 from jser.features import store
 from jser.roots import Roots
 from jser.shapes import Batch
-from jser.training import checkpoints, compilation, metrics_log, run_config
+from jser.training import checkpoints, compilation, metrics_log
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.progress import PrefetchIterator, TrainingLogger
 from jser.training.setup import TrainingSetup

@@ -8,6 +8,7 @@ from typing import Any
 import jser
 from jser import files
 from jser.config import Experiment
+from jser.corpora.tables import Table
 from jser.data.corpus import Corpus
 
 _HARMLESS = ("log_every", "checkpoint_every")  # They change no number of a run.
@@ -76,6 +77,20 @@ def refuse_other_config(workdir: pathlib.Path, experiment: Experiment) -> None:
     old, _ = read(workdir)
     was, now = ({"config": e.to_dict()} for e in (old, experiment))
     _refuse_others(workdir, was, now)
+
+
+def refuse_other_table(workdir: pathlib.Path, table: Table) -> None:
+    """Raises ValueError if a run was trained on another table.
+
+    Raises:
+      FileNotFoundError: if there is no run.
+    """
+    _, metadata = read(workdir)
+    if metadata["table"] != table.fingerprint:
+        raise ValueError(
+            f"{workdir}: trained with table {metadata['table']}, but {table.folder} is"
+            f" {table.fingerprint}. Train again, with another --workdir."
+        )
 
 
 def _refuse_others(
