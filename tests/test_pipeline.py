@@ -6,16 +6,16 @@ import json
 import numpy as np
 import pytest
 
-from jser import files, pipeline
+from jser import pipeline
 from jser.config import Ensemble
 from jser.corpora import prepare, tables
-from jser.ensemble import combiners, run_config, stacker_store
+from jser.ensemble import combiners, stacker_store
 from jser.ensemble.combine import combine
 from jser.ensemble.logits import Logits
 from jser.ensemble.out_of_fold import plan
 from jser.features.extract import extract
 from jser.roots import Roots
-from tests.helpers import tiny_corpus
+from tests.helpers import finished_runs, tiny_corpus
 
 
 def config(stacker: str = "oof", **data) -> Ensemble:
@@ -87,47 +87,6 @@ def few_trees(monkeypatch):
         monkeypatch.setitem(combiners.SETTINGS[kind], "n_estimators", 20)
 
 
-def speak(runs, table, roots: Roots) -> dict[str, tuple[int, ...]]:
-    """Writes what members might say, as `jser predict` does after training.
-
-    Returns the folds held out by what the runs are named in `made_by`.
-    """
-    held_out = {}
-    rng = np.random.default_rng(0)
-    for run in runs:
-        data, workdir = run.experiment.data, roots.workdir(run.experiment)
-        record = {"table": table.fingerprint, "config": run.experiment.to_dict()}
-        files.write_json(workdir / "config.json", {"schema": 2, **record})
-        made_by = f"{run_config.digest(workdir)}@1"
-        held_out[made_by] = data.holdout
-        train = table.select(data.train_split)
-        trained_on = [
-            u for u in train if u.fold not in data.holdout or not data.holdout
-        ]
-        ids = {u.utt_id for u in trained_on}
-        for split in run.splits:
-            rows = (
-                [u for u in train if u.utt_id not in ids]
-                if split == "heldout"
-                else table.select(split)
-            )
-            label = np.array([table.labels.index(u.emotion) for u in rows])
-            heard = {u.speaker for u in trained_on}
-            noise = rng.standard_normal((len(rows), 3))
-            Logits(
-                utt_id=np.array([u.utt_id for u in rows]),
-                logits=(2 * np.eye(3)[label] + noise).astype(np.float32),
-                label=label,
-                fold=np.array([-1 if u.fold is None else u.fold for u in rows]),
-                speaker=np.array([u.speaker for u in rows]),
-                in_sample=np.array([u.utt_id in ids for u in rows]),
-                speaker_seen=np.array([u.speaker in heard for u in rows]),
-                labels=np.array(table.labels),
-                made_by=np.array([made_by]),
-            ).save(workdir / "logits" / f"{split}.npz")
-    return held_out
-
-
 @pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize("kind", ["oof", "paper", "weighted_average", "average"])
 @pytest.mark.parametrize("policy", ["given", "loso"])
@@ -137,7 +96,7 @@ def test_what_each_stacker_leaves_on_disk(tmp_path, policy, kind):
     table = prepare.prepare("csv", source, tmp_path / "small", policy=policy)
     found = config(kind, **(CV if policy == "loso" else {}))
     runs = plan(found.check(), table)
-    held_out = speak(runs, table, roots)
+    held_out = finished_runs.make(runs, table, roots)
     combine(found, roots)
     home = roots.runs / "small_ensemble"
     splits = ("cv",) if policy == "loso" else ("dev", "test")

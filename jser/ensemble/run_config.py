@@ -127,10 +127,20 @@ def read(workdir: pathlib.Path) -> tuple[Experiment, dict[str, Any]]:
 
     Raises:
       FileNotFoundError: if there is no run.
-      ValueError: if a newer version of jser made it.
+      ValueError: if a newer version of jser made it, or it is no config of a run.
     """
-    metadata = files.read_record(_existing(workdir), _MIGRATIONS)
-    return Experiment.from_dict(metadata["config"]), metadata
+    path = _existing(workdir)
+    try:
+        metadata = files.read_record(path, _MIGRATIONS)
+        experiment = Experiment.from_dict(metadata["config"])
+        if lacking := {"table", "front_ends"} - metadata.keys():
+            raise KeyError(*lacking)
+    except (AttributeError, KeyError, TypeError) as e:
+        raise ValueError(
+            f"{path}: not the config of a run ({e!r}). Put back what was there, or"
+            f" remove {workdir} and train again."
+        ) from e
+    return experiment, metadata
 
 
 def digest(workdir: pathlib.Path) -> str:

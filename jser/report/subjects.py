@@ -7,6 +7,7 @@ import pathlib
 import shlex
 from typing import Any
 
+from absl import logging
 import numpy as np
 
 from jser.config import Ensemble, Experiment
@@ -147,8 +148,12 @@ def _curves(
     curves, missing = {}, []
     for name, workdir in workdirs.items():
         path = workdir / "metrics.jsonl"
-        lines = metrics_log.read(path)
         saved = checkpoint_metrics.read(workdir)
+        try:
+            lines = metrics_log.read(path)
+        except ValueError as e:
+            logging.warning("%s", e)
+            lines = []
         if not lines or not all(_tells_of(m, lines) for m in saved):
             missing.append(
                 f"The curves of {name} are left out: {path} is missing, or is not"
