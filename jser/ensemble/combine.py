@@ -29,7 +29,7 @@ def combine(ensemble: Ensemble, roots: Roots) -> None:
     table = tables.read(roots.data / ensemble.members[0].data.corpus)
     folder = roots.runs / ensemble.name
     members = MemberLogits(ensemble, roots, table)
-    logging.info("reading the logits of %d members", len(ensemble.members))
+    logging.info("%s: combining %d members", ensemble.name, len(ensemble.members))
     joined = _joined(members)
     systems = {"average": {s: stacking.average(x) for s, x in joined.items()}}
     if ensemble.stacker != "average":
