@@ -1,8 +1,8 @@
 """The metrics that lie beside checkpoints: which is the best, and of which run.
 
 `<workdir>/checkpoints/<step>/metrics/metrics` is JSON: dev scores, the step, the digest
-of the run's config.json, and a digest of all this. Checkpoints of earlier versions have
-no digests and are taken as they are. No JAX here.
+of the run's config.json, that of the state's arrays, and a digest of all this.
+Checkpoints of earlier versions have no digests and are taken as they are. No JAX here.
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,22 @@ from typing import Any
 from jser import files
 from jser.ensemble import run_config
 
+_ABOUT = ("step", "run", "state", "digest")
 
-def made(workdir: pathlib.Path, step: int, scores: Mapping[str, float]) -> Any:
-    """The metrics of a checkpoint, sealed by their digest."""
-    metrics = {**scores, "step": step, "run": run_config.digest(workdir)}
+
+def made(
+    workdir: pathlib.Path, step: int, scores: Mapping[str, float], state: str
+) -> Any:
+    """The metrics of a checkpoint, sealed by their digest.
+
+    Args:
+      workdir: Of the run.
+      step: Of the checkpoint.
+      scores: On the dev split.
+      state: Digest of the state's arrays.
+    """
+    run = run_config.digest(workdir)
+    metrics = {**scores, "step": step, "run": run, "state": state}
     return metrics | {"digest": _digest(metrics)}
 
 
@@ -61,7 +73,7 @@ def rank(metrics: Mapping[str, float]) -> tuple[float, float]:
 
 def scores(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The dev scores among them."""
-    return {k: v for k, v in metrics.items() if k not in ("step", "run", "digest")}
+    return {k: v for k, v in metrics.items() if k not in _ABOUT}
 
 
 def _fault(metrics: Any, step: int, run: str) -> str:

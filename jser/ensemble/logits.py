@@ -1,6 +1,6 @@
 """A member's logits on disk: what prediction writes and stacking reads. No JAX here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import io
 import pathlib
@@ -49,8 +49,9 @@ class Logits:
         self._refuse_non_finite(path, "Nothing was written.")
         ordered = self.take(np.argsort(self.utt_id))
         out = io.BytesIO()
-        columns = dataclasses.asdict(ordered)
-        np.savez(out, allow_pickle=False, schema=np.array(SCHEMA), **columns)
+        columns = {k: np.asarray(v) for k, v in dataclasses.asdict(ordered).items()}
+        about = {"schema": np.array(SCHEMA), "content": np.array(_digest(columns))}
+        np.savez(out, allow_pickle=False, **about, **columns)
         files.write_atomically(path, out.getvalue())
 
     @classmethod
@@ -74,6 +75,11 @@ class Logits:
                 " jser predict again."
             ) from e
         files.refuse_newer(path, int(columns.pop("schema", 1)), SCHEMA)
+        content = columns.pop("content", None)  # Earlier versions did not keep it.
+        if content is not None and str(content) != _digest(columns):
+            raise ValueError(
+                f"{path}: its arrays were edited. Remove it and run jser predict again."
+            )
         if missing := [name for name in _FIELDS if name not in columns]:
             raise OutdatedError(
                 f"{path}: an older version of jser made it, without"
@@ -124,6 +130,11 @@ class Logits:
         made_by = np.concatenate([p.made_by for p in parts])
         merged = cls(**whole, labels=labels, made_by=made_by, system="")
         return merged.take(np.argsort(merged.utt_id))
+
+
+def _digest(columns: Mapping[str, np.ndarray]) -> str:
+    parts = [f"{name} {x.dtype} {x.shape}" for name, x in sorted(columns.items())]
+    return files.digest(*parts, *(x.tobytes() for _, x in sorted(columns.items())))
 
 
 _PER_ROW = (

@@ -4,8 +4,10 @@ import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from jser import files
 from jser.ensemble import checkpoint_metrics
 from jser.training.step import TrainState, Variables
 
@@ -39,7 +41,7 @@ class Checkpoints:
     def save(self, state: TrainState, scores: dict[str, float]) -> None:
         """Saves a state. A cut while saving leaves the former ones as they were."""
         step = int(state.step)
-        metrics = checkpoint_metrics.made(self._workdir, step, scores)
+        metrics = checkpoint_metrics.made(self._workdir, step, scores, _digest(state))
         if not self._orbax.save(step, state, metrics=metrics):
             raise RuntimeError(f"{self.folder}: step {step} was not saved.")
 
@@ -63,20 +65,20 @@ class Checkpoints:
         """The state saved at `step`, in the shapes and on the devices of `like`.
 
         Raises:
-          ValueError: if it is of another step.
+          ValueError: if it is another state than was saved.
         """
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
         )
         state: Any = self._orbax.load(step, abstract)
-        self._refuse_other_step(step, int(state.step))
+        self._refuse_other(step, state, int(state.step))
         return state
 
     def load_variables(self, step: int) -> Variables:
         """What the network of the state saved at `step` computes with.
 
         Raises:
-          ValueError: if it is of another step.
+          ValueError: if it is another state than was saved.
         """
         device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         tree: Any = self._orbax.metadata(step).metadata
@@ -84,12 +86,26 @@ class Checkpoints:
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
         )
         saved: Any = self._orbax.load(step, abstract)
-        self._refuse_other_step(step, int(saved["step"]))
+        self._refuse_other(step, saved, int(saved["step"]))
         return {"params": saved["params"], "standard": saved["standard"]}
 
-    def _refuse_other_step(self, step: int, found: int) -> None:
-        if step != found:
+    def _refuse_other(self, step: int, state: Any, found: int) -> None:
+        metrics = next(m for m in self._metrics() if m["step"] == step)
+        then = metrics.get("state")  # Earlier versions did not keep it.
+        if step != found or (then and then != _digest(state)):
+            what = f"the state of step {found}" if step != found else "other numbers"
             raise ValueError(
-                f"{self.folder / str(step)}: holds the state of step {found}. Remove"
+                f"{self.folder / str(step)}: holds {what} than were saved. Remove"
                 f" {self._workdir} and train again."
             )
+
+
+def _digest(state: Any) -> str:
+    """Of all arrays of a state, whatever the order in which it holds them.
+
+    Orbax notices when its own tables are damaged, and nothing of what they point to.
+    """
+    arrays = map(np.asarray, jax.tree.leaves(state))
+    return files.digest(
+        *sorted(files.digest(f"{x.dtype} {x.shape}", x.tobytes()) for x in arrays)
+    )

@@ -21,3 +21,18 @@ def test_logits_that_are_not_finite_are_neither_written_nor_read(rng, tmp_path, 
     np.savez(path, **columns)
     with pytest.raises(ValueError, match=message + ".*jser predict"):
         Logits.load(path)
+
+
+def test_columns_that_were_edited_are_noticed(rng, tmp_path):
+    path = tmp_path / "test.npz"
+    good = simulated_members.said(rng)
+    good.save(path)
+    with np.load(path) as data:
+        columns = {name: data[name] for name in data.files}
+    columns["logits"][3, 0] += 1e-3
+    np.savez(path, **columns)
+    with pytest.raises(ValueError, match=r"test\.npz: its arrays were edited.*predict"):
+        Logits.load(path)
+    del columns["content"]  # As earlier versions wrote it.
+    np.savez(path, **columns)
+    assert len(Logits.load(path)) == len(good)

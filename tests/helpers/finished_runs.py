@@ -32,7 +32,7 @@ def make(
         }
         files.write_json(workdir / "config.json", record)
         scores = {"macro_f1": rng.uniform()} if data.dev_split else {}
-        metrics = checkpoint_metrics.made(workdir, 3, scores)
+        metrics = checkpoint_metrics.made(workdir, 3, scores, "")
         path = workdir / "checkpoints" / "3" / "metrics" / "metrics"
         files.write_atomically(path, json.dumps(metrics))
         line = {"step": 3, **{f"dev/{k}": v for k, v in scores.items()}}

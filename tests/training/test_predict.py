@@ -123,7 +123,7 @@ def test_a_state_of_another_step_is_refused(copy):
         latest = workdir / "checkpoints" / str(saved.latest_step())
     other = latest.with_name("99")
     shutil.copytree(latest, other)
-    metrics = checkpoint_metrics.made(workdir, 99, {"macro_f1": 2.0})
+    metrics = checkpoint_metrics.made(workdir, 99, {"macro_f1": 2.0}, "")
     files.write_json(other / "metrics" / "metrics", metrics)
     with pytest.raises(ValueError, match=rf"99: holds the state of step {latest.name}"):
         predict.predict(roots, workdir, "test")
