@@ -29,8 +29,8 @@ def reading(
 ) -> Iterator[None]:
     """Turns whatever a parser raises into a ValueError of one line with the path.
 
-    Any byte may be damaged, so any error may come. Errors that name the path already,
-    those of the system, and of a package that is not installed, pass as they are.
+    Any byte may be damaged, so any error may come. Errors that name the path already
+    pass as they are.
 
     Args:
       path: What is read.
@@ -39,18 +39,16 @@ def reading(
 
     Raises:
       ValueError: "<path>: <what> (<what the parser says>). <remedy>".
-      FileNotFoundError, PermissionError, OSError: of the system, naming the path.
+      OSError: as the system says, with the path, that a file is missing or closed.
     """
     try:
         yield
-    except ImportError:
-        raise
     except OSError as e:
-        if e.errno is None:  # NumPy's and others' for what they cannot read.
-            raise ValueError(_told(path, what, e, remedy)) from e
-        if e.filename is None:
-            raise type(e)(e.errno, e.strerror or "cannot be read", str(path)) from e
-        raise
+        if e.filename is not None:
+            raise
+        if isinstance(e, FileNotFoundError | PermissionError):
+            raise type(e)(e.errno, e.strerror, str(path)) from e
+        raise ValueError(_told(path, what, e, remedy)) from e
     except Exception as e:
         if isinstance(e, ValueError) and str(e).startswith(f"{path}"):
             raise

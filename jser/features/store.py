@@ -149,24 +149,31 @@ def open_builder(folder: pathlib.Path) -> Any:
     """
     import tensorflow_datasets as tfds
 
-    for name in ("features.json", "dataset_info.json"):
-        path = folder / name
-        described = files.read_json(path, _remedy(folder))
-        with reading(folder, path):
-            _refuse_other_classes(described)
+    path = folder / "features.json"
+    described = files.read_json(path, _remedy(folder))
+    with reading(folder, path):
+        _refuse_other_layout(described)
+    path = folder / "dataset_info.json"
+    files.read_json(path, _remedy(folder))
     with reading(folder, path):
         return tfds.builder_from_directory(str(folder))
 
 
-def _refuse_other_classes(described: Any) -> None:
-    """TFDS imports whatever a description names; here that is its own alone."""
-    values = described.values() if isinstance(described, dict) else described
-    for value in values if isinstance(described, dict | list) else ():
-        _refuse_other_classes(value)
-    if isinstance(described, dict) and "pythonClassName" in described:
-        name = str(described["pythonClassName"])
+def _refuse_other_layout(described: Any) -> None:
+    """Raises ValueError unless a record is what we write.
+
+    TFDS imports the classes that a description names; here those are its own alone.
+    """
+    features = described["featuresDict"]["features"]
+    tensor = features["frames"]["tensor"]
+    for feature in (described, *features.values()):
+        name = feature["pythonClassName"]
         if not name.startswith(_FEATURES):
             raise ValueError(f"a feature of the class {name!r}")
+    if set(features) != {"utt_id", "frames"} or set(features["utt_id"]["text"]):
+        raise ValueError("other columns than utt_id and frames")
+    if (tensor["dtype"], tensor["encoding"]) != ("float16", "bytes"):
+        raise ValueError("frames that are not float16")
 
 
 def reading(

@@ -37,7 +37,9 @@ def write(
         data_dir=os.fspath(folder.parents[1].absolute()),
         file_format="array_record",
     )
+    size = sum(part.stat().st_size for part in parts)
     with (
+        files.writing(folder, size),
         tempfile.TemporaryDirectory() as nothing,
         contextlib.redirect_stdout(io.StringIO()),  # TFDS prints of downloads.
     ):

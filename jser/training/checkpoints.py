@@ -1,11 +1,13 @@
 """Checkpoints of a run, in `<workdir>/checkpoints/<step>`."""
 
+import contextlib
 import pathlib
 from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from jser import files
 from jser.training.step import TrainState, Variables
 
 _keep = ocp.training.preservation_policies
@@ -38,7 +40,9 @@ class Checkpoints:
         """Saves a state. A cut while saving leaves the former ones as they were."""
         step = int(state.step)
         metrics: Any = scores | {"step": step}
-        if not self._orbax.save(step, state, metrics=metrics):
+        with files.writing(self.folder, sum(x.nbytes for x in jax.tree.leaves(state))):
+            saved = self._orbax.save(step, state, metrics=metrics)
+        if not saved:
             raise RuntimeError(f"{self.folder}: step {step} was not saved.")
 
     def latest_step(self) -> int | None:
@@ -54,24 +58,37 @@ class Checkpoints:
         return max((m.get("macro_f1", -1.0) for m in self._metrics()), default=-1.0)
 
     def _metrics(self) -> list[dict[str, Any]]:
-        return [dict(c.metrics) for c in self._orbax.checkpoints]  # pyright: ignore
+        metrics = []
+        for checkpoint in self._orbax.checkpoints:
+            with self._reading(checkpoint.step):
+                saved = dict(checkpoint.metrics)  # pyright: ignore
+                files.expect(saved, {"step": int})
+            metrics.append(saved)
+        return metrics
 
     def load(self, step: int, like: Any) -> Any:
         """The state saved at `step`, in the shapes and on the devices of `like`."""
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
         )
-        return self._orbax.load(step, abstract)
+        with self._reading(step):
+            return self._orbax.load(step, abstract)
+
+    def _reading(self, step: int) -> contextlib.AbstractContextManager[None]:
+        folder = self.folder / str(step)
+        go_on = "and run jser train again: it goes on from the checkpoint before."
+        return files.reading(folder, f"Remove {folder} {go_on}")
 
     def load_variables(self, step: int) -> Variables:
         """What the network of the state saved at `step` computes with."""
         device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        tree: Any = self._orbax.metadata(step).metadata
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
-        )
-        saved: Any = self._orbax.load(step, abstract)
-        return {"params": saved["params"], "standard": saved["standard"]}
+        with self._reading(step):
+            tree: Any = self._orbax.metadata(step).metadata
+            abstract = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
+            )
+            saved: Any = self._orbax.load(step, abstract)
+            return {"params": saved["params"], "standard": saved["standard"]}
 
 
 def _rank(metrics: dict[str, float]) -> tuple[float, float]:

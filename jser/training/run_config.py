@@ -114,8 +114,10 @@ def read(workdir: pathlib.Path) -> tuple[Experiment, dict[str, Any]]:
       FileNotFoundError: if there is no run.
       ValueError: if a newer version of jser made it.
     """
-    metadata = files.read_record(_existing(workdir), _MIGRATIONS)
-    return Experiment.from_dict(metadata["config"]), metadata
+    path, remedy = _existing(workdir), f"Remove {workdir} and run jser train again."
+    metadata = files.read_record(path, _MIGRATIONS, remedy)
+    with files.reading(path, remedy):
+        return Experiment.from_dict(metadata["config"]), metadata
 
 
 def digest(workdir: pathlib.Path) -> str:
