@@ -317,6 +317,8 @@ def read_info(folder: pathlib.Path) -> dict[str, Any]:
         files.expect(info["excluded"], dict.fromkeys(info["excluded"], int))
         if not all(isinstance(label, str) for label in info["labels"]):
             raise TypeError("a label that is no text")
+        if not info["fingerprint"].isalnum():
+            raise ValueError("its fingerprint is none")
     return info
 
 

@@ -80,8 +80,9 @@ def _refuse_odd_value(where: pathlib.Path, field: str, key: str, value: Any) -> 
         wanted = f"from {least} to {most}"
         fits = all(type(n) is int and least <= abs(n) <= most for n in sizes)
     if not fits:
-        shown = f"{value!s:.40}"
-        raise ValueError(f"{where}: {key} = {shown} must be {wanted}. {weights.FETCH}")
+        raise ValueError(
+            f"{where}: {key} = {value!r:.40} must be {wanted}. {weights.FETCH}"
+        )
 
 
 def expect(config: Mapping[str, Any], flags: Flags, where: pathlib.Path) -> None:

@@ -11,6 +11,7 @@ from jser import files
 
 _SPECIALS = 2  # One before a window's tokens and one after them.
 _SENTENCES = "spm.model"  # SentencePiece.
+_A_WORD_AND_NONE = "a \U0001242b"  # A sign of cuneiform, which few know.
 _VOCABULARIES = (
     ("tokenizer.json",),
     ("vocab.txt",),  # WordPiece.
@@ -56,7 +57,7 @@ def _refuse_other_tokens(tokenizer: Any, vocabulary: int) -> None:
 
     An embedding would take its last row for them, and say nothing.
     """
-    ids = tokenizer("a")["input_ids"]
+    ids = tokenizer(_A_WORD_AND_NONE)["input_ids"]
     if vocabulary:
         ids += [tokenizer.cls_token_id, tokenizer.sep_token_id]
         if None in ids or max(ids) >= vocabulary:

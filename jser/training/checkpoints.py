@@ -34,7 +34,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_) -> None:
-        self._orbax.close()
+        with files.writing(self.folder):  # Only now it may tell that a disk was full.
+            self._orbax.close()
 
     def save(self, state: TrainState, scores: dict[str, float]) -> None:
         """Saves a state. A cut while saving leaves the former ones as they were."""
