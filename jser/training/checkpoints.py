@@ -23,6 +23,8 @@ class Checkpoints:
     def __init__(self, workdir: pathlib.Path):
         """Opens `<workdir>/checkpoints`, making it if need be."""
         self.folder = workdir.absolute() / "checkpoints"
+        for path in sorted(self.folder.glob("*/metrics/metrics")):
+            files.read_json(path, _remedy(path.parents[1]))  # Orbax names none.
         # Orbax sorts by whatever the function gives; its annotations are narrower.
         best: Any = _keep.BestN(get_metric_fn=_rank, n=1)  # pyright: ignore
         both: Any = _keep.AnyPreservationPolicy([_keep.LatestN(1), best])
@@ -77,8 +79,7 @@ class Checkpoints:
 
     def _reading(self, step: int) -> contextlib.AbstractContextManager[None]:
         folder = self.folder / str(step)
-        go_on = "and run jser train again: it goes on from the checkpoint before."
-        return files.reading(folder, f"Remove {folder} {go_on}")
+        return files.reading(folder, _remedy(folder))
 
     def load_variables(self, step: int) -> Variables:
         """What the network of the state saved at `step` computes with."""
@@ -90,6 +91,13 @@ class Checkpoints:
             )
             saved: Any = self._orbax.load(step, abstract)
             return {"params": saved["params"], "standard": saved["standard"]}
+
+
+def _remedy(folder: pathlib.Path) -> str:
+    return (
+        f"Remove {folder} and run jser train again: it goes on from the checkpoint"
+        " before, or from the start."
+    )
 
 
 def _rank(metrics: dict[str, float]) -> tuple[float, float]:
