@@ -2,11 +2,12 @@
 
 import os
 import pathlib
+from typing import Any
 import warnings
 
 from absl import logging
 
-_WARNING = 30  # Of the standard library's logging.
+_WARNING, _ERROR = 30, 40  # Of the standard library's logging.
 _HERE = str(pathlib.Path(__file__).parent)
 
 
@@ -15,11 +16,15 @@ def quiet() -> None:
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(_Plain())
-    logging.get_absl_handler().addFilter(
-        lambda record: record.levelno >= _WARNING or record.pathname.startswith(_HERE)
-    )
+    logging.get_absl_handler().addFilter(_is_worth_a_look)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # XLA's notes about the CPU.
     warnings.filterwarnings("ignore", message="n_fft=.* is too large", module="librosa")
+
+
+def _is_worth_a_look(record: Any) -> bool:
+    if record.levelno >= _ERROR and "orbax" in record.pathname:
+        return False  # It raises what it logs, once a thread, as well.
+    return record.levelno >= _WARNING or record.pathname.startswith(_HERE)
 
 
 class _Plain(logging.PythonFormatter):

@@ -7,7 +7,6 @@ import pathlib
 
 from absl import logging
 
-from jser import files
 from jser.corpora import csv_rows, tables
 from jser.corpora.draft import Draft
 from jser.corpora.tables import Utterance
@@ -36,7 +35,7 @@ def read(source: pathlib.Path) -> Draft:
 
 def reread(source: pathlib.Path) -> Draft:
     """Reads a table of ours that was edited by hand, to check and count it anew."""
-    info = files.read_record(source / "table.json")
+    info = tables.read_info(source)
     _name_unused(csv_rows.read_csv(source / "table.csv", required=()), source)
     rows: list[Utterance] = tables.read_rows(source / "table.csv")
     known = {u.emotion for u in rows if u.emotion} <= set(info["labels"])

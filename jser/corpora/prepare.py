@@ -40,6 +40,8 @@ IMPORTERS: dict[str, Callable[[pathlib.Path], Draft]] = {
     "demo": demo.read,
 }
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 def prepare(
     corpus: str,
@@ -104,6 +106,7 @@ def prepare(
     )
     problems.refuse(tables.faults(table), source, out)
     _warn_of_spellings(table.labels)
+    _warn_of_formulas(table)
     table, found = sounds.probe(table)
     problems.warn([*missing, *found], source, out)
     return tables.write(table, out)
@@ -132,6 +135,17 @@ def _warn_of_spellings(labels: Sequence[str]) -> None:
             ", ".join(alike),
             ", ".join(dict.fromkeys(alike.values())),
             ",".join(f"{a}={b}" for a, b in alike.items()),
+        )
+
+
+def _warn_of_formulas(table: Table) -> None:
+    """No cell is altered: what the corpus says is what stands in every CSV."""
+    names = [*(u.utt_id for u in table.utterances), *table.labels]
+    if bad := [name for name in names if name.startswith(_FORMULA)]:
+        logging.warning(
+            "%d ids or labels begin with one of = + - @, as %r: a spreadsheet takes"
+            " them for formulas. Open tables and predictions there as text.",
+            *(len(bad), bad[0]),
         )
 
 

@@ -9,6 +9,7 @@ import math
 import os
 import pathlib
 import re
+from typing import Any
 
 from jser import files
 from jser.corpora.csv_rows import read_csv
@@ -43,6 +44,9 @@ class Utterance:
 
 
 COLUMNS = tuple(f.name for f in dataclasses.fields(Utterance))
+_INFO = {"labels": list, "excluded": dict} | dict.fromkeys(
+    ("audio_root", "source", "split_policy", "command", "fingerprint"), str
+)
 # Columns a table has only where one of its rows does.
 _OPTIONAL = ("transcript_language", "transcript_note", "sound_note")
 
@@ -279,7 +283,7 @@ def read(folder: pathlib.Path) -> Table:
         raise FileNotFoundError(
             f"{where}: not there. Make it with jser prepare --out {folder}."
         )
-    info = files.read_record(folder / "table.json")
+    info = read_info(folder)
     table = Table(
         utterances=tuple(read_rows(where)),
         labels=tuple(info["labels"]),
@@ -299,6 +303,24 @@ def read(folder: pathlib.Path) -> Table:
             f" jser prepare --corpus table --source {folder} --out {folder}."
         )
     return table
+
+
+def read_info(folder: pathlib.Path) -> dict[str, Any]:
+    """A table's `table.json`.
+
+    Raises:
+      ValueError: if it is damaged.
+    """
+    path, remedy = folder / "table.json", "Run jser prepare again."
+    info = files.read_record(path, remedy=remedy)
+    with files.reading(path, remedy):
+        files.expect(info, _INFO)
+        files.expect(info["excluded"], dict.fromkeys(info["excluded"], int))
+        if not all(isinstance(label, str) for label in info["labels"]):
+            raise TypeError("a label that is no text")
+        if not info["fingerprint"].isalnum():
+            raise ValueError("its fingerprint is none")
+    return info
 
 
 def counts(table: Table) -> dict[str, dict[str, int]]:

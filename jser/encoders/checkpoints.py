@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import math
+import operator
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from jser import audio
+from jser import audio, files
 from jser.encoders import facodec, families, hub, layer_selection, weights
 from jser.encoders.batching import BatchedEncoder
 from jser.encoders.options import Options
@@ -156,7 +157,8 @@ def find(checkpoint: pathlib.Path | str, options: Options) -> Checkpoint:
         raise ValueError(f"{where}: lacks {' or '.join(names)}. Fetch it again.")
     layer_selection.check(options.layer, blocks)
     kind = known.kind if known else "speech" if "conv_stride" in config else "text"
-    hop = math.prod(config.get("conv_stride") or (0,))
+    with files.reading(where, weights.FETCH):
+        hop = math.prod(map(operator.index, config.get("conv_stride") or (0,)))
     hop = _WHISPER_HOP if model_type == "whisper" else hop
     speech = kind == "speech" and hop
     frames_per_s = audio.SAMPLE_RATE_HZ / hop if speech else 0.0
@@ -179,5 +181,6 @@ def _by_transformers(folder: pathlib.Path) -> dict[str, Any]:
     """The sizes of any model, since it knows what each kind calls them."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with files.reading(folder / "config.json", weights.FETCH):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
     return {name: getattr(config, name, None) for name in _SIZES}

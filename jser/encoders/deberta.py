@@ -6,6 +6,7 @@ Numbers are those of transformers' PyTorch model to 3e-5 in float32.
 from collections.abc import Mapping
 import dataclasses
 import functools
+import operator
 import pathlib
 from typing import Any
 
@@ -71,8 +72,10 @@ class Config(bert.TextConfig):
         """
         fields, config = family_config.read(folder, ("deberta-v2",), _KEYS, _FLAGS)
         where = folder / "config.json"
-        _expect_both_directions(config, where)
-        conv = config.get("conv_kernel_size", 0)
+        with family_config.reading(folder):
+            _expect_both_directions(config, where)
+            conv = operator.index(config.get("conv_kernel_size", 0))
+            farthest = operator.index(config.get("max_relative_positions", -1))
         if conv > 0:
             family_config.expect(config, _CONV_FLAGS, where)
         for field, least in (("layers", 2), ("buckets", 1)):
@@ -81,7 +84,6 @@ class Config(bert.TextConfig):
                     f"{where}: {_KEYS[field]} = {fields[field]} is not supported; the"
                     f" least is {least}."
                 )
-        farthest = config.get("max_relative_positions", -1)
         farthest = farthest if farthest > 0 else fields["positions"]
         return cls(**fields, farthest=farthest, conv=conv)
 

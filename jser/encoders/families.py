@@ -75,7 +75,7 @@ def _text(family: ModuleType, folder: pathlib.Path, options: Options) -> Batched
     """An encoder of tokens."""
     module, variables = family.load(folder, options.layer, jnp.dtype(options.dtype))
     processor = processors.TokenProcessor(
-        tokenizer=tokens.load(folder),
+        tokenizer=tokens.load(folder, module.config.vocab),
         longest=module.max_tokens,
         pad=module.config.pad,
         padding=options.compat,

@@ -1,9 +1,11 @@
 """config.json of a checkpoint into the fields of a family's `Config`."""
 
 from collections.abc import Iterable, Mapping
+import contextlib
 import pathlib
 from typing import Any
 
+from jser import files
 from jser.encoders import weights
 
 SIZES = {
@@ -12,6 +14,15 @@ SIZES = {
     "heads": "num_attention_heads",
     "inner": "intermediate_size",
 }
+
+_NO_SIZES = {
+    "epsilon": (float, int),
+    "conv_bias": (bool,),
+    "norm_first": (bool,),
+    "kind": (str,),
+}
+_MOST = {"layers": 1024}  # What is more is damage, and takes all memory to refuse.
+_MOST_OF_OTHERS = 1 << 24
 
 Flags = Iterable[tuple[str, Any, Any]]
 
@@ -43,12 +54,35 @@ def read(
     if missing := [key for key in keys.values() if config.get(key) is None]:
         raise ValueError(f"{where}: lacks {', '.join(missing)}. Fetch it again.")
     fields = {field: config[key] for field, key in keys.items()}
+    with reading(folder):
+        for field, key in keys.items():
+            _refuse_odd_value(where, field, key, config[key])
     if fields["width"] % fields["heads"]:
         raise ValueError(
             f"{where}: {fields['heads']} heads do not divide the width"
             f" {fields['width']}."
         )
     return fields, config
+
+
+def reading(folder: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+    """`files.reading` of config.json, for what a family makes of its fields."""
+    return files.reading(folder / "config.json", weights.FETCH)
+
+
+def _refuse_odd_value(where: pathlib.Path, field: str, key: str, value: Any) -> None:
+    """Raises ValueError if a field is of another type, or no size that a model has."""
+    least, most = int(field in SIZES), _MOST.get(field, _MOST_OF_OTHERS)
+    if kind := _NO_SIZES.get(field):
+        fits, wanted = isinstance(value, kind), kind[0].__name__
+    else:
+        sizes = value if key.startswith("conv_") and value else [value]
+        wanted = f"from {least} to {most}"
+        fits = all(type(n) is int and least <= abs(n) <= most for n in sizes)
+    if not fits:
+        raise ValueError(
+            f"{where}: {key} = {value!r:.40} must be {wanted}. {weights.FETCH}"
+        )
 
 
 def expect(config: Mapping[str, Any], flags: Flags, where: pathlib.Path) -> None:

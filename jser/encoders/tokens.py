@@ -7,22 +7,31 @@ from typing import Any
 from jaxtyping import Bool, Int
 import numpy as np
 
+from jser import files
+
 _SPECIALS = 2  # One before a window's tokens and one after them.
+_SENTENCES = "spm.model"  # SentencePiece.
+_A_WORD_AND_NONE = "a \U0001242b"  # A sign of cuneiform, which few know.
 _VOCABULARIES = (
     ("tokenizer.json",),
     ("vocab.txt",),  # WordPiece.
     ("vocab.json", "merges.txt"),  # Byte-level BPE.
-    ("spm.model",),  # SentencePiece.
+    (_SENTENCES,),
 )
+_FETCH = "Fetch the tokenizer's files again."
 
 
-def load(folder: pathlib.Path) -> Any:
+def load(folder: pathlib.Path, vocabulary: int = 0) -> Any:
     """The tokenizer of a checkpoint's folder; needs transformers, and no PyTorch.
 
     A folder with `spm.model` (DeBERTa) needs sentencepiece and protobuf, too.
 
+    Args:
+      folder: Of the checkpoint.
+      vocabulary: How many tokens the encoder knows, for `tokenize`; 0 for a decoder's.
+
     Raises:
-      ValueError: if the folder has no vocabulary.
+      ValueError: if the folder has no vocabulary, or a file of it is damaged.
     """
     from transformers import AutoTokenizer
 
@@ -30,10 +39,29 @@ def load(folder: pathlib.Path) -> Any:
         # transformers would make a tokenizer that knows no word, and say nothing.
         needed = ", or ".join(" and ".join(files) for files in _VOCABULARIES)
         raise ValueError(f"{folder} has no vocabulary: {needed}.")
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if (folder / "spm.model").exists():
-        _restore_normalizer(tokenizer, folder / "spm.model")
+    for path in sorted(folder.glob("*.json")):
+        files.read_json(path, _FETCH)  # So that the one that is damaged is named.
+    for path in (folder / "vocab.txt", folder / "merges.txt"):
+        if path.exists():
+            files.read_text(path)
+    with files.reading(folder, _FETCH, "its tokenizer cannot be loaded"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        if (folder / _SENTENCES).exists():
+            _restore_normalizer(tokenizer, folder / _SENTENCES)
+        _refuse_other_tokens(tokenizer, vocabulary)
     return tokenizer
+
+
+def _refuse_other_tokens(tokenizer: Any, vocabulary: int) -> None:
+    """Raises ValueError if a window's specials, or a word's, are none of the encoder's.
+
+    An embedding would take its last row for them, and say nothing.
+    """
+    ids = tokenizer(_A_WORD_AND_NONE)["input_ids"]
+    if vocabulary:
+        ids += [tokenizer.cls_token_id, tokenizer.sep_token_id]
+        if None in ids or max(ids) >= vocabulary:
+            raise ValueError(f"it has other tokens than {vocabulary} and two specials")
 
 
 def _restore_normalizer(tokenizer: Any, path: pathlib.Path) -> None:
@@ -46,7 +74,8 @@ def _restore_normalizer(tokenizer: Any, path: pathlib.Path) -> None:
     from tokenizers import Regex, normalizers
 
     model = sentencepiece_model_pb2.ModelProto()  # pyright: ignore
-    model.ParseFromString(path.read_bytes())
+    with files.reading(path, _FETCH):
+        model.ParseFromString(path.read_bytes())
     if table := model.normalizer_spec.precompiled_charsmap:
         steps = [normalizers.Precompiled(table), normalizers.Strip()]
         steps.append(normalizers.Replace(Regex(" {2,}"), " "))

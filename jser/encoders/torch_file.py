@@ -2,10 +2,12 @@
 
 The file is a zip of raw storages and a pickle that describes the tensors in them. The
 pickle is not loaded but interpreted: names in it stay names, and whatever does not
-describe a tensor is refused.
+describe a tensor is refused. What was read is never shown whole, nor compared or used
+as a key unless it is a string: tuples of tuples of one object are small on disk only.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 import math
 import pathlib
 import pickletools
@@ -16,7 +18,16 @@ import zipfile
 import jax.numpy as jnp
 import numpy as np
 
+from jser import archives, files
+
 _ANY = re.compile("")
+_MOST_DESCRIBED = 1 << 24  # Bytes of the pickle; those of large models have 1 / 20.
+_MOST_ALIKE = 4  # Times the file's size that its tensors may have, sharing storages.
+_MOST_AXES = 32
+_DAMAGED = (
+    "damaged, or older than PyTorch 1.6",
+    "Fetch it again, or a model.safetensors in its place.",
+)
 _STORAGES = {
     "FloatStorage": np.float32,
     "HalfStorage": np.float16,
@@ -54,28 +65,42 @@ def read(
       ValueError: if the file is damaged, older than PyTorch 1.6, or holds something
         else than tensors.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            (index,) = (n for n in archive.namelist() if n.endswith("/data.pkl"))
-            folder = index.removesuffix("data.pkl")
-            for name, tensor in _described(archive.read(index)).items():
-                if pattern.match(name):
-                    yield (
-                        name,
-                        _array(archive.read(f"{folder}data/{tensor.key}"), tensor),
-                    )
-    except _NotATensor as e:
-        raise ValueError(
-            f"{path}: holds {e} where only tensors may be. Use the model.safetensors"
-            " of a source you trust."
-        ) from e
-    except zipfile.BadZipFile as e:
-        raise ValueError(
-            f"{path}: damaged, or older than PyTorch 1.6 ({e}). Fetch it again, or a"
-            " model.safetensors in its place."
-        ) from e
-    except (IndexError, KeyError, TypeError, ValueError) as e:
-        raise ValueError(f"{path}: damaged ({e!r}). Fetch it again.") from e
+    what, remedy = _DAMAGED
+    with files.reading(path, remedy, what), archives.open_stored(path) as archive:
+        try:
+            index = _index(archive)
+            described = _described(archive.read(index))
+        except _NotATensor as e:
+            raise ValueError(
+                f"{path}: holds {e} where only tensors may be. Use the"
+                " model.safetensors of a source you trust."
+            ) from e
+        wanted = {n: t for n, t in described.items() if pattern.match(n)}
+        _refuse_more_than_there_is(wanted.values(), path.stat().st_size)
+        shared = Counter(tensor.key for tensor in wanted.values())
+        read: dict[str, bytes] = {}
+        for name, tensor in wanted.items():
+            data = read.get(tensor.key)
+            if data is None:
+                folder = index.filename.removesuffix("data.pkl")
+                data = archive.read(f"{folder}data/{tensor.key}")
+            if shared[tensor.key] > 1:
+                read[tensor.key] = data
+            yield name, _array(data, tensor)
+
+
+def _index(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """The pickle; raises ValueError if there is not one, or it is too large."""
+    (index,) = (p for p in archive.infolist() if p.filename.endswith("/data.pkl"))
+    if index.file_size > _MOST_DESCRIBED:
+        raise ValueError(f"{index.file_size} bytes describe the tensors")
+    return index
+
+
+def _refuse_more_than_there_is(tensors: Iterable[_Tensor], size: int) -> None:
+    stated = sum(math.prod(t.shape) * t.dtype.itemsize for t in tensors)
+    if stated > _MOST_ALIKE * size:
+        raise ValueError(f"its tensors state {stated} bytes, and it has {size}")
 
 
 def _described(data: bytes) -> dict[str, _Tensor]:
@@ -84,7 +109,7 @@ def _described(data: bytes) -> dict[str, _Tensor]:
         raise _NotATensor(f"a {type(described).__name__}")
     for name, tensor in described.items():
         if not isinstance(tensor, _Tensor):
-            raise _NotATensor(f"{name}, a {type(tensor).__name__},")
+            raise _NotATensor(f"{name!r:.80}, a {type(tensor).__name__},")
     return described
 
 
@@ -93,11 +118,11 @@ def _array(data: bytes, tensor: _Tensor) -> np.ndarray:
     storage = np.frombuffer(data, tensor.dtype)
     sizes = list(zip(tensor.shape, tensor.strides, strict=True))
     if min((tensor.offset, *tensor.shape, *tensor.strides)) < 0:
-        raise IndexError(f"{tensor} counts backwards")
+        raise IndexError("a tensor counts backwards")
     if math.prod(tensor.shape) == 0:
         return np.zeros(tensor.shape, tensor.dtype)
     if tensor.offset + sum((n - 1) * stride for n, stride in sizes) >= len(storage):
-        raise IndexError(f"{tensor} reaches beyond its {len(storage)} elements")
+        raise IndexError(f"a tensor reaches beyond its {len(storage)} elements")
     strides = [stride * storage.itemsize for stride in tensor.strides]
     start = storage[tensor.offset :]
     return np.lib.stride_tricks.as_strided(start, tensor.shape, strides)
@@ -145,15 +170,16 @@ def _interpret(data: bytes) -> Any:
                 stack.append(tuple(items))
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
-                stack[-1][key] = value
+                stack[-1][_string(key)] = value
             case "SETITEMS":
                 items = since_mark()
-                stack[-1].update(zip(items[::2], items[1::2], strict=True))
+                keys = map(_string, items[::2])
+                stack[-1].update(zip(keys, items[1::2], strict=True))
             case "BUILD":
                 stack.pop()  # Attributes of the state dict: versions of its modules.
             case "BINPERSID":
                 _, kind, key, *_ = stack.pop()
-                stack.append((_storage(kind), key))
+                stack.append((_storage(_string(kind)), _string(key)))
             case "REDUCE":
                 items = stack.pop()
                 stack.append(_reduce(stack.pop(), items))
@@ -161,10 +187,16 @@ def _interpret(data: bytes) -> Any:
                 raise _NotATensor(f"a pickled {name}")
 
 
-def _storage(kind: Any) -> np.dtype:
-    module, _, name = str(kind).partition(" ")
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _NotATensor(f"a {type(value).__name__} for a name")
+    return value
+
+
+def _storage(kind: str) -> np.dtype:
+    module, _, name = kind.partition(" ")
     if module != "torch" or name not in _STORAGES:
-        raise _NotATensor(f"a storage of {kind}")
+        raise _NotATensor(f"a storage of {kind:.80}")
     return np.dtype(_STORAGES[name])
 
 
@@ -174,7 +206,23 @@ def _reduce(function: Any, arguments: tuple) -> Any:
             return {}
         case "torch._utils _rebuild_tensor_v2":
             (dtype, key), offset, shape, strides, *_ = arguments
+            _refuse_odd_layout(dtype, key, offset, shape, strides)
             return _Tensor(dtype, key, offset, shape, strides)
         case "torch._utils _rebuild_parameter":
             return arguments[0]
-    raise _NotATensor(f"a call of {function}")
+    called = function if isinstance(function, str) else type(function).__name__
+    raise _NotATensor(f"a call of {called:.80}")
+
+
+def _refuse_odd_layout(
+    dtype: Any, key: Any, offset: Any, shape: Any, strides: Any
+) -> None:
+    """Raises ValueError unless these can be a tensor's fields."""
+    if not isinstance(dtype, np.dtype) or not isinstance(key, str):
+        raise ValueError("a tensor without a storage")
+    if not isinstance(shape, tuple) or not isinstance(strides, tuple):
+        raise ValueError("a tensor without a shape")
+    if len(shape) > _MOST_AXES:
+        raise ValueError(f"a tensor of {len(shape)} axes")
+    if not all(type(n) is int and abs(n) < 1 << 62 for n in (offset, *shape, *strides)):
+        raise ValueError("a tensor of a size that is no number")

@@ -96,19 +96,21 @@ class Config(transformer.Config):
         """
         wavlm = weights.read_config(folder).get("model_type") == "wavlm"
         keys = _KEYS | (_WAVLM_KEYS if wavlm else {})
-        conv = {key: key for key in ("conv_dim", "conv_kernel", "conv_stride")}
+        lists = {key: key for key in ("conv_dim", "conv_kernel", "conv_stride")}
         kind = {"kind": "feat_extract_norm"}
-        fields, _ = family_config.read(folder, _FAMILY, keys | conv | kind, _FLAGS)
-        layers = [fields.pop(key) for key in conv]
+        fields, _ = family_config.read(folder, _FAMILY, keys | lists | kind, _FLAGS)
+        layers = [fields.pop(key) for key in lists]
         if (kind := fields.pop("kind")) not in ("group", "layer"):
             raise ValueError(
                 f"{folder / 'config.json'}: feat_extract_norm = {kind!r} is not"
                 " supported, only 'group' and 'layer'."
             )
         preprocessor = weights.read_config(folder, "preprocessor_config.json")
+        with family_config.reading(folder):
+            conv = tuple(zip(*layers, strict=True))
         return cls(
             **fields,
-            conv=tuple(zip(*layers, strict=True)),
+            conv=conv,
             group_norm=kind == "group",
             normalise=preprocessor.get("do_normalize", True),
         )

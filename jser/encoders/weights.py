@@ -14,7 +14,12 @@ import numpy as np
 from jser import files
 from jser.encoders import torch_file
 
+FETCH = "Fetch the file again."
 _INDEX = "model.safetensors.index.json"
+_DTYPES = (
+    *("F64", "F32", "F16", "BF16"),
+    *("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"),
+)
 
 
 def read_config(folder: pathlib.Path, name: str = "config.json") -> dict[str, Any]:
@@ -27,9 +32,9 @@ def read_config(folder: pathlib.Path, name: str = "config.json") -> dict[str, An
     path = folder / name
     if not path.is_file():
         raise FileNotFoundError(_missing(folder, name))
-    config = files.read_json(path)
+    config = files.read_json(path, FETCH)
     if not isinstance(config, dict):
-        raise ValueError(f"{path}: not a JSON object. Fetch the file again.")
+        raise ValueError(f"{path}: not a JSON object. {FETCH}")
     return config
 
 
@@ -69,13 +74,29 @@ def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
     names = ["model.safetensors"]
     if not (folder / names[0]).is_file():
         if (folder / _INDEX).is_file():
-            names = sorted(set(read_config(folder, _INDEX)["weight_map"].values()))
+            names = _indexed(folder)
         elif (folder / "pytorch_model.bin").is_file():
             names = ["pytorch_model.bin"]
     for name in names:
         if not (folder / name).is_file():
             raise FileNotFoundError(_missing(folder, name))
     return [folder / name for name in names]
+
+
+def _indexed(folder: pathlib.Path) -> list[str]:
+    """The shards of the index; all lie in its folder."""
+    index = read_config(folder, _INDEX)
+    with files.reading(folder / _INDEX, FETCH):
+        files.expect(index, {"weight_map": dict})
+        shard_of = index["weight_map"]
+        files.expect(shard_of, dict.fromkeys(shard_of, str))
+        names = sorted(set(shard_of.values()))
+        if not names:
+            raise ValueError("its weight_map is empty")
+        for name in names:
+            if not name.endswith(".safetensors") or set(name) & {"/", "\\", "\0"}:
+                raise ValueError(f"{name!r:.80} is no .safetensors file beside it")
+    return names
 
 
 def digest(folder: pathlib.Path, names: Sequence[str] = ()) -> str:
@@ -99,10 +120,16 @@ def _read_safetensors(
 ) -> Iterator[tuple[str, np.ndarray]]:
     import safetensors
 
-    try:
-        with safetensors.safe_open(path, framework="np") as f:
-            for name in f.keys():  # noqa: SIM118, it is no dictionary.
-                if pattern.match(name):
-                    yield name, f.get_tensor(name)
-    except safetensors.SafetensorError as e:
-        raise ValueError(f"{path}: damaged ({e!r}). Fetch it again.") from e
+    with (
+        files.reading(path, FETCH),
+        safetensors.safe_open(path, framework="np") as f,
+    ):
+        for name in f.keys():  # noqa: SIM118, it is no dictionary.
+            if not pattern.match(name):
+                continue
+            if (dtype := f.get_slice(name).get_dtype()) not in _DTYPES:
+                raise ValueError(
+                    f"{path}: {name!r:.80} is of type {dtype}, and only"
+                    f" {', '.join(_DTYPES)} are read. Fetch another precision."
+                )
+            yield name, f.get_tensor(name)

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 import dataclasses
 import pathlib
+from typing import Any
 
 from absl import logging
 from jaxtyping import Int
 import numpy as np
 
+from jser import files
 from jser.encoders import weights, whisper
 
 _NOT_GREEDY = {
@@ -45,18 +47,32 @@ class Rules:
         """
         whisper.Config.read(folder)  # Is it a Whisper?
         config, where = weights.read_config(folder), folder / "generation_config.json"
-        positions = config.get("max_target_positions", 448)
         g = weights.read_config(folder, where.name)
         odd = [k for k, greedy in _NOT_GREEDY.items() if g.get(k) not in (None, greedy)]
         if odd:
             logging.warning("%s: %s not used; decoding is greedy", where, odd)
         try:
             start, end = int(g["decoder_start_token_id"]), int(g["eos_token_id"])
-        except (KeyError, TypeError) as e:
+        except (KeyError, TypeError, ValueError, OverflowError) as e:
             raise ValueError(f"{where}: no single start and end token ({e}).") from e
+        with files.reading(where, weights.FETCH):
+            rules = cls._made(config, g, start, end)
+            rules._refuse_other_tokens(config)
+        if rules.languages and g.get("language"):
+            with files.reading(where, weights.FETCH, "language is none of its own"):
+                code = rules.code(g["language"])
+            rules = dataclasses.replace(rules, language=code)
+        return rules
+
+    @classmethod
+    def _made(
+        cls, config: dict[str, Any], g: dict[str, Any], start: int, end: int
+    ) -> "Rules":
+        positions = config.get("max_target_positions", 448)
         choice = g.get("is_multilingual", True)
         languages = (g.get("lang_to_id") or {}) if choice else {}
         tasks = (g.get("task_to_id") or {}) if choice else {}
+        prompt: list[int]
         if "transcribe" in tasks:
             prompt = [start, tasks["transcribe"]]
         else:
@@ -69,7 +85,7 @@ class Rules:
             prompt.append(no_times)
         given = len(prompt) + bool(languages)
         longest = g.get("max_new_tokens") or g.get("max_length") or positions
-        rules = cls(
+        return cls(
             prompt=tuple(prompt),
             languages={_code(name): i for name, i in languages.items()},
             language="",
@@ -78,10 +94,16 @@ class Rules:
             suppress_first=tuple(g.get("begin_suppress_tokens") or ()),
             limit=min(longest + given, positions),
         )
-        if languages and g.get("language"):
-            code = rules.code(g["language"])
-            rules = dataclasses.replace(rules, language=code)
-        return rules
+
+    def _refuse_other_tokens(self, config: dict[str, Any]) -> None:
+        """Raises ValueError if a token is none of the checkpoint's."""
+        most = config.get("vocab_size", 1 << 24)
+        ids = (*self.prompt, *self.languages.values(), self.end)
+        for i in (*ids, *self.suppress, *self.suppress_first):
+            if type(i) is not int or not -1 <= i < most:
+                raise ValueError(f"{str(i)[:40]!r} is no token of {most}")
+        if not isinstance(self.limit, int) or self.limit <= len(self.prompt):
+            raise ValueError(f"{str(self.limit)[:40]!r} is no number of tokens")
 
     def code(self, language: str) -> str:
         """The code of a language given as "en", "<|en|>" or "English".

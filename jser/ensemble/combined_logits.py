@@ -73,7 +73,13 @@ def read_stack(ensemble: Ensemble, folder: pathlib.Path) -> dict[str, Any]:
     if ensemble.stacker == "average":
         return {}
     path = folder / "stack.json"
-    record = files.read_record(path)
+    record = files.read_record(path, remedy=_AGAIN)
+    with files.reading(path, _AGAIN):
+        files.expect(
+            record, {"seed": int, "labels": list, "made_by": list, "folds": dict}
+        )
+        for about in record["folds"].values():
+            files.expect(about, {"made_by": list, "learned_from": str})
     for field, now in (
         ("stacker", ensemble.stacker),
         ("seed", ensemble.seed),

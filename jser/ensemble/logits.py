@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import io
 import pathlib
-import zipfile
 
 import numpy as np
 
-from jser import files
+from jser import archives, files
 
 SCHEMA = 1
 
@@ -66,14 +65,8 @@ class Logits:
         """
         if not path.exists():
             raise FileNotFoundError(f"{path}: not there; jser predict makes it.")
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                columns = {name: data[name] for name in data.files}
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as e:
-            raise ValueError(
-                f"{path}: damaged or not a logits file ({e}). Remove it and run"
-                " jser predict again."
-            ) from e
+        with files.reading(path, "Remove it and run jser predict again."):
+            columns = archives.read_npz(path)
         files.refuse_newer(path, int(columns.pop("schema", 1)), SCHEMA)
         content = columns.pop("content", None)  # Earlier versions did not keep it.
         if content is not None and str(content) != _digest(columns):

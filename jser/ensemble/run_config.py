@@ -129,18 +129,11 @@ def read(workdir: pathlib.Path) -> tuple[Experiment, dict[str, Any]]:
       FileNotFoundError: if there is no run.
       ValueError: if a newer version of jser made it, or it is no config of a run.
     """
-    path = _existing(workdir)
-    try:
-        metadata = files.read_record(path, _MIGRATIONS)
-        experiment = Experiment.from_dict(metadata["config"])
-        if lacking := {"table", "front_ends"} - metadata.keys():
-            raise KeyError(*lacking)
-    except (AttributeError, KeyError, TypeError) as e:
-        raise ValueError(
-            f"{path}: not the config of a run ({e!r}). Put back what was there, or"
-            f" remove {workdir} and train again."
-        ) from e
-    return experiment, metadata
+    path, remedy = _existing(workdir), f"Remove {workdir} and run jser train again."
+    metadata = files.read_record(path, _MIGRATIONS, remedy)
+    with files.reading(path, remedy):
+        files.expect(metadata, {"table": str, "front_ends": dict})
+        return Experiment.from_dict(metadata["config"]), metadata
 
 
 def digest(workdir: pathlib.Path) -> str:

@@ -65,6 +65,7 @@ def save(folder: pathlib.Path, fitted: Mapping[int, Stacker]) -> None:
     )
 
 
+AGAIN = "Run jser stack again."
 _FIELDS = tuple(f.name for f in dataclasses.fields(combiners.BaseEstimator))
 
 
@@ -75,9 +76,17 @@ def load(folder: pathlib.Path) -> dict[int, Stacker]:
       ValueError: if the file is not the one that stack.json names, or what it holds is
         no stacker of that kind.
     """
-    path, record = folder / "stacker.skops", files.read_record(folder / "stack.json")
-    if "stacker" not in record or files.file_digest(path) != record["sha256"]:
-        raise ValueError(f"{path}: not the file stack.json names; stack again.")
+    path, about = folder / "stacker.skops", folder / "stack.json"
+    record = files.read_record(about, remedy=AGAIN)
+    with files.reading(about, AGAIN):
+        files.expect(record, {"stacker": str, "sha256": str, "folds": dict})
+    if files.file_digest(path) != record["sha256"]:
+        raise ValueError(f"{path}: not the file stack.json names. {AGAIN}")
+    with files.reading(path, AGAIN):
+        return _stackers(path, record)
+
+
+def _stackers(path: pathlib.Path, record: dict[str, Any]) -> dict[int, Stacker]:
     estimators = skops.io.load(path, trusted=list(TRUSTED))
     stackers = {}
     for fold, about in record["folds"].items():
@@ -113,7 +122,7 @@ def _check(
     if model is None:
         return
     if model.n_features_in_ != M * C or not np.isin(model.classes_, range(C)).all():
-        raise ValueError(f"{path}: a model of other members or labels; stack again.")
+        raise ValueError(f"{path}: a model of other members or labels. {AGAIN}")
     for tree in _trees(model):
         _refuse_broken(path, tree, columns=M * C)
 
@@ -147,11 +156,11 @@ def _trees(model: Any) -> list[_Tree]:
 def _refuse_broken(path: pathlib.Path, tree: _Tree, columns: int) -> None:
     nodes = np.arange(len(tree.leaf))
     if not len(nodes):
-        raise ValueError(f"{path}: a tree without a root; stack again.")
+        raise ValueError(f"{path}: a tree without a root. {AGAIN}")
     for children in tree.children:
         # A child comes after its parent, so that a walk down must end.
         onward = (children.astype(np.int64) > nodes) & (children < len(nodes))
         if not (tree.leaf | onward).all():
-            raise ValueError(f"{path}: a tree leads nowhere; stack again.")
+            raise ValueError(f"{path}: a tree leads nowhere. {AGAIN}")
     if not (tree.leaf | ((tree.feature >= 0) & (tree.feature < columns))).all():
-        raise ValueError(f"{path}: a tree reads an unknown column; stack again.")
+        raise ValueError(f"{path}: a tree reads an unknown column. {AGAIN}")

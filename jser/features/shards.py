@@ -1,15 +1,13 @@
 """A table cut into shards, and the file that holds the encoded frames of one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import io
 import pathlib
-import zipfile
-import zlib
 
 import numpy as np
 
-from jser import audio, files
+from jser import archives, audio, files
 from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
 from jser.features.frontends import Encoder, Spec
@@ -49,19 +47,31 @@ class Part:
         Raises:
           ValueError: if the file is damaged.
         """
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                columns = {c: data[c] for c in _COLUMNS}
-                failures = {str(k): str(v) for k, v in data["failures"]}
-                kept = data["frames"] if frames else np.zeros((0, 0), np.float16)
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as e:
-            raise ValueError(
-                f"{path}: damaged ({e}). Remove it and run jser extract again."
-            ) from e
+        with files.reading(path, "Remove it and run jser extract again."):
+            data = archives.read_npz(path, leave=() if frames else ("frames",))
+            columns = {c: data[c] for c in _COLUMNS}
+            failures = {str(k): str(v) for k, v in data["failures"]}
+            kept = data["frames"] if frames else np.zeros((0, 0), np.float16)
+            refuse_odd_columns(columns)
+            if frames and len(kept) != columns["length"].sum():
+                raise ValueError(f"{len(kept)} frames")
         return cls(**columns, frames=kept, failures=failures)
 
 
 _COLUMNS = ("utt_id", "digest", "content", "length")
+
+
+def refuse_odd_columns(columns: Mapping[str, np.ndarray]) -> None:
+    """Raises ValueError unless there is text, or a length, of each utterance."""
+    for name, column in columns.items():
+        kind = np.integer if name == "length" else np.str_
+        if column.ndim != 1 or not np.issubdtype(column.dtype, kind):
+            raise ValueError(f"{name} is of {column.dtype} {column.shape}")
+        if len(column) != len(columns["utt_id"]):
+            raise ValueError(f"{len(column)} of {name}")
+        column.tolist()  # Which raises for what are no characters.
+    if columns["length"].min(initial=0) < 0:
+        raise ValueError("a length below 0")
 
 
 @dataclasses.dataclass(frozen=True)

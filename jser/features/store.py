@@ -6,19 +6,21 @@ which says which record is whose, how long it is and what it was made from, and
 """
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import dataclasses
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from jser import files
+from jser import archives, files
 from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
-from jser.features import frontends
+from jser.features import frontends, shards
 
 VERSION = "1.0.0"  # Of the layout on disk.
 SCHEMA = 1  # Of manifest.json.
+_FEATURES = "tensorflow_datasets.core.features."
 SPLIT = "utterances"  # TFDS needs a name; our splits live in the table.
 
 
@@ -32,8 +34,6 @@ class FeatureSet:
           FileNotFoundError: if there is no dataset.
           ValueError: if a shard is missing or has another size than when written.
         """
-        import tensorflow_datasets as tfds
-
         self.folder = folder
         manifest = read_manifest(folder)
         self.spec: dict[str, Any] = manifest["spec"]
@@ -46,13 +46,18 @@ class FeatureSet:
                     f"{shard}: {there} bytes, {size} when it was written. Remove"
                     f" {folder.parent} and run jser extract again."
                 )
-        with np.load(folder / "index.npz", allow_pickle=False) as index:
-            self.utt_id = [str(u) for u in index["utt_id"]]
-            self.digest = [str(d) for d in index["digest"]]
-            self.length = index["length"]
+        index = read_index(folder)
+        self.utt_id: list[str] = index["utt_id"].tolist()
+        self.digest: list[str] = index["digest"].tolist()
+        self.length = index["length"]
         self.record = {u: i for i, u in enumerate(self.utt_id)}
-        builder = tfds.builder_from_directory(str(folder))
-        self._source = builder.as_data_source(split=SPLIT)  # pyright: ignore
+        builder = open_builder(folder)
+        with reading(folder, folder / "dataset_info.json"):
+            self._source = builder.as_data_source(split=SPLIT)  # pyright: ignore
+            if len(self._source) != len(self.utt_id):
+                raise ValueError(
+                    f"{len(self._source)} records, {len(self.utt_id)} in index.npz"
+                )
 
     @property
     def width(self) -> int:
@@ -74,7 +79,8 @@ class FeatureSet:
           ValueError: if a record is another utterance's than the index says, or holds
             a number that is not finite.
         """
-        examples = self._source.__getitems__([int(r) for r in records])
+        with reading(self.folder, self.folder):
+            examples = self._source.__getitems__([int(r) for r in records])
         for record, example in zip(records, examples, strict=True):
             if example["utt_id"].decode() != self.utt_id[record]:
                 raise ValueError(
@@ -111,7 +117,74 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
             f"{folder}: no features. Make them with jser extract"
             f" --frontend {folder.parent.name}."
         )
-    return files.read_record(folder / "manifest.json")
+    path = folder / "manifest.json"
+    manifest = files.read_record(path, remedy=_remedy(folder))
+    with reading(folder, path):
+        files.expect(manifest, {"spec": dict, "shards": dict, "failures": dict})
+        files.expect(manifest["spec"], {"kind": str, "width": int, "layers": int})
+        files.expect(manifest["shards"], dict.fromkeys(manifest["shards"], int))
+        files.expect(manifest["failures"], dict.fromkeys(manifest["failures"], str))
+    return manifest
+
+
+def read_index(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """The columns of a dataset's `index.npz`, a row for each record.
+
+    Raises:
+      ValueError: if it is damaged, with the remedy.
+    """
+    path = folder / "index.npz"
+    with reading(folder, path):
+        columns = archives.read_npz(path)
+        there = ("utt_id", "digest", "length")
+        shards.refuse_odd_columns({c: columns[c] for c in there})
+    return columns
+
+
+def open_builder(folder: pathlib.Path) -> Any:
+    """TFDS's builder of a dataset, by its `dataset_info.json` and `features.json`.
+
+    Raises:
+      ValueError: if one is damaged, with the remedy.
+    """
+    import tensorflow_datasets as tfds
+
+    path = folder / "features.json"
+    described = files.read_json(path, _remedy(folder))
+    with reading(folder, path):
+        _refuse_other_layout(described)
+    path = folder / "dataset_info.json"
+    files.read_json(path, _remedy(folder))
+    with reading(folder, path):
+        return tfds.builder_from_directory(str(folder))
+
+
+def _refuse_other_layout(described: Any) -> None:
+    """Raises ValueError unless a record is what we write.
+
+    TFDS imports the classes that a description names; here those are its own alone.
+    """
+    features = described["featuresDict"]["features"]
+    tensor = features["frames"]["tensor"]
+    for feature in (described, *features.values()):
+        name = feature["pythonClassName"]
+        if not name.startswith(_FEATURES):
+            raise ValueError(f"a feature of the class {name!r}")
+    if set(features) != {"utt_id", "frames"} or set(features["utt_id"]["text"]):
+        raise ValueError("other columns than utt_id and frames")
+    if (tensor["dtype"], tensor["encoding"]) != ("float16", "bytes"):
+        raise ValueError("frames that are not float16")
+
+
+def reading(
+    folder: pathlib.Path, path: pathlib.Path
+) -> contextlib.AbstractContextManager[None]:
+    """`files.reading` of something in a dataset, with the remedy of all of it."""
+    return files.reading(path, _remedy(folder))
+
+
+def _remedy(folder: pathlib.Path) -> str:
+    return f"Remove {folder.parent} and run jser extract again."
 
 
 def spec_of(root: pathlib.Path, corpus: str, front_end: str) -> dict[str, Any]:

@@ -230,11 +230,15 @@ def _write_chunk(folder: pathlib.Path, chunk: Mapping[str, Transcript]) -> None:
 
 
 def _read_chunks(folder: pathlib.Path) -> dict[str, Transcript]:
-    return {
-        key: Transcript(**fields)
-        for path in sorted(folder.glob("*.json"))
-        for key, fields in files.read_json(path).items()
-    }
+    done, remedy = {}, "Remove it and run jser transcribe again."
+    for path in sorted(folder.glob("*.json")):
+        chunk = files.read_json(path, remedy)
+        with files.reading(path, remedy):
+            files.expect(chunk, dict.fromkeys(chunk, dict))
+            for key, fields in chunk.items():
+                files.expect(fields, dict.fromkeys(fields, str))
+                done[key] = Transcript(**fields)
+    return done
 
 
 def _refuse_failures(

@@ -2,8 +2,6 @@
 
 import collections
 from collections.abc import Iterator
-import csv
-import io
 import pathlib
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jser import files
+from jser.corpora import csv_rows
 from jser.features import shards, store, writer
 
 
@@ -29,8 +28,7 @@ def verify(folder: pathlib.Path) -> list[str]:
       ValueError: if nothing can be compared, since the manifest or index is damaged.
     """
     manifest = _manifest(folder)
-    with np.load(folder / "index.npz", allow_pickle=False) as index:
-        columns = {name: index[name] for name in index.files}
+    columns = store.read_index(folder)
     return [
         *_wrong_list(folder, manifest, columns),
         *_wrong_records(folder, manifest, columns),
@@ -71,20 +69,26 @@ def _wrong_list(
             " written"
         )
     listed = folder / "failures.csv"
-    text = listed.read_text(encoding="utf-8") if listed.exists() else ""
-    rows = [r for r in csv.reader(io.StringIO(text)) if r]
-    if dict(rows[1:]) != manifest["failures"]:
+    try:
+        rows = csv_rows.read_csv(listed, required=("utt_id", "reason"))
+    except (ValueError, OSError) as e:
+        yield str(e)
+        return
+    if {r["utt_id"]: r["reason"] for r in rows} != manifest["failures"]:
         yield f"{listed}: not the failures of manifest.json"
 
 
 def _wrong_records(
     folder: pathlib.Path, manifest: dict[str, Any], columns: dict[str, np.ndarray]
 ) -> Iterator[str]:
-    import tensorflow_datasets as tfds
-
-    info = tfds.builder_from_directory(str(folder)).info
-    split = info.splits[store.SPLIT]
-    paths = [pathlib.Path(p) for p in split.filepaths]
+    try:
+        info = store.open_builder(folder).info
+        with store.reading(folder, folder / "dataset_info.json"):
+            split = info.splits[store.SPLIT]
+            paths = [pathlib.Path(p) for p in split.filepaths]
+    except (ValueError, OSError) as e:
+        yield str(e)
+        return
     if {p.name for p in paths} != set(manifest["shards"]):
         yield f"{folder}: dataset_info.json lists other shards than manifest.json"
         return

@@ -15,6 +15,8 @@ from jser import files
 from jser.features import frontends, store
 from jser.features.shards import Part
 
+_BLOCK = 1 << 16  # Bytes; an ArrayRecord file has no less than two.
+
 
 def write(
     folder: pathlib.Path, spec: frontends.Spec, parts: Sequence[pathlib.Path]
@@ -37,11 +39,18 @@ def write(
         data_dir=os.fspath(folder.parents[1].absolute()),
         file_format="array_record",
     )
+    size = sum(_room(part.stat().st_size) for part in parts)
     with (
+        files.writing(folder, size),
         tempfile.TemporaryDirectory() as nothing,
         contextlib.redirect_stdout(io.StringIO()),  # TFDS prints of downloads.
     ):
         builder.download_and_prepare(download_dir=nothing)
+
+
+def _room(size: int) -> int:
+    """Bytes of a shard by its part's: whole blocks, and one more."""
+    return (-(-size // _BLOCK) + 1) * _BLOCK
 
 
 def _builder_class(dataset_name: str):

@@ -1,6 +1,8 @@
 """The challenge's CSV, from logits or predictions. No JAX here. docs/submission.md."""
 
 from collections.abc import Mapping, Sequence
+import csv
+import io
 import pathlib
 
 from jser import emotions, files
@@ -38,8 +40,9 @@ def write(
     rows = sorted((f"{name}.wav", _LETTER[e]) for name, e in predicted.items())
     if sample:
         _refuse_others([name for name, _ in rows], sample)
-    lines = [COLUMNS, *rows]
-    files.write_atomically(out, "".join(f"{a},{b}\n" for a, b in lines))
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows([COLUMNS, *rows])
+    files.write_atomically(out, lines.getvalue())
     return len(rows)
 
 

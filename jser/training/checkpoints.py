@@ -1,5 +1,6 @@
 """Checkpoints of a run, in `<workdir>/checkpoints/<step>`."""
 
+import contextlib
 import pathlib
 from typing import Any
 
@@ -25,6 +26,8 @@ class Checkpoints:
         """Opens `<workdir>/checkpoints`, making it if need be."""
         self.folder = workdir.absolute() / "checkpoints"
         self._workdir = workdir
+        for path in sorted(self.folder.glob("*/metrics/metrics")):
+            files.read_json(path, _remedy(path.parents[1]))  # Orbax names none.
         # Orbax sorts by whatever the function gives; its annotations are narrower.
         best: Any = _keep.BestN(get_metric_fn=checkpoint_metrics.rank, n=1)  # pyright: ignore
         both: Any = _keep.AnyPreservationPolicy([_keep.LatestN(1), best])
@@ -36,13 +39,16 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_) -> None:
-        self._orbax.close()
+        with files.writing(self.folder):  # Only now it may tell that a disk was full.
+            self._orbax.close()
 
     def save(self, state: TrainState, scores: dict[str, float]) -> None:
         """Saves a state. A cut while saving leaves the former ones as they were."""
         step = int(state.step)
         metrics = checkpoint_metrics.made(self._workdir, step, scores, _digest(state))
-        if not self._orbax.save(step, state, metrics=metrics):
+        with files.writing(self.folder, sum(x.nbytes for x in jax.tree.leaves(state))):
+            saved = self._orbax.save(step, state, metrics=metrics)
+        if not saved:
             raise RuntimeError(f"{self.folder}: step {step} was not saved.")
 
     def latest_step(self) -> int | None:
@@ -70,9 +76,14 @@ class Checkpoints:
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
         )
-        state: Any = self._orbax.load(step, abstract)
+        with self._reading(step):
+            state: Any = self._orbax.load(step, abstract)
         self._refuse_other(step, state, int(state.step))
         return state
+
+    def _reading(self, step: int) -> contextlib.AbstractContextManager[None]:
+        folder = self.folder / str(step)
+        return files.reading(folder, _remedy(folder))
 
     def load_variables(self, step: int) -> Variables:
         """What the network of the state saved at `step` computes with.
@@ -81,23 +92,32 @@ class Checkpoints:
           ValueError: if it is another state than was saved.
         """
         device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        tree: Any = self._orbax.metadata(step).metadata
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
-        )
-        saved: Any = self._orbax.load(step, abstract)
-        self._refuse_other(step, saved, int(saved["step"]))
+        with self._reading(step):
+            tree: Any = self._orbax.metadata(step).metadata
+            abstract = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
+            )
+            saved: Any = self._orbax.load(step, abstract)
+            found = int(saved["step"])
+        self._refuse_other(step, saved, found)
         return {"params": saved["params"], "standard": saved["standard"]}
 
     def _refuse_other(self, step: int, state: Any, found: int) -> None:
         metrics = next(m for m in self._metrics() if m["step"] == step)
         then = metrics.get("state")  # Earlier versions did not keep it.
         if step != found or (then and then != _digest(state)):
-            what = f"the state of step {found}" if step != found else "other numbers"
+            folder = self.folder / str(step)
             raise ValueError(
-                f"{self.folder / str(step)}: holds {what} than were saved. Remove"
-                f" {self._workdir} and train again."
+                f"{folder}: not the numbers that were saved at step {step}."
+                f" {_remedy(folder)}"
             )
+
+
+def _remedy(folder: pathlib.Path) -> str:
+    return (
+        f"Remove {folder} and run jser train again: it goes on from the checkpoint"
+        " before, or from the start."
+    )
 
 
 def _digest(state: Any) -> str:

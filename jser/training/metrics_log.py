@@ -30,14 +30,16 @@ class MetricWriter:
         return self
 
     def __exit__(self, *_) -> None:
-        self._file.close()
+        with files.writing(self._path):
+            self._file.close()
         self._board.close()
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes scalars named as "train/loss" or "dev/macro_f1"."""
         values = {k: float(v) for k, v in scalars.items()}
-        self._file.write(_to_line({"step": step, **values}))
-        self._file.flush()
+        with files.writing(self._path):
+            self._file.write(_to_line({"step": step, **values}))
+            self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
         shown = " ".join(f"{k}={v:.4g}" for k, v in values.items())

@@ -30,6 +30,19 @@ def test_an_emotion_spelled_in_two_ways_is_warned_of_and_can_be_mended(
     assert not caplog.text
 
 
+def test_cells_that_a_spreadsheet_would_run_are_warned_of_and_stay(tmp_path, caplog):
+    path = tiny_corpus.make(tmp_path / "in")
+    text = path.read_text().replace(",angry,", ",=angry,")
+    path.write_text(text.replace("a_sad_0.wav", "@sad.wav"))
+    (path.parent / "a_sad_0.wav").rename(path.parent / "@sad.wav")
+    with caplog.at_level("WARNING"):
+        table = run(path, tmp_path)
+    (told,) = (r.getMessage() for r in caplog.records if "spreadsheet" in r.msg)
+    assert told.startswith("2 ids or labels begin with one of = + - @, as '@sad'")
+    assert "=angry" in table.labels
+    assert "\n@sad,@sad.wav,sad," in (tmp_path / "out" / "table.csv").read_text()
+
+
 def listed(tmp_path) -> list[dict[str, str]]:
     path = tmp_path / "out" / problems.NAME
     return list(csv.DictReader(path.open(encoding="utf-8")))

@@ -15,7 +15,16 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 GROUND = (
-    *("audio", "caches", "console", "emotions", "encoders", "files", "shapes"),
+    *(
+        "archives",
+        "audio",
+        "caches",
+        "console",
+        "emotions",
+        "encoders",
+        "files",
+        "shapes",
+    ),
     "sound_headers",
 )
 

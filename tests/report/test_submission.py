@@ -110,6 +110,18 @@ def test_logits_and_predictions_say_the_same(predicted, tmp_path):
         submission.read(tmp_path / "test3.txt")
 
 
+def test_names_with_commas_and_quotes_are_those_of_the_sample(tmp_path):
+    names = ["=1+1", "a, b", 'say "hi"', "ä"]
+    predicted = dict.fromkeys(names, "sad")
+    sample, out = tmp_path / "sample.csv", tmp_path / "mine.csv"
+    with sample.open("w", newline="") as f:
+        rows = [[f"{n}.wav", "N"] for n in names]
+        csv.writer(f).writerows([submission.COLUMNS, *rows])
+    assert submission.write(predicted, out, sample=sample) == 4
+    assert out.read_text().splitlines()[1:3] == ["=1+1.wav,S", '"a, b.wav",S']
+    assert [r["FileName"] for r in csv.DictReader(out.open())] == [r[0] for r in rows]
+
+
 def test_the_script(predicted, sample, tmp_path):
     table = "utt_id,predicted\n" + "".join(f"{n},{e}\n" for n, e in predicted.items())
     (tmp_path / "test3.csv").write_text(table)
