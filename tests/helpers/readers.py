@@ -19,17 +19,25 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from jser import audio
+from jser import audio, containers
 from jser.corpora import csv_table, iemocap, msp_podcast, prepare, tables
 from jser.corpora.transcript_csv import add_transcripts
 from jser.encoders import bert, checkpoints, deberta, tokens, wav2vec, weights, whisper
 from jser.encoders.options import Options
 from jser.encoders.whisper_prompts import Rules
+from jser.ensemble import run_config
+from jser.ensemble.logits import Logits
 from jser.features import shards, store, transcribe, verify
 from jser.features.extract import extract
 from jser.report import submission
-from jser.training import run_config
-from tests.helpers import mutations, tiny_checkpoints, tiny_corpus
+from jser.training import metrics_log
+from tests.helpers import (
+    av_files,
+    mutations,
+    simulated_members,
+    tiny_checkpoints,
+    tiny_corpus,
+)
 
 MOST_MB = 3000  # Beyond what the process has when it begins.
 MOST_S = 60  # For one file; a reader that hangs is killed.
@@ -47,6 +55,9 @@ class Reader:
 def _sound(suffix: str) -> Reader:
     def make(folder: pathlib.Path) -> pathlib.Path:
         path = folder / f"a.{suffix}"
+        if path.suffix in containers.SUFFIXES:
+            av_files.write(path, tiny_corpus.tone(300, 0.2, 48_000), 48_000)
+            return path
         kind = {"au": "AU", "w64": "W64", "rf64": "RF64"}.get(suffix)
         soundfile.write(path, tiny_corpus.tone(300, 0.2), 16_000, format=kind)
         return path
@@ -224,6 +235,16 @@ def _run(folder: pathlib.Path) -> pathlib.Path:
     return _written(folder / "config.json", json.dumps(described))
 
 
+def _logits(folder: pathlib.Path) -> pathlib.Path:
+    simulated_members.said(np.random.default_rng(0)).save(folder / "test.npz")
+    return folder / "test.npz"
+
+
+def _metrics(folder: pathlib.Path) -> pathlib.Path:
+    lines = (f'{{"step": {k}, "train/loss": 0.{k}}}\n' for k in range(9))
+    return _written(folder / "metrics.jsonl", "".join(lines))
+
+
 def _sample(folder: pathlib.Path) -> pathlib.Path:
     rows = "".join(f"m{k}.wav,N\n" for k in range(5))
     return _written(folder / "sample.csv", "FileName,EmoClass\n" + rows)
@@ -234,7 +255,19 @@ def _read_sample(path: pathlib.Path) -> None:
     assert submission.write(predicted, path.with_name("out.csv"), sample=path) == 5
 
 
-_SOUNDS = ("wav", "flac", "ogg", "mp3", "aiff", "w64", "rf64", "caf", "au")
+_SOUNDS = (
+    "wav",
+    "flac",
+    "ogg",
+    "mp3",
+    "aiff",
+    "w64",
+    "rf64",
+    "caf",
+    "au",
+    "m4a",
+    "webm",
+)
 _TOKENIZERS = {
     "vocab.txt": ("bert", tiny_checkpoints.word_pieces),
     "tokenizer.json": ("roberta", tiny_checkpoints.byte_pairs),
@@ -274,6 +307,8 @@ READERS: dict[str, Reader] = {
     "config_whisper": _config("whisper", whisper.Config.read),
     "generation_config.json": Reader(_generation, lambda p: Rules.read(p.parent)),
     **{n: _tokenizer(n, write, kind) for n, (kind, write) in _TOKENIZERS.items()},
+    "logits.npz": Reader(_logits, Logits.load),
+    "metrics.jsonl": Reader(_metrics, metrics_log.read),
     "run_config": Reader(_run, lambda p: run_config.read(p.parent)),
 }
 

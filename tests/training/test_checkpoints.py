@@ -8,6 +8,7 @@ import pytest
 
 from jser import files
 from jser.data.corpus import open_corpus
+from jser.ensemble import run_config
 from jser.training import checkpoints
 from jser.training.checkpoints import Checkpoints
 from jser.training.setup import TrainingSetup
@@ -15,9 +16,12 @@ from tests.helpers import tiny_corpus
 
 
 @pytest.fixture
-def state(corpus):
+def state(corpus, tmp_path):
+    """A fresh one of a run that lies in tmp_path."""
     experiment = tiny_corpus.experiment()
-    return TrainingSetup.of(experiment, open_corpus(corpus, experiment.data)).fresh
+    opened = open_corpus(corpus, experiment.data)
+    run_config.write(tmp_path, experiment, opened)
+    return TrainingSetup.of(experiment, opened).fresh
 
 
 def save(workdir, state) -> None:
