@@ -19,7 +19,10 @@ PACKAGE = ROOT / "jser"
 # from the floors below its own, and from no neighbour.
 FLOORS = (
     {"containers", "sound_headers"},
-    {"audio", "caches", "console", "emotions", "files", "front_end_table", "shapes"},
+    {
+        *("audio", "caches", "console", "emotions", "files", "front_end_table"),
+        *("locks", "processes", "shapes"),
+    },
     {"config"},
     {"config_files"},
     {"overrides", "recipes", "roots"},
