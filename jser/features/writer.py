@@ -7,7 +7,6 @@ import dataclasses
 import io
 import os
 import pathlib
-import tempfile
 
 import numpy as np
 
@@ -37,11 +36,8 @@ def write(
         data_dir=os.fspath(folder.parents[1].absolute()),
         file_format="array_record",
     )
-    with (
-        tempfile.TemporaryDirectory() as nothing,
-        contextlib.redirect_stdout(io.StringIO()),  # TFDS prints of downloads.
-    ):
-        builder.download_and_prepare(download_dir=nothing)
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints of downloads.
+        builder.download_and_prepare(download_dir=os.fspath(parts[0].parent))
 
 
 def _builder_class(dataset_name: str):
