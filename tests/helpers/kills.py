@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import psutil
 
@@ -126,7 +127,8 @@ def content(home: pathlib.Path) -> dict[str, object]:
     """All that lies below a folder, by path: bytes, or what does not tell of time.
 
     ArrayRecord files of the same records differ; `jser extract --verify` holds them
-    against the digests of their frames.
+    against the digests of their frames. skops writes the time and where objects lay in
+    memory; the arrays of a stacker are compared by their checksums.
     """
     found: dict[str, object] = {}
     for path in sorted(p for p in home.rglob("*") if p.is_file()):
@@ -137,6 +139,11 @@ def content(home: pathlib.Path) -> dict[str, object]:
         elif path.name == "manifest.json":
             manifest = json.loads(path.read_text())
             found[str(name)] = _without(manifest, "digests"), verify.verify(path.parent)
+        elif path.name == "stack.json":
+            found[str(name)] = _without(json.loads(path.read_text()), "sha256")
+        elif path.suffix == ".skops":
+            entries = zipfile.ZipFile(path).infolist()
+            found[str(name)] = [e.CRC for e in entries if e.filename != "schema.json"]
         elif ".array_record" in path.name:
             found[str(name)] = path.stat().st_size
         elif not set(name.parts) & set(_OTHERS):
