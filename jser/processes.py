@@ -14,6 +14,7 @@ STATUS = 143  # Of a process that SIGTERM has ended: 128 + 15, as a shell says i
 GRACE_S = 10.0  # For what wants to be saved first.
 
 _asked = threading.Event()
+_unwound = threading.Event()  # The main thread has left `listening`.
 _entered: list[None] = []  # One for each `finishing` that is not left yet.
 
 
@@ -57,6 +58,7 @@ def listening(line: str = "") -> Iterator[None]:
         yield
     finally:
         if _asked.is_set():
+            _unwound.set()
             threading.Event().wait()  # What is on its way out is no error of anyone.
         signal.signal(signal.SIGTERM, former)
         signal.set_wakeup_fd(-1)
@@ -95,6 +97,8 @@ def _end(line: str) -> None:
         time.sleep(0.02)
     for worker in workers:
         worker.kill()
+    if workers:  # Their pool's semaphores go with it, or Python warns of them.
+        _unwound.wait(1.0)
     with contextlib.suppress(OSError):  # Nobody reads it any more.
         if line:
             print(line, file=sys.stderr, flush=True)
