@@ -7,10 +7,13 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import pathlib
+import socket
+import time
 from typing import Any
 import uuid
 
@@ -120,16 +123,20 @@ def _megabytes(size: int) -> str:
 def write_atomically(path: os.PathLike | str, content: bytes | str) -> None:
     """Writes `content` so that a reader sees the old file or the new one, never half.
 
-    The temporary file lies beside `path`, is flushed to disk and then renamed.
+    The temporary file lies beside `path`, is flushed to disk and then renamed. One that
+    a killed process of this machine left of the same file is removed.
     """
     path = pathlib.Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    mine = f".{path.name}.{socket.gethostname()}."
+    _remove_abandoned(path.parent, mine)
+    temporary = path.with_name(f"{mine}{uuid.uuid4().hex[:8]}.tmp")
     try:
         with writing(path, len(data)):
             with temporary.open("wb") as f:
+                _try_to_lock(f.fileno())
                 f.write(data)
                 f.flush()
                 os.fsync(f.fileno())
@@ -138,6 +145,27 @@ def write_atomically(path: os.PathLike | str, content: bytes | str) -> None:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
         raise
+
+
+def _remove_abandoned(folder: pathlib.Path, prefix: str) -> None:
+    """Removes temporary files that no process writes to any more."""
+    for name in os.listdir(folder):
+        if name.startswith(prefix) and name.endswith(".tmp"):
+            path = folder / name
+            with contextlib.suppress(FileNotFoundError), path.open("r+b") as f:
+                # One that is new may be about to be locked.
+                old = time.time() - os.fstat(f.fileno()).st_mtime > 1
+                if old and _try_to_lock(f.fileno()):
+                    path.unlink()
+
+
+def _try_to_lock(descriptor: int) -> bool:
+    """Whether a file is locked for this process now, as it is until it is closed."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # Another's, or in a file system without locks.
+        return False
+    return True
 
 
 def write_json(path: os.PathLike | str, value: Any) -> None:

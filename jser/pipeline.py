@@ -5,13 +5,14 @@ Every stage leaves what it made on disk, and does nothing where that is done alr
 
 from collections.abc import Sequence
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import pathlib
-import signal
 
 from absl import logging
 
+from jser import locks, processes
 from jser.config import Ensemble
 from jser.corpora import tables
 from jser.ensemble import checkpoint_metrics
@@ -39,7 +40,39 @@ def run(
       jobs: Trainings at a time, each on its share of the cores.
       at_once: Train runs of like shapes in one step (`together`).
       arguments: What `jser run` was given, for the report to repeat.
+
+    Raises:
+      BlockingIOError: if another run of the ensemble, or training of a member, is at
+        work.
     """
+    with holding(ensemble, roots):
+        return _run(ensemble, roots, jobs, at_once, arguments)
+
+
+def stack(ensemble: Ensemble, roots: Roots) -> None:
+    """Combines the members' logits, as `combine`, alone in the ensemble's folder.
+
+    Raises:
+      BlockingIOError: if another run is at work there.
+    """
+    with holding(ensemble, roots):
+        combine(ensemble, roots)
+
+
+def holding(
+    ensemble: Ensemble, roots: Roots
+) -> contextlib.AbstractContextManager[None]:
+    """The lock of an ensemble's folder."""
+    return locks.holding(roots.runs / ensemble.name, "give another --config.name")
+
+
+def _run(
+    ensemble: Ensemble,
+    roots: Roots,
+    jobs: int,
+    at_once: bool,
+    arguments: Sequence[str],
+) -> pathlib.Path:
     table = tables.read(roots.data / ensemble.members[0].data.corpus)
     for front_end in subjects.front_ends(ensemble.members):
         if front_end in frontends.FRONT_ENDS:  # Others must be told their weights.
@@ -63,33 +96,29 @@ def train_all(
         alike = together.groups([r.experiment for r in runs], roots)
         groups = [[runs[i] for i in group] for group in alike]
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        free_cores = manager.Queue()
-        cores = sorted(os.sched_getaffinity(0)) if _CAN_PIN else []
-        for i in range(jobs):
-            free_cores.put(cores[i::jobs])
-        pool = concurrent.futures.ProcessPoolExecutor(
-            jobs, context, initializer=_start_worker, initargs=(free_cores,)
-        )
-        with pool:
-            futures = [pool.submit(_train_group, g, roots) for g in groups]
-            count = 0
-            for future in concurrent.futures.as_completed(futures):
-                for workdir, trained in future.result():
-                    count += 1
-                    what = "trained" if trained else "trained before"
-                    logging.info("%d of %d %s: %s", count, len(runs), what, workdir)
+    free_cores = context.SimpleQueue()
+    cores = sorted(os.sched_getaffinity(0)) if _CAN_PIN else []
+    for i in range(jobs):
+        free_cores.put(cores[i::jobs])
+    pool = concurrent.futures.ProcessPoolExecutor(
+        jobs, context, initializer=_start_worker, initargs=(free_cores,)
+    )
+    with pool:
+        futures = [pool.submit(_train_group, g, roots) for g in groups]
+        count = 0
+        for future in concurrent.futures.as_completed(futures):
+            for workdir, trained in future.result():
+                count += 1
+                what = "trained" if trained else "trained before"
+                logging.info("%d of %d %s: %s", count, len(runs), what, workdir)
 
 
 _CAN_PIN = hasattr(os, "sched_setaffinity")  # Linux.
 
 
 def _start_worker(free_cores) -> None:
-    """Gives a process its cores: XLA takes as many threads as it may have cores.
-
-    Ctrl-C ends it at once: only the main process has something to say then.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Gives a process its cores: XLA takes as many threads as it may have cores."""
+    processes.start_worker()
     cores = free_cores.get()
     if cores:
         os.sched_setaffinity(0, cores)

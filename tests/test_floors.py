@@ -20,14 +20,8 @@ PACKAGE = ROOT / "jser"
 FLOORS = (
     {"containers", "sound_headers"},
     {
-        "archives",
-        "audio",
-        "caches",
-        "console",
-        "emotions",
-        "files",
-        "front_end_table",
-        "shapes",
+        *("archives", "audio", "caches", "console", "emotions", "files"),
+        *("front_end_table", "locks", "processes", "shapes"),
     },
     {"config"},
     {"config_files"},

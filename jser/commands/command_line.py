@@ -13,7 +13,7 @@ import textwrap
 from absl import flags
 
 import jser
-from jser import config_files, console
+from jser import config_files, console, processes
 from jser.commands.verb_flags import FIELD
 
 # In the order of the road from sounds to a report.
@@ -43,7 +43,8 @@ def run(verb: str, argv: Sequence[str]) -> int:
 
     Returns:
       The exit status: 0; after one line on stderr 1 for what a user can mend, 2 for
-      flags that cannot be read. When cut, the process ends here, with 130.
+      flags that cannot be read. When cut, the process ends here, with 130; when
+      stopped, with 143.
     """
     module = importlib.import_module(f"jser.commands.{verb}")
     if not set(argv).isdisjoint(_HELP):
@@ -56,7 +57,8 @@ def run(verb: str, argv: Sequence[str]) -> int:
     flags.FLAGS.mark_as_parsed()  # absl's own; its logging waits for them.
     console.quiet()
     try:
-        module.main()
+        with processes.listening("stopped; run it again to go on"):
+            module.main()
     except KeyboardInterrupt:
         print("cut; run it again to go on", file=sys.stderr, flush=True)
         sys.stdout.flush()

@@ -13,7 +13,7 @@ _ROOTS = RootFlags(FLAGS)
 
 def main() -> None:
     config, roots = _CONFIG.ensemble(), _ROOTS.value
-    from jser.ensemble.combine import combine
+    from jser import pipeline
 
-    combine(config, roots)
+    pipeline.stack(config, roots)
     print(f"{roots.runs / config.name / 'predictions'}")

@@ -5,7 +5,7 @@ of the run's config.json, that of the state's arrays, and a digest of all this.
 Checkpoints of earlier versions have no digests and are taken as they are. No JAX here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import json
 import pathlib
 from typing import Any
@@ -13,11 +13,15 @@ from typing import Any
 from jser import files
 from jser.ensemble import run_config
 
-_ABOUT = ("step", "run", "state", "digest")
+_ABOUT = ("step", "run", "state", "unwritten", "digest")
 
 
 def made(
-    workdir: pathlib.Path, step: int, scores: Mapping[str, float], state: str
+    workdir: pathlib.Path,
+    step: int,
+    scores: Mapping[str, float],
+    state: str,
+    unwritten: Sequence[Mapping[str, float]] = (),
 ) -> Any:
     """The metrics of a checkpoint, sealed by their digest.
 
@@ -26,9 +30,12 @@ def made(
       step: Of the checkpoint.
       scores: On the dev split.
       state: Digest of the state's arrays.
+      unwritten: Scalars of the steps since the last line of `metrics.jsonl`.
     """
     run = run_config.digest(workdir)
     metrics = {**scores, "step": step, "run": run, "state": state}
+    if unwritten:
+        metrics["unwritten"] = [dict(scalars) for scalars in unwritten]
     return metrics | {"digest": _digest(metrics)}
 
 

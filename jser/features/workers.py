@@ -6,13 +6,12 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import os
-import signal
 import time
 
 import numpy as np
 from tqdm import tqdm
 
-from jser import audio
+from jser import audio, processes
 from jser.features import frontends
 from jser.features.frontends import FrontEnd
 from jser.features.shards import Input, Shard
@@ -61,9 +60,8 @@ def _encode_in_processes(todo: Sequence[Shard], workers: int, progress: tqdm) ->
     silence = np.zeros(audio.SAMPLE_RATE_HZ, np.float32)
     frontends.get(todo[0].spec.name).load()([silence])
     context = multiprocessing.get_context("spawn")  # Forking under JAX can hang.
-    end_at_once = (signal.SIGINT, signal.SIG_DFL)  # By Ctrl-C, without a traceback.
     with concurrent.futures.ProcessPoolExecutor(
-        workers, context, initializer=signal.signal, initargs=end_at_once
+        workers, context, initializer=processes.start_worker
     ) as pool:
         futures = [pool.submit(_run_by_name, shard) for shard in todo]
         for future in concurrent.futures.as_completed(futures):

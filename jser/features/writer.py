@@ -7,7 +7,6 @@ import dataclasses
 import io
 import os
 import pathlib
-import tempfile
 
 import numpy as np
 
@@ -42,10 +41,9 @@ def write(
     size = sum(_room(part.stat().st_size) for part in parts)
     with (
         files.writing(folder, size),
-        tempfile.TemporaryDirectory() as nothing,
         contextlib.redirect_stdout(io.StringIO()),  # TFDS prints of downloads.
     ):
-        builder.download_and_prepare(download_dir=nothing)
+        builder.download_and_prepare(download_dir=os.fspath(parts[0].parent))
 
 
 def _room(size: int) -> int:

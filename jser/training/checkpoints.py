@@ -1,5 +1,6 @@
 """Checkpoints of a run, in `<workdir>/checkpoints/<step>`."""
 
+from collections.abc import Sequence
 import contextlib
 import pathlib
 from typing import Any
@@ -19,11 +20,18 @@ class Checkpoints:
     """The last state of a run, for resuming, and the best one, for use.
 
     The best has the highest dev macro-F1, the earliest of equals. A run without a dev
-    split keeps the last alone.
+    split keeps the last alone. One saved within an epoch has no scores; it is never the
+    best while there is another, and goes with the next one.
     """
 
-    def __init__(self, workdir: pathlib.Path):
-        """Opens `<workdir>/checkpoints`, making it if need be."""
+    def __init__(self, workdir: pathlib.Path, *, to_save: bool = False):
+        """Opens `<workdir>/checkpoints`, making it if need be.
+
+        Args:
+          workdir: Of the run.
+          to_save: Removes what a killed run had half saved. Only whoever trains there
+            may: to all others it may be a checkpoint that is being saved.
+        """
         self.folder = workdir.absolute() / "checkpoints"
         self._workdir = workdir
         for path in sorted(self.folder.glob("*/metrics/metrics")):
@@ -32,7 +40,7 @@ class Checkpoints:
         best: Any = _keep.BestN(get_metric_fn=checkpoint_metrics.rank, n=1)  # pyright: ignore
         both: Any = _keep.AnyPreservationPolicy([_keep.LatestN(1), best])
         self._orbax = ocp.training.Checkpointer(
-            str(self.folder), preservation_policy=both, cleanup_tmp_directories=True
+            str(self.folder), preservation_policy=both, cleanup_tmp_directories=to_save
         )
 
     def __enter__(self) -> "Checkpoints":
@@ -42,10 +50,23 @@ class Checkpoints:
         with files.writing(self.folder):  # Only now it may tell that a disk was full.
             self._orbax.close()
 
-    def save(self, state: TrainState, scores: dict[str, float]) -> None:
-        """Saves a state. A cut while saving leaves the former ones as they were."""
+    def save(
+        self,
+        state: TrainState,
+        scores: dict[str, float],
+        unwritten: Sequence[dict[str, float]] = (),
+    ) -> None:
+        """Saves a state. A cut while saving leaves the former ones as they were.
+
+        Args:
+          state: Of a run.
+          scores: On dev; none within an epoch.
+          unwritten: Scalars of the steps since the last line of `metrics.jsonl`.
+        """
         step = int(state.step)
-        metrics = checkpoint_metrics.made(self._workdir, step, scores, _digest(state))
+        metrics = checkpoint_metrics.made(
+            self._workdir, step, scores, _digest(state), unwritten
+        )
         with files.writing(self.folder, sum(x.nbytes for x in jax.tree.leaves(state))):
             saved = self._orbax.save(step, state, metrics=metrics)
         if not saved:
@@ -63,6 +84,11 @@ class Checkpoints:
     def best_macro_f1(self) -> float:
         """The best one's dev macro-F1; below every score if there is none."""
         return max((m.get("macro_f1", -1.0) for m in self._metrics()), default=-1.0)
+
+    def unwritten(self) -> list[dict[str, float]]:
+        """What `save` was given of it with the newest checkpoint."""
+        last = max(self._metrics(), key=lambda m: m["step"], default={})
+        return list(last.get("unwritten", []))
 
     def _metrics(self) -> list[dict[str, Any]]:
         return checkpoint_metrics.read(self._workdir)

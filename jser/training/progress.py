@@ -64,6 +64,7 @@ class TrainingLogger:
         self._setup, self._saved, self._out, self._batches = setup, saved, out, batches
         self._stop, self._row = stop, () if member is None else member
         self._unseen: list[tuple[int, Metrics, Any]] = []
+        self._before = saved.unwritten()  # By the run that this one goes on with.
         self._restart_clock()
 
     def step(self, done: int, scalars: Metrics, batch: Batch) -> None:
@@ -76,8 +77,7 @@ class TrainingLogger:
         self._unseen.append((done, scalars, batch.weight))
         if done % c.log_every and within and done != self._stop:
             return
-        for step, of_step, _ in self._unseen:
-            self._refuse_non_finite(step, self._of(of_step["loss"]))
+        self._refuse_non_finite()
         due = {f"train/{k}": self._mean(k) for k in scalars}
         due["train/lr"] = np.asarray(self._setup.schedule(done - 1)).item()
         elapsed_s = time.perf_counter() - self._began
@@ -86,7 +86,21 @@ class TrainingLogger:
         due["perf/data_wait"] = (self._batches.waited_s - self._waited_s) / elapsed_s
         self._out.write(done, due)
         self._unseen.clear()
+        self._before.clear()
         self._restart_clock()
+
+    def unwritten(self) -> list[dict[str, float]]:
+        """Scalars of the steps since the last line, for the run that will go on.
+
+        Raises:
+          FloatingPointError: as `step`.
+        """
+        self._refuse_non_finite()
+        here = [
+            {k: self._of(x).item() for k, x in scalars.items()}
+            for _, scalars, _ in self._unseen
+        ]
+        return [*self._before, *here]
 
     def epoch(self, done: int, scores: dict[str, float]) -> bool:
         """After an epoch: writes its dev scores. Whether the state is to be saved."""
@@ -104,19 +118,22 @@ class TrainingLogger:
 
     def _mean(self, name: str) -> float:
         """Mean of a scalar over the steps since the last line."""
-        return float(np.mean([self._of(x[name]).item() for _, x, _ in self._unseen]))
+        before = [x[name] for x in self._before]
+        here = [self._of(x[name]).item() for _, x, _ in self._unseen]
+        return float(np.mean([*before, *here]))
 
     def _restart_clock(self) -> None:
         self._began, self._waited_s = time.perf_counter(), self._batches.waited_s
 
-    def _refuse_non_finite(self, step: int, loss: np.ndarray | np.generic) -> None:
-        if not np.isfinite(loss):
-            cause = _not_finite(self._setup.source, step - 1)
-            raise FloatingPointError(
-                f"{self._saved.folder.parent}: step {step}: the loss is {loss}. The"
-                f" last good checkpoint is of step {self._saved.latest_step()}."
-                f" {cause or 'A lower --config.optim.lr may help.'}"
-            )
+    def _refuse_non_finite(self) -> None:
+        for step, scalars, _ in self._unseen:
+            if not np.isfinite(loss := self._of(scalars["loss"])):
+                cause = _not_finite(self._setup.source, step - 1)
+                raise FloatingPointError(
+                    f"{self._saved.folder.parent}: step {step}: the loss is {loss}. The"
+                    f" last good checkpoint is of step {self._saved.latest_step()}."
+                    f" {cause or 'A lower --config.optim.lr may help.'}"
+                )
 
 
 def _not_finite(source: TrainBatches, index: int) -> str:

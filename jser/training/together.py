@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jser import processes
 from jser.config import Data, Experiment
 from jser.data import batches
 from jser.data.corpus import Corpus, open_corpus
@@ -27,7 +28,7 @@ from jser.ensemble import run_config
 from jser.features import store
 from jser.roots import Roots
 from jser.shapes import Batch
-from jser.training import checkpoints, compilation, metrics_log
+from jser.training import checkpoints, compilation, metrics_log, train
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.progress import PrefetchIterator, TrainingLogger
 from jser.training.setup import TrainingSetup
@@ -78,13 +79,13 @@ def train_together(
       stop_after: Stop after so many steps of an uncut training (for tests).
 
     Raises:
-      ValueError: as `train.train`.
+      ValueError, BlockingIOError: as `train.train`.
       FloatingPointError: when a run's loss is not finite, naming it. It stops; the
         others first go on to their ends.
     """
     compilation.enable_cache()
     open_corpus = functools.lru_cache(lambda key: _open(key, roots))
-    with contextlib.ExitStack() as stack:
+    with processes.finishing(), contextlib.ExitStack() as stack:
         members = []
         for c in experiments:
             corpus = dataclasses.replace(open_corpus(_corpus_key(c)), config=c.data)
@@ -132,8 +133,10 @@ class Member:
     ) -> "Member":
         """Opens a run and loads its last checkpoint, if there is one."""
         setup = TrainingSetup.of(experiment, corpus)
+        stack.enter_context(train.holding(workdir))
         run_config.write(workdir, experiment, corpus)
-        saved = stack.enter_context(checkpoints.Checkpoints(workdir))
+        saved = checkpoints.Checkpoints(workdir, to_save=True)
+        stack.enter_context(saved)
         state, latest = setup.fresh, saved.latest_step()
         if latest is not None:
             state = saved.load(latest, state)
@@ -191,9 +194,12 @@ def _stretch(
         prefetched.started(scalars["loss"])
         for row in np.flatnonzero(moves):
             _note(members[row], loggers[row], scalars, batch)
-        if k + 1 == per_epoch:
-            _end_of_epoch(members, loggers, states, epoch, step_config)
-        if stop_after == tick + 1:
+        asked = processes.asked()
+        if k + 1 == per_epoch or asked:
+            _end_of_epoch(members, loggers, states, epoch, step_config, asked)
+        if asked:
+            _save_within(members, loggers, states)
+        if asked or stop_after == tick + 1:
             return True
         if tick + 1 == last * per_epoch or all(m.failure for m in members):
             break
@@ -221,13 +227,28 @@ def _end_of_epoch(
     states: TrainState,
     epoch: int,
     step_config: StepConfig,
+    asked: bool,
 ) -> None:
-    """Scores and saves the members that have just done `epoch`."""
+    """Scores the members that have just done `epoch`, and saves those due, or all."""
     rows = [i for i, m in enumerate(members) if m.has_done(epoch) and not m.failure]
     for row, scores in _scores(members, rows, states, step_config).items():
         m = members[row]
-        if loggers[row].epoch(m.done, scores):
+        if loggers[row].epoch(m.done, scores) or asked:
             m.saved.save(_state_of(m, states, row), scores)
+
+
+def _save_within(
+    members: list[Member], loggers: list[TrainingLogger], states: TrainState
+) -> None:
+    """Saves the members that are within an epoch."""
+    for row, m in enumerate(members):
+        if m.began < m.done and m.done % m.per_epoch and not m.failure:
+            try:
+                unwritten = loggers[row].unwritten()
+            except FloatingPointError as e:
+                m.failure = str(e)
+                continue
+            m.saved.save(_state_of(m, states, row), {}, unwritten)
 
 
 def _scores(

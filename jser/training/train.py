@@ -1,11 +1,13 @@
 """Training of one ensemble member; rerun to resume. docs/run.md: what it leaves."""
 
 from collections.abc import Sequence
+import contextlib
 import pathlib
 
 from absl import logging
 import jax
 
+from jser import locks, processes
 from jser.config import Experiment
 from jser.data import batches
 from jser.data.corpus import open_corpus
@@ -42,14 +44,29 @@ def train(
     Raises:
       ValueError: if the config or table differs from the one being resumed, or a class
         has no utterance to train on.
+      BlockingIOError: if another training is at work there.
       FloatingPointError: when the loss is not finite, naming run and step.
     """
     compilation.enable_cache()
     workdir = workdir or roots.workdir(experiment)
     corpus = open_corpus(roots, experiment.data, speed=experiment.augment.speed)
     setup = TrainingSetup.of(experiment, corpus)
-    run_config.write(workdir, experiment, corpus, arguments)
-    with Checkpoints(workdir) as saved:
+    with processes.finishing(), holding(workdir):
+        run_config.write(workdir, experiment, corpus, arguments)
+        return _train(setup, workdir, stop_after)
+
+
+def holding(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+    """The lock of a run's folder; the first of several processes has it for all."""
+    if jax.process_index():
+        return contextlib.nullcontext()
+    return locks.holding(workdir, "give another --workdir or --config.name")
+
+
+def _train(
+    setup: TrainingSetup, workdir: pathlib.Path, stop_after: int | None
+) -> TrainState:
+    with Checkpoints(workdir, to_save=True) as saved:
         state, latest = setup.fresh, saved.latest_step()
         if latest is not None:
             state = saved.load(latest, state)
@@ -61,7 +78,7 @@ def train(
             compilation.counted() as count,
         ):
             state = _loop(setup, state, stop, saved, out)
-            logging.info("%s: %s", experiment.name, count)
+            logging.info("%s: %s", setup.experiment.name, count)
             return state
 
 
@@ -72,7 +89,10 @@ def _loop(
     saved: Checkpoints,
     out: MetricWriter,
 ) -> TrainState:
-    """Steps until `stop`; at each epoch's end it scores dev and may save."""
+    """Steps until `stop`; at each epoch's end it scores dev and may save.
+
+    When the process is asked to end, it saves wherever it is.
+    """
     start, step = int(state.step), jitted_step(setup.step_config)
     size = sum(x.size for x in jax.tree.leaves(state.params))
     logging.info(
@@ -85,10 +105,13 @@ def _loop(
         state, scalars = step(state, batch, setup.hyperparameters)
         prefetched.started(scalars["loss"])
         logger.step(done, scalars, batch)
-        if done % setup.source.steps_per_epoch == 0 and logger.epoch(
-            done, scores := setup.evaluate(state.variables, done)
-        ):
-            saved.save(state, scores)
-        if done == stop:
+        asked, scores = processes.asked(), {}
+        is_due = asked
+        if done % setup.source.steps_per_epoch == 0:
+            scores = setup.evaluate(state.variables, done)
+            is_due = logger.epoch(done, scores) or asked
+        if is_due:
+            saved.save(state, scores, logger.unwritten())
+        if done == stop or asked:
             break
     return state

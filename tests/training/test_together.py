@@ -13,7 +13,7 @@ from jser.data.corpus import open_corpus
 from jser.data.members import MemberBatches
 from jser.training import checkpoints, metrics_log, together, train
 from jser.training.setup import TrainingSetup
-from tests.helpers import tiny_corpus
+from tests.helpers import asked, tiny_corpus
 
 TOLERANCE = 1e-5
 
@@ -147,6 +147,22 @@ def test_a_frame_that_two_members_ask_for_is_read_once(alone, monkeypatch):
 def test_a_cut_run_equals_an_uncut_one_bit_for_bit(trained, corpus, tmp_path, cut):
     roots = tiny_corpus.elsewhere(corpus, tmp_path)
     together.train_together(members(), roots, stop_after=cut)
+    together.train_together(members(), roots)
+    for c in members():
+        same(roots, trained, c, 0)
+
+
+@pytest.mark.parametrize("step", [3, pytest.param(8, marks=pytest.mark.slow)])
+def test_runs_asked_to_end_save_and_resume_bit_for_bit(
+    trained, corpus, tmp_path, monkeypatch, step
+):
+    roots = tiny_corpus.elsewhere(corpus, tmp_path)
+    with monkeypatch.context() as patched:
+        asked.at_step(patched, step)
+        together.train_together(members(), roots)
+    for c in members():
+        with checkpoints.Checkpoints(roots.workdir(c)) as saved:
+            assert saved.latest_step() is not None
     together.train_together(members(), roots)
     for c in members():
         same(roots, trained, c, 0)

@@ -22,7 +22,7 @@ from jser.training.network import make_model
 from jser.training.optimizer import make_optimizer
 from jser.training.setup import TrainingSetup
 from jser.training.step import init_state, make_loss_fn
-from tests.helpers import tiny_corpus
+from tests.helpers import asked, tiny_corpus
 from tests.helpers.paths import ROOT
 from tests.helpers.seeds import seeds
 
@@ -148,6 +148,42 @@ def test_a_resumed_run_equals_an_uncut_one_bit_for_bit(
     equal(state, trained[1])
     whole, resumed = (lines(r, experiment) for r in (trained[0], roots))
     assert whole == resumed
+
+
+@pytest.mark.parametrize("step", [2, pytest.param(3, marks=pytest.mark.slow), 5])
+def test_a_run_asked_to_end_saves_and_resumes_bit_for_bit(
+    trained, corpus, tmp_path, experiment, monkeypatch, step
+):
+    """Within the first epoch, at its end and later; a line covers steps 4 and 5."""
+    experiment.log_every, experiment.checkpoint_every = 5, 2
+    uncut, roots = (tiny_corpus.elsewhere(corpus, tmp_path / x) for x in "ab")
+    train.train(experiment, uncut)
+    workdir = roots.workdir(experiment)
+    with monkeypatch.context() as patched:
+        asked.at_step(patched, step)
+        train.train(experiment, roots)
+    with checkpoints.Checkpoints(workdir) as saved:
+        assert saved.latest_step() == step
+        assert saved.best_step() == min(step, 3)  # That of an epoch, once there is one.
+    equal(train.train(experiment, roots), trained[1])
+    assert lines(uncut, experiment) == lines(roots, experiment)
+    for name in ("checkpoints", "logits"):
+        for r in (uncut, roots):
+            predict.predict(r, r.workdir(experiment), "dev")
+        kept = [
+            sorted(p.name for p in (r.workdir(experiment) / name).iterdir())
+            for r in (uncut, roots)
+        ]
+        assert kept[0] == kept[1]
+
+
+def test_a_second_training_is_refused(trained, experiment):
+    workdir = trained[0].workdir(experiment)
+    with (
+        train.holding(workdir),
+        pytest.raises(BlockingIOError, match="another run is at work there, process"),
+    ):
+        train.train(experiment, trained[0])
 
 
 def test_a_finished_run_is_left_alone(trained, experiment):
