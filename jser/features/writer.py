@@ -17,31 +17,55 @@ from jser.features.shards import Part
 
 
 def write(
-    folder: pathlib.Path, spec: frontends.Spec, parts: Sequence[pathlib.Path]
+    folder: pathlib.Path,
+    spec: frontends.Spec,
+    parts: Sequence[pathlib.Path],
+    failed_inputs: Mapping[str, str],
 ) -> None:
     """Writes the TFDS dataset of `parts`, one shard each, in their order.
 
-    The dataset appears under its final name only when it is complete and on disk.
+    The dataset appears under its final name only when it is complete and on disk. One
+    that is there gives way in two renames; a cut between them leaves neither, and the
+    parts.
 
     Args:
       folder: Its final name, as from `features.dataset_folder`.
       spec: Of the front end.
       parts: Finished parts, each utterance in one of them.
+      failed_inputs: By utt_id, digests of the inputs of those that failed.
 
     Raises:
       OSError: if another process wrote it meanwhile; its dataset stands.
     """
-    builder = _builder_class(spec.name)(
-        spec=spec,
-        parts=parts,
-        data_dir=os.fspath(folder.parents[1].absolute()),
-        file_format="array_record",
-    )
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    former = _manifest(folder)
     with (
+        tempfile.TemporaryDirectory(prefix="incomplete.", dir=folder.parent) as home,
         tempfile.TemporaryDirectory() as nothing,
         contextlib.redirect_stdout(io.StringIO()),  # TFDS prints of downloads.
     ):
+        builder = _builder_class(spec.name)(
+            spec=spec,
+            parts=parts,
+            failed_inputs=failed_inputs,
+            data_dir=home,
+            file_format="array_record",
+        )
         builder.download_and_prepare(download_dir=nothing)
+        if _manifest(folder) != former:
+            raise FileExistsError(
+                f"{folder}: another run wrote it meanwhile. Run the same command again."
+            )
+        if former is not None:
+            folder.rename(pathlib.Path(home) / "former")
+        pathlib.Path(home, spec.name, store.VERSION).rename(folder)
+
+
+def _manifest(folder: pathlib.Path) -> bytes | None:
+    """What identifies a dataset; None where there is none."""
+    path = folder / "manifest.json"
+    return path.read_bytes() if path.exists() else None
 
 
 def _builder_class(dataset_name: str):
@@ -66,8 +90,9 @@ def _builder_class(dataset_name: str):
         name = dataset_name
         VERSION = tfds.core.Version(store.VERSION)
 
-        def __init__(self, *, spec, parts, **kwargs):
+        def __init__(self, *, spec, parts, failed_inputs, **kwargs):
             self._spec, self._parts = spec, list(parts)
+            self._failed_inputs = dict(failed_inputs)
             super().__init__(**kwargs)
 
         def _info(self):
@@ -99,7 +124,7 @@ def _builder_class(dataset_name: str):
         def _download_and_prepare(self, dl_manager, download_config=None):
             super()._download_and_prepare(dl_manager, download_config)
             folder = pathlib.Path(self.data_path)  # TFDS renames it when we return.
-            _write_index(folder, self._spec, self._parts)
+            _write_index(folder, self._spec, self._parts, self._failed_inputs)
 
     return Builder
 
@@ -113,7 +138,10 @@ def _examples(path: pathlib.Path):
 
 
 def _write_index(
-    folder: pathlib.Path, spec: frontends.Spec, parts: Sequence[pathlib.Path]
+    folder: pathlib.Path,
+    spec: frontends.Spec,
+    parts: Sequence[pathlib.Path],
+    failed_inputs: Mapping[str, str],
 ) -> None:
     loaded = [Part.load(p, frames=False) for p in parts]
     columns = {
@@ -135,6 +163,7 @@ def _write_index(
             "inputs": inputs_digest(columns),
             "index": files.file_digest(folder / "index.npz"),
             "failures": failures,
+            "failed_inputs": dict(failed_inputs),
             "shards": {s.name: s.stat().st_size for s in shards},
             "digests": {s.name: files.file_digest(s) for s in shards},
         },
