@@ -8,6 +8,7 @@ type of the field. What is allowed is told by `check`.
 from collections.abc import Mapping
 import dataclasses
 import functools
+import math
 import re
 from typing import Any
 
@@ -109,6 +110,7 @@ class Experiment:
           ValueError: naming the field, its value and what is allowed.
         """
         _check_name(self.name)
+        _refuse_non_finite(self.to_dict())
         for field, allowed in _CHOICES.items():
             _one_of(field, _value(self, field), allowed)
         for field in _AT_LEAST_ONE:
@@ -235,6 +237,14 @@ def _check_name(name: str) -> None:
     """A name is a folder below runs/, and stays there."""
     fits = re.fullmatch(r"\w[\w.+-]*", name) is not None
     _need("name", name, fits, "letters, digits, _, - or dots, and begin with no dot")
+
+
+def _refuse_non_finite(fields: Mapping[str, Any], prefix: str = "") -> None:
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            _refuse_non_finite(value, f"{prefix}{name}.")
+        elif isinstance(value, float):
+            _need(f"{prefix}{name}", value, math.isfinite(value), "a finite number")
 
 
 def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from absl import logging
 
 from jser.config import Ensemble
 from jser.corpora import tables
+from jser.ensemble import checkpoint_metrics
 from jser.ensemble.combine import combine
 from jser.ensemble.out_of_fold import Run, plan
 from jser.features import frontends
@@ -45,6 +46,7 @@ def run(
             extract(table, front_end, roots.features)
     train_all(plan(ensemble, table), roots, jobs, at_once=at_once)
     combine(ensemble, roots)
+    logging.info("%s: scoring, and drawing the report", ensemble.name)
     folder = roots.runs / ensemble.name
     page.write(subjects.of_ensemble(ensemble, roots, arguments), folder)
     return folder / "report.html"
@@ -73,9 +75,10 @@ def train_all(
             futures = [pool.submit(_train_group, g, roots) for g in groups]
             count = 0
             for future in concurrent.futures.as_completed(futures):
-                for workdir in future.result():
+                for workdir, trained in future.result():
                     count += 1
-                    logging.info("trained %d of %d: %s", count, len(runs), workdir)
+                    what = "trained" if trained else "trained before"
+                    logging.info("%d of %d %s: %s", count, len(runs), what, workdir)
 
 
 _CAN_PIN = hasattr(os, "sched_setaffinity")  # Linux.
@@ -96,9 +99,12 @@ def _start_worker(free_cores) -> None:
     logging.set_verbosity(logging.WARNING)
 
 
-def _train_group(group: list[Run], roots: Roots) -> list[str]:
+def _train_group(group: list[Run], roots: Roots) -> list[tuple[str, bool]]:
+    """The runs' folders, and whether each had something left to train."""
     from jser.training import predict, together, train
 
+    workdirs = [roots.workdir(r.experiment) for r in group]
+    before = [_latest_step(w) for w in workdirs]
     if len(group) == 1:
         train.train(group[0].experiment, roots)
     else:
@@ -106,4 +112,13 @@ def _train_group(group: list[Run], roots: Roots) -> list[str]:
     for r in group:
         for split in r.splits:
             predict.predict(roots, roots.workdir(r.experiment), split)
-    return [str(roots.workdir(r.experiment)) for r in group]
+    return [
+        (str(w), _latest_step(w) != b) for w, b in zip(workdirs, before, strict=True)
+    ]
+
+
+def _latest_step(workdir: pathlib.Path) -> int:
+    """The step of a run's newest checkpoint; 0 where there is none."""
+    if not (workdir / "config.json").exists():
+        return 0
+    return max((m["step"] for m in checkpoint_metrics.read(workdir)), default=0)

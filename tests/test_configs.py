@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from jser import config_files, recipes
-from jser.config import Data, Ensemble, Experiment, Model, Optim
+from jser.config import Data, Ensemble, Experiment, Loss, Model, Optim
 from jser.corpora import prepare
 from jser.features.extract import extract
 from jser.roots import Roots
@@ -82,6 +82,14 @@ def experiment(**changes) -> Experiment:
         (
             experiment(data=Data(streams={"a": "logmel"}, sampler="x")),
             r"data\.sampler: 'x' is not one of shuffle, neutral_balanced",
+        ),
+        (
+            experiment(optim=Optim(lr=float("inf"))),
+            r"optim\.lr: inf must be a finite number",
+        ),
+        (
+            experiment(loss=Loss(focal_gamma=float("nan"))),
+            r"loss\.focal_gamma: nan must be a finite number",
         ),
         (
             experiment(optim=Optim(lr=1e-5, final_lr=1e-4)),

@@ -12,11 +12,12 @@ import pytest
 from jser import recipes
 from jser.corpora import prepare
 from jser.encoders import facodec
+from jser.ensemble import run_config
 from jser.ensemble.logits import Logits
 from jser.features import frontends, verify
 from jser.features.extract import extract
 from jser.roots import Roots
-from jser.training import predict, run_config, train
+from jser.training import predict, train
 from tests.helpers import tiny_checkpoints
 from tests.helpers.paths import FIXTURES, ROOT, SHARED
 

@@ -13,13 +13,13 @@ import pytest
 from jser import files
 from jser.config import Ensemble
 from jser.corpora import tables
-from jser.ensemble import stacker_store
+from jser.ensemble import run_config, stacker_store
 from jser.ensemble.combine import combine
 from jser.ensemble.logits import Logits, OutdatedError
 from jser.features import verify
 from jser.report import results, subjects
 from jser.roots import Roots
-from jser.training import predict, run_config, train
+from jser.training import predict, train
 from tests.helpers.paths import FIXTURES
 
 

@@ -2,7 +2,6 @@ import csv
 import dataclasses
 import itertools
 import json
-import re
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from jser.ensemble.logits import Logits
 from jser.ensemble.out_of_fold import plan
 from jser.features.extract import extract
 from jser.roots import Roots
-from tests.helpers import tiny_corpus
+from tests.helpers import finished_runs, tiny_corpus
 
 
 def config(stacker: str = "oof", **data) -> Ensemble:
@@ -88,38 +87,6 @@ def few_trees(monkeypatch):
         monkeypatch.setitem(combiners.SETTINGS[kind], "n_estimators", 20)
 
 
-def speak(runs, table, roots: Roots) -> None:
-    """Writes what members might say, as `jser predict` does after training."""
-    rng = np.random.default_rng(0)
-    for run in runs:
-        data = run.experiment.data
-        train = table.select(data.train_split)
-        trained_on = [
-            u for u in train if u.fold not in data.holdout or not data.holdout
-        ]
-        ids = {u.utt_id for u in trained_on}
-        for split in run.splits:
-            rows = (
-                [u for u in train if u.utt_id not in ids]
-                if split == "heldout"
-                else table.select(split)
-            )
-            label = np.array([table.labels.index(u.emotion) for u in rows])
-            heard = {u.speaker for u in trained_on}
-            noise = rng.standard_normal((len(rows), 3))
-            Logits(
-                utt_id=np.array([u.utt_id for u in rows]),
-                logits=(2 * np.eye(3)[label] + noise).astype(np.float32),
-                label=label,
-                fold=np.array([-1 if u.fold is None else u.fold for u in rows]),
-                speaker=np.array([u.speaker for u in rows]),
-                in_sample=np.array([u.utt_id in ids for u in rows]),
-                speaker_seen=np.array([u.speaker in heard for u in rows]),
-                labels=np.array(table.labels),
-                made_by=np.array([f"{run.experiment.name}{data.holdout}@1"]),
-            ).save(roots.workdir(run.experiment) / "logits" / f"{split}.npz")
-
-
 @pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize("kind", ["oof", "paper", "weighted_average", "average"])
 @pytest.mark.parametrize("policy", ["given", "loso"])
@@ -129,7 +96,7 @@ def test_what_each_stacker_leaves_on_disk(tmp_path, policy, kind):
     table = prepare.prepare("csv", source, tmp_path / "small", policy=policy)
     found = config(kind, **(CV if policy == "loso" else {}))
     runs = plan(found.check(), table)
-    speak(runs, table, roots)
+    held_out = finished_runs.make(runs, table, roots)
     combine(found, roots)
     home = roots.runs / "small_ensemble"
     splits = ("cv",) if policy == "loso" else ("dev", "test")
@@ -147,7 +114,7 @@ def test_what_each_stacker_leaves_on_disk(tmp_path, policy, kind):
     assert sorted(fitted) == (list(range(5)) if policy == "loso" else [-1])
     for k, stacker in fitted.items():
         # No run that was trained on fold k taught the stacker of fold k, but k's own.
-        without = [m for m in stacker.made_by if re.search(rf"\b{k}\b", m)]
+        without = [m for m in stacker.made_by if k in held_out[m]]
         assert k == -1 or len(without) == len(stacker.made_by)
     # Fewer runs have spoken than a stacker needs: it says which file is not there.
     missing = (

@@ -32,9 +32,8 @@ class Corpus:
 
     def train(self) -> Split:
         """The utterances to train on: the train split less the folds held out."""
-        return self._join(
-            [u for u in self._train_split() if u.fold not in self.config.holdout]
-        )
+        rows = _train_split(self.table, self.config)
+        return self._join([u for u in rows if u.fold not in self.config.holdout])
 
     def split(self, name: str) -> Split:
         """The utterances of a split of the table, or those held out (`HELDOUT`).
@@ -42,27 +41,35 @@ class Corpus:
         Raises:
           ValueError: if there is no such split, or nothing was held out.
         """
-        if name != HELDOUT:
-            return self._join(self.table.select(name))
-        if not self.config.holdout:
-            raise ValueError("data.holdout is empty, so no utterances were held out.")
-        return self._join(
-            [u for u in self._train_split() if u.fold in self.config.holdout]
-        )
-
-    def _train_split(self) -> list[Utterance]:
-        rows = self.table.select(self.config.train_split)
-        folds = sorted({u.fold for u in rows if u.fold is not None})
-        for fold in self.config.holdout:
-            if fold not in folds:
-                raise ValueError(
-                    f"data.holdout: no fold {fold} in {self.table.folder}; it has"
-                    f" {folds}. jser prepare --folds makes them."
-                )
-        return rows
+        return self._join(rows_of(self.table, self.config, name))
 
     def _join(self, rows: Sequence[Utterance]) -> Split:
         return Split.join(self.table, rows, self.streams)
+
+
+def rows_of(table: Table, c: Data, name: str) -> list[Utterance]:
+    """The utterances of a split of the table, or those held out (`HELDOUT`).
+
+    Raises:
+      ValueError: if there is no such split, or nothing was held out.
+    """
+    if name != HELDOUT:
+        return table.select(name)
+    if not c.holdout:
+        raise ValueError("data.holdout is empty, so no utterances were held out.")
+    return [u for u in _train_split(table, c) if u.fold in c.holdout]
+
+
+def _train_split(table: Table, c: Data) -> list[Utterance]:
+    rows = table.select(c.train_split)
+    folds = sorted({u.fold for u in rows if u.fold is not None})
+    for fold in c.holdout:
+        if fold not in folds:
+            raise ValueError(
+                f"data.holdout: no fold {fold} in {table.folder}; it has {folds}."
+                " jser prepare --folds makes them."
+            )
+    return rows
 
 
 def open_corpus(roots: Roots, c: Data, *, speed: float = 0.0) -> Corpus:

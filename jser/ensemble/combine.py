@@ -1,16 +1,18 @@
 """Combination of the members' logits into the ensemble's predictions."""
 
 import csv
+import dataclasses
 import io
 import pathlib
 
+from absl import logging
 import numpy as np
 from scipy import special
 
 from jser import files
 from jser.config import Ensemble
 from jser.corpora import tables
-from jser.ensemble import stacker_store, stacking
+from jser.ensemble import combined_logits, stacker_store, stacking
 from jser.ensemble.logits import Logits
 from jser.ensemble.member_logits import MemberLogits
 from jser.ensemble.out_of_fold import is_cross_validated
@@ -22,18 +24,23 @@ def combine(ensemble: Ensemble, roots: Roots) -> None:
 
     Raises:
       FileNotFoundError: if a member has not predicted yet.
+      ValueError: if logits are not of the run they lie in, or not of the table.
     """
     table = tables.read(roots.data / ensemble.members[0].data.corpus)
     folder = roots.runs / ensemble.name
     members = MemberLogits(ensemble, roots, table)
+    logging.info("%s: combining %d members", ensemble.name, len(ensemble.members))
     joined = _joined(members)
     systems = {"average": {s: stacking.average(x) for s, x in joined.items()}}
     if ensemble.stacker != "average":
         systems[ensemble.stacker], fitted = _stack(ensemble, members, joined)
         stacker_store.save(folder, fitted)
-    for system, by_split in systems.items():
+    record = combined_logits.read_stack(ensemble, folder)
+    for kind, by_split in systems.items():
+        system = combined_logits.made_as(kind, record)
         for split, logits in by_split.items():
-            logits.save(folder / "logits" / system / f"{split}.npz")
+            path = folder / "logits" / kind / f"{split}.npz"
+            dataclasses.replace(logits, system=system).save(path)
     for split, logits in systems[ensemble.stacker].items():
         _write_predictions(logits, folder / "predictions" / f"{split}.csv")
 

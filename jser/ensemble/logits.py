@@ -30,6 +30,7 @@ class Logits:
     speaker_seen: np.ndarray  # Bool, N; whether it was trained on the (named) speaker.
     labels: np.ndarray  # Str, C; the label set.
     made_by: np.ndarray  # Str, any number; digests of the runs behind the rows.
+    system: str = ""  # Of combined logits: what combined them. Empty for a run's.
 
     def __len__(self) -> int:
         return len(self.utt_id)
@@ -40,7 +41,12 @@ class Logits:
         return dataclasses.replace(self, **columns)
 
     def save(self, path: pathlib.Path) -> None:
-        """Writes the rows, sorted by utt_id, whole or not at all."""
+        """Writes the rows, sorted by utt_id, whole or not at all.
+
+        Raises:
+          ValueError: if they hold a number that is not finite.
+        """
+        self._refuse_non_finite(path, "Nothing was written.")
         ordered = self.take(np.argsort(self.utt_id))
         out = io.BytesIO()
         columns = dataclasses.asdict(ordered)
@@ -54,7 +60,8 @@ class Logits:
         Raises:
           FileNotFoundError: if they are not there.
           OutdatedError: if they lack something that is kept today.
-          ValueError: if the file is damaged, not ours, or of a newer version.
+          ValueError: if the file is damaged, not ours, or of a newer version, or holds
+            a number that is not finite.
         """
         if not path.exists():
             raise FileNotFoundError(f"{path}: not there; jser predict makes it.")
@@ -72,7 +79,28 @@ class Logits:
                 f"{path}: an older version of jser made it, without"
                 f" {', '.join(missing)}. Run jser predict again."
             )
-        return cls(**{name: columns[name] for name in _FIELDS})
+        system = str(columns.pop("system", ""))  # Earlier versions did not keep it.
+        logits = cls(**{name: columns[name] for name in _FIELDS}, system=system)
+        logits._refuse_other_shapes(path)
+        logits._refuse_non_finite(path, "Remove it and run jser predict again.")
+        return logits
+
+    def _refuse_other_shapes(self, path: pathlib.Path) -> None:
+        N, shape = len(self), (len(self), len(self.labels))
+        per_row = {len(getattr(self, c)) for c in _PER_ROW}
+        if self.logits.shape != shape or per_row != {N}:
+            raise ValueError(
+                f"{path}: damaged: not {N} rows of {len(self.labels)} labels in all its"
+                " arrays. Remove it and run jser predict again."
+            )
+
+    def _refuse_non_finite(self, path: pathlib.Path, remedy: str) -> None:
+        odd = ~np.isfinite(self.logits).all(axis=1)
+        if odd.any():
+            raise ValueError(
+                f"{path}: the logits of {odd.sum()} utterances, e.g."
+                f" {str(self.utt_id[odd][0])!r}, are not all finite. {remedy}"
+            )
 
     @classmethod
     def concatenate(cls, parts: Sequence["Logits"]) -> "Logits":
@@ -94,11 +122,11 @@ class Logits:
                 f" {str(ids[count > 1][0])!r}."
             )
         made_by = np.concatenate([p.made_by for p in parts])
-        merged = cls(**whole, labels=labels, made_by=made_by)
+        merged = cls(**whole, labels=labels, made_by=made_by, system="")
         return merged.take(np.argsort(merged.utt_id))
 
 
 _PER_ROW = (
     *("utt_id", "logits", "label", "fold", "speaker", "in_sample", "speaker_seen"),
 )
-_FIELDS = tuple(f.name for f in dataclasses.fields(Logits))
+_FIELDS = (*_PER_ROW, "labels", "made_by")

@@ -6,7 +6,7 @@ import itertools
 from jser.config import Ensemble, Experiment
 from jser.corpora import tables
 from jser.corpora.tables import Table
-from jser.ensemble import stacking
+from jser.ensemble import provenance, stacking
 from jser.ensemble.logits import Logits
 from jser.ensemble.out_of_fold import folds, holding_out, is_cross_validated
 from jser.roots import HELDOUT, Roots
@@ -16,7 +16,8 @@ from jser.roots import HELDOUT, Roots
 class MemberLogits:
     """Reads what the trainings of `out_of_fold.plan` left.
 
-    Every method raises FileNotFoundError if a member has not predicted yet.
+    Every method raises FileNotFoundError if a member has not predicted yet, and
+    ValueError if logits are not of the run they lie in, or not of the table.
     """
 
     ensemble: Ensemble
@@ -74,5 +75,6 @@ class MemberLogits:
     def _read(
         self, member: Experiment, holdout: tuple[int, ...], split: str = HELDOUT
     ) -> Logits:
-        workdir = self.roots.workdir(holding_out(member, holdout))
-        return Logits.load(workdir / "logits" / f"{split}.npz")
+        experiment = holding_out(member, holdout)
+        workdir = self.roots.workdir(experiment)
+        return provenance.of_run(workdir, experiment, split, self.table, self.roots)

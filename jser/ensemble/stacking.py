@@ -7,9 +7,11 @@ trained on, or of a speaker it was, is surer than what it will say of a new one.
 from collections.abc import Iterator, Mapping
 import dataclasses
 
+from absl import logging
 import numpy as np
 from scipy import special
 from sklearn import model_selection
+from tqdm import tqdm
 
 from jser import files
 from jser.ensemble import combiners
@@ -132,7 +134,9 @@ def fit(kind: str, known: Joined, seed: int) -> Stacker:
         _refuse_leaks(known.first)
     read, label = _read(kind, known), known.first.label
     p, estimators = np.zeros((len(label), read.shape[2])), []
-    for n, (fitted_on, rest) in enumerate(_folds(kind, known.first, seed)):
+    folds = list(_folds(kind, known.first, seed))
+    told = tqdm(folds, desc=f"fitting stacker {kind!r}", unit="base estimator")
+    for n, (fitted_on, rest) in enumerate(told):
         if kind == "oof":
             drawn = _balanced_rows(label[fitted_on], seed + n, at_least=_FEWEST)
             fitted_on = fitted_on[drawn]
@@ -199,7 +203,8 @@ def cross_validate(
       ValueError: if `known[k]` holds rows of fold k.
     """
     by_fold, fitted = [], {}
-    for k in sorted(outer):
+    for n, k in enumerate(sorted(outer), 1):
+        logging.info("stacking without fold %d: %d of %d", k, n, len(outer))
         if (known[k].first.fold == k).any():
             raise ValueError(f"the stacker of fold {k} must not learn from fold {k}.")
         fitted[k] = fit(kind, known[k], seed)

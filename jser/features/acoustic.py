@@ -1,5 +1,12 @@
-"""Speech front ends that need no weights: log-mel, MFCC and prosody, by librosa."""
+"""Speech front ends that need no weights: log-mel, MFCC and prosody, by librosa.
 
+Sounds of more than two minutes are analysed in pieces, so that memory stays bounded;
+what is taken over the utterance (means, the loudest bin, the median pitch) is taken
+over the whole. Spectra of the pieces are those of the whole to rounding; the pitch
+tracker's path may differ near their ends (docs/features.md says how much).
+"""
+
+from collections.abc import Callable
 import functools
 
 import numpy as np
@@ -14,6 +21,8 @@ _FFT = 1024
 _WINDOW = 640
 _F0_RANGE_HZ = (60.0, 500.0)
 _FLOOR_DB = 80.0  # Below the loudest bin of the utterance.
+_PIECE = 6_000  # Frames that are analysed at once: two minutes,
+_CONTEXT = 100  # and as many more at both ends of a piece of a longer sound.
 
 caches.for_numba()  # Before librosa is imported, which waits until it is needed.
 
@@ -33,7 +42,7 @@ def logmel(samples: np.ndarray) -> np.ndarray:
     """
     import librosa
 
-    power = librosa.feature.melspectrogram(S=_power(samples), n_mels=MELS, sr=_SR)
+    power = _mel_power(samples, MELS)
     db = librosa.power_to_db(power, ref=np.max, top_db=_FLOOR_DB)
     return ((db - db.mean()) / (db.std() + 1e-3)).T.astype(np.float32)
 
@@ -54,7 +63,7 @@ def mfcc(samples: np.ndarray) -> np.ndarray:
     """
     import librosa
 
-    power = librosa.feature.melspectrogram(S=_power(samples), n_mels=40, sr=_SR)
+    power = _mel_power(samples, 40)
     db = librosa.power_to_db(power, ref=np.max, top_db=_FLOOR_DB)
     static = librosa.feature.mfcc(S=db, n_mfcc=CEPSTRA, norm="ortho") / 10
     return _with_deltas(static)
@@ -75,6 +84,25 @@ def prosody(samples: np.ndarray) -> np.ndarray:
     Returns:
       [1 + n // 320, 18] float32.
     """
+    octave_T, voiced_T, probability_T, energy_T, *shape = _in_pieces(
+        samples, _prosody_of_piece
+    )
+    median = np.median(octave_T[voiced_T]) if voiced_T.any() else 0.0
+    *spectral, harmonicity_T = shape
+    columns = (
+        octave_T,
+        np.where(voiced_T, octave_T - median, 0.0) * 3,
+        voiced_T,
+        probability_T,
+        (energy_T - energy_T.mean()) / 12,
+        *spectral,
+        harmonicity_T / 10,
+    )
+    return _with_deltas(np.stack(columns))
+
+
+def _prosody_of_piece(samples: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Octave, voicing, its probability, energy, three of shape, harmonicity; [T]."""
     import librosa
 
     power_FT = _power(samples)
@@ -88,19 +116,14 @@ def prosody(samples: np.ndarray) -> np.ndarray:
         resolution=0.2,  # Semitones.
         fill_na=0.0,
     )
-    octave_T = np.where(voiced_T, np.log2(np.maximum(f0_T, 1.0) / 100.0), 0.0)
-    median = np.median(octave_T[voiced_T]) if voiced_T.any() else 0.0
-    energy_T = 10 * np.log10(power_FT.sum(0) + 1e-10)
-    columns = (
-        octave_T,
-        np.where(voiced_T, octave_T - median, 0.0) * 3,
+    return (
+        np.where(voiced_T, np.log2(np.maximum(f0_T, 1.0) / 100.0), 0.0),
         voiced_T,
         probability_T,
-        (energy_T - energy_T.mean()) / 12,
+        10 * np.log10(power_FT.sum(0) + 1e-10),
         *_shape(power_FT),
-        _harmonicity_db(samples, np.where(voiced_T, f0_T, 0.0)) / 10,
+        _harmonicity_db(samples, np.where(voiced_T, f0_T, 0.0)),
     )
-    return _with_deltas(np.stack(columns))
 
 
 _SR = audio.SAMPLE_RATE_HZ
@@ -144,6 +167,32 @@ def _with_deltas(static_FT: np.ndarray) -> np.ndarray:
 
     delta = librosa.feature.delta(static_FT.astype(np.float32), width=5, mode="nearest")
     return np.concatenate([static_FT, 3 * delta]).T.astype(np.float32)
+
+
+def _in_pieces(
+    samples: np.ndarray, analyse: Callable[[np.ndarray], tuple[np.ndarray, ...]]
+) -> tuple[np.ndarray, ...]:
+    """What `analyse` says, [..., T] each, of no more than a piece at a time."""
+    T = 1 + len(samples) // HOP
+    if T <= _PIECE:
+        return analyse(samples)
+    pieces = []
+    for start in range(0, T, _PIECE):
+        first, end = max(0, start - _CONTEXT), min(T, start + _PIECE)
+        there = slice(first * HOP, (end + _CONTEXT) * HOP)
+        kept = slice(start - first, end - first)
+        pieces.append([x[..., kept] for x in analyse(samples[there])])
+    return tuple(np.concatenate(x, axis=-1) for x in zip(*pieces, strict=True))
+
+
+def _mel_power(samples: np.ndarray, bands: int) -> np.ndarray:
+    import librosa
+
+    def of_piece(piece: np.ndarray) -> tuple[np.ndarray]:
+        power_FT = _power(piece)
+        return (librosa.feature.melspectrogram(S=power_FT, n_mels=bands, sr=_SR),)
+
+    return _in_pieces(samples, of_piece)[0]
 
 
 def _power(samples: np.ndarray) -> np.ndarray:

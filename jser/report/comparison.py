@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jser.ensemble import stacking
+from jser.ensemble import provenance, stacking
 from jser.ensemble.logits import Logits
 from jser.report import markdown
 from jser.statistics import bootstrap, metrics
@@ -67,7 +67,7 @@ def of_files(a: pathlib.Path, b: pathlib.Path, split: str) -> dict[str, Any]:
     paths = [_logits_path(place, split) for place in (a, b)]
     if paths[0] == paths[1]:
         raise ValueError(f"--compare: {a} and {b} are the same logits.")
-    both = [Logits.load(path) for path in paths]
+    both = [provenance.load(path) for path in paths]
     for path, logits in zip(paths, both, strict=True):
         if logits.in_sample.any():
             raise ValueError(f"{path}: its run was trained on some of the utterances.")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from scipy import special
+from tqdm import tqdm
 
 import jser
 from jser import files
@@ -75,10 +76,10 @@ def score(inputs: Inputs) -> dict[str, Any]:
         system: {s: x for s, x in by_split.items() if s in splits}
         for system, by_split in inputs.systems.items()
     }
-    scores = {
-        system: {s: score_split(s, by_split, inputs.table) for s in by_split}
-        for system, by_split in scored.items()
-    }
+    scores: dict[str, dict[str, Any]] = {system: {} for system in scored}
+    pairs = [(system, s) for system, by_split in scored.items() for s in by_split]
+    for system, s in tqdm(pairs, desc="scoring systems", unit="split"):
+        scores[system][s] = score_split(s, scored[system], inputs.table)
     return {
         "schema": SCHEMA,
         "name": inputs.name,
@@ -157,7 +158,7 @@ def _comparisons(
     """
     primary = list(scored)[-1]
     comparisons = []
-    for split in splits:
+    for split in tqdm(splits, desc=f"comparing {primary}", unit="split"):
         here = {s: x[split] for s, x in scored.items() if split in x and s != primary}
         macro_f1 = {m: _macro_f1(here[m]) for m in members if m in here}
         rivals = [max(macro_f1, key=macro_f1.__getitem__)] if macro_f1 else []

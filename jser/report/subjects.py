@@ -1,25 +1,30 @@
 """Subjects of a report: what is scored, and what a reader must know of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import json
 import pathlib
 import shlex
 from typing import Any
 
+from absl import logging
 import numpy as np
 
-from jser import files
 from jser.config import Ensemble, Experiment
 from jser.corpora import tables
 from jser.corpora.tables import Table
-from jser.ensemble.logits import Logits
+from jser.ensemble import (
+    checkpoint_metrics,
+    combined_logits,
+    provenance,
+    run_config,
+)
 from jser.ensemble.member_logits import MemberLogits
-from jser.ensemble.out_of_fold import folds, holding_out, is_cross_validated, plan
+from jser.ensemble.out_of_fold import folds, holding_out, is_cross_validated
 from jser.features import store
 from jser.report import priors, results
 from jser.roots import Roots
-from jser.training import metrics_log, run_config
+from jser.training import metrics_log
 
 UNIFORM = "uniform_prior"  # Folder of logits under a uniform prior.
 
@@ -29,17 +34,13 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
 
     Raises:
       FileNotFoundError: if there is no run, or it was asked about no split.
-      ValueError: if the table is not the one it was trained on.
+      ValueError: if table, run and logits are not those of each other.
     """
     experiment, metadata = run_config.read(workdir)
     table = tables.read(roots.data / experiment.data.corpus)
-    if metadata["table"] != table.fingerprint:
-        raise ValueError(
-            f"{workdir}: trained with table {metadata['table']}, but {table.folder} is"
-            f" {table.fingerprint}. Train again, with another --workdir."
-        )
+    run_config.refuse_other_table(workdir, table)
     logits = {
-        path.stem: Logits.load(path)
+        path.stem: provenance.of_run(workdir, experiment, path.stem, table, roots)
         for path in sorted((workdir / "logits").glob("*.npz"))
     }
     seen = {split for split, x in logits.items() if x.in_sample.any()}
@@ -51,6 +52,7 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
     known = notes((experiment,), roots, table)
     known += [f"{s} is not scored: the run was trained on it." for s in sorted(seen)]
     name = workdir.resolve().name
+    curves, missing = _curves({name: workdir})
     # Runs of earlier versions do not know what they were given.
     given = metadata.get("arguments") or ["--config", experiment.name]
     there = ["--workdir", str(workdir), *roots.arguments()]
@@ -59,7 +61,7 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
         table=table,
         systems={name: {s: x for s, x in logits.items() if s not in seen}},
         members=(name,),
-        curves={name: metrics_log.read(workdir / "metrics.jsonl")},
+        curves=curves,
         commands=[
             *([table.command] if table.command else []),
             *_extractions(table, metadata["front_ends"], roots),
@@ -68,7 +70,7 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
             shlex.join(["jser", "evaluate", *there]),
         ],
         failures=failures((experiment,), roots),
-        notes=known,
+        notes=known + missing,
     )
 
 
@@ -101,18 +103,14 @@ def of_ensemble(
 
     Raises:
       FileNotFoundError: if a member has not predicted yet, or nothing is combined.
+      ValueError: if table, runs, logits and stacker are not those of each other.
     """
     table = tables.read(roots.data / ensemble.members[0].data.corpus)
     folder = roots.runs / ensemble.name
-    for run in plan(ensemble, table):
-        run_config.refuse_other_config(roots.workdir(run.experiment), run.experiment)
-    members = MemberLogits(ensemble, roots, table).by_split()
-    systems: dict[str, dict[str, Logits]] = dict(members)
-    for kind in dict.fromkeys(("average", ensemble.stacker)):
-        systems[kind] = {
-            split: Logits.load(folder / "logits" / kind / f"{split}.npz")
-            for split in next(iter(members.values()))
-        }
+    member_logits = MemberLogits(ensemble, roots, table)
+    members = member_logits.by_split()
+    combined = combined_logits.read(member_logits, members)
+    curves, missing = _curves(_shown(ensemble, roots, table))
     known = notes(ensemble.members, roots, table)
     if ensemble.stacker == "paper":
         known.append(
@@ -122,9 +120,9 @@ def of_ensemble(
     return results.Inputs(
         name=ensemble.name,
         table=table,
-        systems=systems,
+        systems={**members, **combined},
         members=list(members),
-        curves=_curves(ensemble, roots, table),
+        curves=curves,
         commands=[
             *([table.command] if table.command else []),
             *([shlex.join(["jser", "run", *arguments])] if arguments else []),
@@ -132,32 +130,52 @@ def of_ensemble(
         seeds=seeds_of(ensemble.members),
         stacker=_stacker(ensemble, folder),
         failures=failures(ensemble.members, roots),
-        notes=known,
+        notes=known + missing,
     )
 
 
-def _curves(
-    ensemble: Ensemble, roots: Roots, table: Table
-) -> dict[str, list[dict[str, float]]]:
-    """Lines of metrics.jsonl by member; in cross-validation, of the first fold's."""
+def _shown(ensemble: Ensemble, roots: Roots, table: Table) -> dict[str, pathlib.Path]:
+    """The run of each member whose curves are shown: in cross-validation the first."""
     crossed = is_cross_validated(ensemble)
     holdout = tuple(folds(ensemble, table)[:1]) if crossed else ()
-    workdirs = {
-        m.name: roots.workdir(holding_out(m, holdout)) for m in ensemble.members
-    }
-    return {m: metrics_log.read(w / "metrics.jsonl") for m, w in workdirs.items()}
+    return {m.name: roots.workdir(holding_out(m, holdout)) for m in ensemble.members}
+
+
+def _curves(
+    workdirs: Mapping[str, pathlib.Path],
+) -> tuple[dict[str, list[dict[str, float]]], list[str]]:
+    """Lines of metrics.jsonl by name, and notes on those that are not of their run."""
+    curves, missing = {}, []
+    for name, workdir in workdirs.items():
+        path = workdir / "metrics.jsonl"
+        saved = checkpoint_metrics.read(workdir)
+        try:
+            lines = metrics_log.read(path)
+        except ValueError as e:
+            logging.warning("%s", e)
+            lines = []
+        if not lines or not all(_tells_of(m, lines) for m in saved):
+            missing.append(
+                f"The curves of {name} are left out: {path} is missing, or is not"
+                " whole, or is another run's."
+            )
+            lines = []
+        curves[name] = lines
+    return curves, missing
+
+
+def _tells_of(metrics: Mapping[str, Any], lines: list[dict[str, float]]) -> bool:
+    """Whether a line has a checkpoint's step and dev scores."""
+    scores = checkpoint_metrics.scores(metrics)
+    wanted = {"step": metrics["step"]} | {f"dev/{k}": v for k, v in scores.items()}
+    return any(wanted.items() <= line.items() for line in lines)
 
 
 def _stacker(ensemble: Ensemble, folder: pathlib.Path) -> dict[str, Any] | None:
     """What stack.json says, and the feature importance of members and classes."""
-    if ensemble.stacker == "average":
+    record = combined_logits.read_stack(ensemble, folder)
+    if not record:
         return None
-    record = files.read_record(folder / "stack.json")
-    if record.get("stacker") != ensemble.stacker:
-        raise ValueError(
-            f"{folder}/stack.json: of another stacker than {ensemble.stacker!r}, which"
-            " the config names. Run jser stack."
-        )
     by_fold = [about["importance"] for about in record["folds"].values()]
     importance = np.mean(by_fold, axis=0).tolist() if None not in by_fold else None
     # The digest is of a zip file, which holds the hour it was written.
@@ -182,7 +200,8 @@ def with_uniform(inputs: results.Inputs, folder: pathlib.Path) -> results.Inputs
             " test split, and a prior is not fitted on the split it is applied to."
         )
     for split, logits in adjusted.items():
-        logits.save(folder / "logits" / UNIFORM / f"{split}.npz")
+        made = dataclasses.replace(logits, system=UNIFORM)
+        made.save(folder / "logits" / UNIFORM / f"{split}.npz")
     others = {s: x for s, x in inputs.systems.items() if s != primary}
     systems = {**others, f"{primary}, uniform prior": adjusted, primary: by_split}
     return dataclasses.replace(inputs, systems=systems)

@@ -5,7 +5,7 @@ import pathlib
 
 from jser import emotions, files
 from jser.corpora import csv_rows
-from jser.ensemble.logits import Logits
+from jser.ensemble import provenance
 
 COLUMNS = ("FileName", "EmoClass")
 _LETTER = {emotion: letter for letter, emotion in emotions.MSP_PODCAST.items()}
@@ -51,7 +51,7 @@ def read(path: pathlib.Path) -> dict[str, str]:
       ValueError: if it is neither, or names an utterance twice.
     """
     if path.suffix == ".npz":
-        logits = Logits.load(path)
+        logits = provenance.load(path)
         best = logits.labels[logits.logits.argmax(axis=1)]
         pairs = list(zip(logits.utt_id.tolist(), best.tolist(), strict=True))
     elif path.suffix == ".csv":

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from jser.ensemble import checkpoint_metrics
 from jser.training.step import TrainState, Variables
 
 _keep = ocp.training.preservation_policies
@@ -21,8 +22,9 @@ class Checkpoints:
     def __init__(self, workdir: pathlib.Path):
         """Opens `<workdir>/checkpoints`, making it if need be."""
         self.folder = workdir.absolute() / "checkpoints"
+        self._workdir = workdir
         # Orbax sorts by whatever the function gives; its annotations are narrower.
-        best: Any = _keep.BestN(get_metric_fn=_rank, n=1)  # pyright: ignore
+        best: Any = _keep.BestN(get_metric_fn=checkpoint_metrics.rank, n=1)  # pyright: ignore
         both: Any = _keep.AnyPreservationPolicy([_keep.LatestN(1), best])
         self._orbax = ocp.training.Checkpointer(
             str(self.folder), preservation_policy=both, cleanup_tmp_directories=True
@@ -37,7 +39,7 @@ class Checkpoints:
     def save(self, state: TrainState, scores: dict[str, float]) -> None:
         """Saves a state. A cut while saving leaves the former ones as they were."""
         step = int(state.step)
-        metrics: Any = scores | {"step": step}
+        metrics = checkpoint_metrics.made(self._workdir, step, scores)
         if not self._orbax.save(step, state, metrics=metrics):
             raise RuntimeError(f"{self.folder}: step {step} was not saved.")
 
@@ -47,35 +49,47 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The step of the best checkpoint, None if there is none."""
-        return max(self._metrics(), key=_rank)["step"] if self._metrics() else None
+        best = checkpoint_metrics.best(self._workdir)
+        return best["step"] if best else None
 
     def best_macro_f1(self) -> float:
         """The best one's dev macro-F1; below every score if there is none."""
         return max((m.get("macro_f1", -1.0) for m in self._metrics()), default=-1.0)
 
     def _metrics(self) -> list[dict[str, Any]]:
-        return [dict(c.metrics) for c in self._orbax.checkpoints]  # pyright: ignore
+        return checkpoint_metrics.read(self._workdir)
 
     def load(self, step: int, like: Any) -> Any:
-        """The state saved at `step`, in the shapes and on the devices of `like`."""
+        """The state saved at `step`, in the shapes and on the devices of `like`.
+
+        Raises:
+          ValueError: if it is of another step.
+        """
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
         )
-        return self._orbax.load(step, abstract)
+        state: Any = self._orbax.load(step, abstract)
+        self._refuse_other_step(step, int(state.step))
+        return state
 
     def load_variables(self, step: int) -> Variables:
-        """What the network of the state saved at `step` computes with."""
+        """What the network of the state saved at `step` computes with.
+
+        Raises:
+          ValueError: if it is of another step.
+        """
         device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         tree: Any = self._orbax.metadata(step).metadata
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
         )
         saved: Any = self._orbax.load(step, abstract)
+        self._refuse_other_step(step, int(saved["step"]))
         return {"params": saved["params"], "standard": saved["standard"]}
 
-
-def _rank(metrics: dict[str, float]) -> tuple[float, float]:
-    """Higher macro-F1 is better, then earlier; without scores, later is better."""
-    if "macro_f1" in metrics:
-        return metrics["macro_f1"], -metrics["step"]
-    return -1.0, metrics["step"]
+    def _refuse_other_step(self, step: int, found: int) -> None:
+        if step != found:
+            raise ValueError(
+                f"{self.folder / str(step)}: holds the state of step {found}. Remove"
+                f" {self._workdir} and train again."
+            )

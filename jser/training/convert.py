@@ -20,8 +20,9 @@ from safetensors.numpy import load_file, save_file
 from jser.config import Experiment
 from jser.data.corpus import open_corpus
 from jser.encoders import torch_file
+from jser.ensemble import run_config
 from jser.roots import Roots
-from jser.training import checkpoints, predict, run_config
+from jser.training import checkpoints, predict
 from jser.training.setup import TrainingSetup
 
 State = Mapping[str, np.ndarray]  # By PyTorch's names.
@@ -176,7 +177,7 @@ def to_run(
             lambda ours, like: like * 0 + ours, params, setup.fresh.params
         ),
     )
-    scores = setup.evaluate(finished.variables)
+    scores = setup.evaluate(finished.variables, int(finished.step))
     run_config.write(workdir, experiment, corpus)
     with checkpoints.Checkpoints(workdir) as saved:
         saved.save(finished, scores)

@@ -48,11 +48,25 @@ def read(path: pathlib.Path) -> list[dict[str, float]]:
     """The whole lines of a `metrics.jsonl`; none if there is no file.
 
     A last line without its end is what a killed run left; it is not counted.
+
+    Raises:
+      ValueError: if another line is not one of ours, naming it.
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    lines = files.read_text(path).splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    return [_from_line(path, n, line) for n, line in enumerate(whole, 1)]
+
+
+def _from_line(path: pathlib.Path, number: int, line: str) -> dict[str, float]:
+    try:
+        scalars = json.loads(line)
+    except json.JSONDecodeError as e:
+        raise ValueError(f"{path}: line {number} is not JSON; remove it.") from e
+    if not isinstance(scalars, dict) or "step" not in scalars:
+        raise ValueError(f"{path}: line {number} has no step; remove it.")
+    return scalars
 
 
 def _to_line(scalars: Mapping[str, float]) -> str:

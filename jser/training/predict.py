@@ -7,9 +7,10 @@ from absl import logging
 import numpy as np
 
 from jser.data.corpus import Corpus, open_corpus
+from jser.ensemble import provenance, run_config
 from jser.ensemble.logits import Logits, OutdatedError
 from jser.roots import Roots
-from jser.training import compilation, run_config
+from jser.training import compilation
 from jser.training.checkpoints import Checkpoints
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.network import make_model
@@ -32,20 +33,22 @@ def predict(
 
     Raises:
       FileNotFoundError: if there is no run, or no finished checkpoint.
-      ValueError: if table or features are not those the run was trained on.
+      ValueError: if table or features are not those the run was trained on, or logits
+        or checkpoints that lie there are another run's.
     """
     compilation.enable_cache()
     experiment, metadata = run_config.read(workdir)
     corpus = open_corpus(roots, experiment.data)
     _refuse_others(workdir, metadata, corpus)
     path = workdir / "logits" / f"{split}.npz"
+    rows = corpus.split(split)
     with Checkpoints(workdir) as saved:
-        step = best_step(saved)
-        made_by = f"{run_config.digest(workdir)}@{step}"
-        if (kept := _kept(path)) and kept.made_by.tolist() == [made_by]:
+        step, made_by = best_step(saved), provenance.made_by(workdir)
+        kept = _kept(path, workdir)
+        if kept and kept.made_by.tolist() == [made_by]:
+            provenance.refuse_other_rows(path, kept, corpus.table, rows.utterances)
             return kept
         variables = saved.load_variables(step)
-    rows = corpus.split(split)
     model = make_model(experiment, len(corpus.table.labels))
     trained_on = corpus.train().utterances
     utt_ids = {u.utt_id for u in trained_on}
@@ -64,15 +67,17 @@ def predict(
     return Logits.load(path)
 
 
-def _kept(path: pathlib.Path) -> Logits | None:
-    """The logits that lie there, if they have all that is kept today."""
+def _kept(path: pathlib.Path, workdir: pathlib.Path) -> Logits | None:
+    """The logits of the run that lie there, if they have all that is kept today."""
     if not path.exists():
         return None
     try:
-        return Logits.load(path)
+        logits = Logits.load(path)
     except OutdatedError as e:
         logging.info("%s", e)
         return None
+    provenance.refuse_other_run(path, logits, workdir)
+    return logits
 
 
 def best_step(saved: Checkpoints) -> int:

@@ -8,6 +8,7 @@ from absl import logging
 import jax
 import numpy as np
 
+from jser.data.batches import TrainBatches
 from jser.shapes import Batch
 from jser.training.checkpoints import Checkpoints
 from jser.training.metrics_log import MetricWriter
@@ -110,8 +111,22 @@ class TrainingLogger:
 
     def _refuse_non_finite(self, step: int, loss: np.ndarray | np.generic) -> None:
         if not np.isfinite(loss):
+            cause = _not_finite(self._setup.source, step - 1)
             raise FloatingPointError(
                 f"{self._saved.folder.parent}: step {step}: the loss is {loss}. The"
-                f" last good checkpoint is of step {self._saved.latest_step()}. A lower"
-                " --config.optim.lr may help."
+                f" last good checkpoint is of step {self._saved.latest_step()}."
+                f" {cause or 'A lower --config.optim.lr may help.'}"
             )
+
+
+def _not_finite(source: TrainBatches, index: int) -> str:
+    """The utterance of a batch whose frames or votes are to blame; empty if none."""
+    rows = source.rows(index)
+    frames, target = source.examples(index, source.split.read(rows))
+    for i, row in enumerate(rows):
+        what = {**{f"stream {s}": x[i] for s, x in frames.items()}, "votes": target[i]}
+        for name, values in what.items():
+            if not np.isfinite(values).all():
+                utt_id = source.split.utterances[row].utt_id
+                return f"Not all finite: {name} of {utt_id!r}."
+    return ""

@@ -81,16 +81,33 @@ class TrainingSetup:
             dev=corpus.split(name) if name else None,
         )
 
-    def evaluate(self, variables: Variables) -> dict[str, float]:
-        """Dev scores; {} where there is no dev split."""
+    def evaluate(self, variables: Variables, step: int) -> dict[str, float]:
+        """Dev scores after a step; {} where there is no dev split.
+
+        Raises:
+          FloatingPointError: as `score`.
+        """
         if self.dev is None:
             return {}
         predict_step = make_predict_step(self.step_config.model)
         logits = logits_of(predict_step, variables, self.dev, self.corpus)
-        return self.score(logits, self.dev)
+        return self.score(logits, self.dev, step)
 
-    def score(self, logits: np.ndarray, dev: Split) -> dict[str, float]:
-        """Macro-F1, UAR, accuracy and weighted loss of logits [N, C] on a split."""
+    def score(self, logits: np.ndarray, dev: Split, step: int) -> dict[str, float]:
+        """Macro-F1, UAR, accuracy and weighted loss of logits [N, C] on a split.
+
+        Raises:
+          FloatingPointError: if logits are not finite, naming run, step and utterance.
+        """
+        odd = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if len(odd):
+            c = self.experiment
+            raise FloatingPointError(
+                f"{c.name} without folds {list(c.data.holdout)}: step {step}: the"
+                f" logits of {len(odd)} dev utterances, e.g."
+                f" {dev.utterances[odd[0]].utt_id!r}, are not finite. A lower"
+                " --config.optim.lr may help."
+            )
         labels = self.corpus.table.labels
         target = dev.target(labels) * np.asarray(self.hyperparameters.class_weight)
         loss = np.asarray(losses.cross_entropy(logits, target)).sum() / target.sum()

@@ -23,10 +23,11 @@ from jser.config import Data, Experiment
 from jser.data import batches
 from jser.data.corpus import Corpus, open_corpus
 from jser.data.members import MemberBatches
+from jser.ensemble import run_config
 from jser.features import store
 from jser.roots import Roots
 from jser.shapes import Batch
-from jser.training import checkpoints, compilation, metrics_log, run_config
+from jser.training import checkpoints, compilation, metrics_log
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.progress import PrefetchIterator, TrainingLogger
 from jser.training.setup import TrainingSetup
@@ -232,7 +233,10 @@ def _end_of_epoch(
 def _scores(
     members: list[Member], rows: list[int], states: TrainState, step_config: StepConfig
 ) -> dict[int, dict[str, float]]:
-    """Dev scores of some members; those with the same dev data read it once."""
+    """Dev scores of some members; those with the same dev data read it once.
+
+    Members whose logits are not finite have none, and end.
+    """
     scores: dict[int, dict[str, float]] = {row: {} for row in rows}
     alike: dict[str, list[int]] = {}
     for row in rows:
@@ -248,7 +252,12 @@ def _scores(
         assert dev is not None
         logits = logits_of(predict_step, variables, dev, setup.corpus)
         for row, logits_NC in zip(some, logits, strict=True):
-            scores[row] = members[row].setup.score(logits_NC, dev)
+            m = members[row]
+            try:
+                scores[row] = m.setup.score(logits_NC, dev, m.done)
+            except FloatingPointError as e:
+                m.failure = str(e)
+                del scores[row]
     return scores
 
 

@@ -9,8 +9,9 @@ import jax
 from jser.config import Experiment
 from jser.data import batches
 from jser.data.corpus import open_corpus
+from jser.ensemble import run_config
 from jser.roots import Roots
-from jser.training import compilation, run_config
+from jser.training import compilation
 from jser.training.checkpoints import Checkpoints
 from jser.training.metrics_log import MetricWriter
 from jser.training.progress import PrefetchIterator, TrainingLogger
@@ -85,7 +86,7 @@ def _loop(
         prefetched.started(scalars["loss"])
         logger.step(done, scalars, batch)
         if done % setup.source.steps_per_epoch == 0 and logger.epoch(
-            done, scores := setup.evaluate(state.variables)
+            done, scores := setup.evaluate(state.variables, done)
         ):
             saved.save(state, scores)
         if done == stop:

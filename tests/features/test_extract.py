@@ -14,11 +14,12 @@ from jser.data import batches
 from jser.data.corpus import Corpus, open_corpus
 from jser.data.padding import LengthBuckets
 from jser.data.split import Split
+from jser.ensemble import run_config
 from jser.features import frontends, shards, store, verify
 from jser.features.extract import PartsMissing, TooManyFailures
 from jser.models import fusion
 from jser.roots import Roots
-from jser.training import predict, run_config
+from jser.training import predict
 from tests.helpers import fake_encoder, tiny_corpus
 from tests.helpers.fake_encoder import encode_noise, encoded, records
 from tests.helpers.files import flip

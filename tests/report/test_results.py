@@ -9,10 +9,10 @@ from sklearn import metrics as sklearn_metrics
 from jser import files, pipeline, recipes
 from jser.config import Ensemble
 from jser.corpora import tables
+from jser.ensemble import run_config
 from jser.ensemble.logits import Logits
 from jser.report import comparison, results, subjects
 from jser.statistics import bootstrap, calibration
-from jser.training import run_config
 from tests.helpers import simulated_systems, tiny_corpus
 
 
@@ -215,7 +215,7 @@ def test_the_uniform_prior_is_a_system_of_its_own(inputs, tmp_path):
 
 
 def made(corpus, workdir, **splits):
-    """A run's folder as training and prediction leave it."""
+    """A run's folder as training and prediction leave it, less its checkpoints."""
     table = tables.read(corpus.data / "small")
     rng = np.random.default_rng(0)
     files.write_json(
@@ -233,12 +233,12 @@ def made(corpus, workdir, **splits):
             utt_id=np.array([u.utt_id for u in rows]),
             logits=rng.standard_normal((len(rows), 3)).astype(np.float32),
             label=np.array([table.labels.index(u.emotion) for u in rows]),
-            fold=np.full(len(rows), -1),
+            fold=np.array([-1 if u.fold is None else u.fold for u in rows]),
             speaker=np.array([u.speaker for u in rows]),
             in_sample=np.full(len(rows), in_sample),
             speaker_seen=np.full(len(rows), in_sample),
             labels=np.array(table.labels),
-            made_by=np.array(["x@1"]),
+            made_by=np.array([f"{run_config.digest(workdir)}@1"]),
         ).save(workdir / "logits" / f"{split}.npz")
     return workdir
 

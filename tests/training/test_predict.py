@@ -1,10 +1,14 @@
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 
+from jser import files
+from jser.ensemble import checkpoint_metrics, run_config
 from jser.ensemble.logits import Logits
 from jser.training import predict, train
+from jser.training.checkpoints import Checkpoints
 from tests.helpers import tiny_corpus
 
 
@@ -52,6 +56,77 @@ def test_what_was_said_is_not_computed_again(run, monkeypatch):
     monkeypatch.setattr(predict, "logits_of", None)
     again = predict.predict(roots, workdir, "dev")
     np.testing.assert_array_equal(first.logits, again.logits)
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    """The run, to spoil, with its logits on dev."""
+    roots, workdir = run
+    predict.predict(roots, workdir, "dev")
+    shutil.copytree(roots.runs, tmp_path / "runs")
+    there = tmp_path / "runs" / workdir.relative_to(roots.runs)
+    return tiny_corpus.elsewhere(roots, tmp_path / "runs"), there
+
+
+def test_only_logits_of_an_earlier_checkpoint_are_written_over(copy):
+    roots, workdir = copy
+    path = workdir / "logits" / "dev.npz"
+    whole = Logits.load(path)
+    earlier = f"{run_config.digest(workdir)}@1"
+    dataclasses.replace(whole, made_by=np.array([earlier])).save(path)
+    again = predict.predict(roots, workdir, "dev")
+    assert again.made_by.tolist() == whole.made_by.tolist() != [earlier]
+    for change in (
+        {"made_by": np.array(["another@9"])},
+        {"system": "average"},
+        {"label": 2 - whole.label},
+    ):
+        dataclasses.replace(whole, **change).save(path)
+        before = path.read_bytes()
+        with pytest.raises(
+            ValueError, match=r"dev\.npz: .*Remove it and run jser pred"
+        ):
+            predict.predict(roots, workdir, "dev")
+        assert path.read_bytes() == before
+
+
+def test_a_config_that_was_edited_is_not_what_the_checkpoints_were_trained_by(copy):
+    roots, workdir = copy
+    shutil.rmtree(workdir / "logits")
+    config = files.read_json(workdir / "config.json")
+    config["config"]["model"]["mask_padding"] = False
+    files.write_json(workdir / "config.json", config)
+    with pytest.raises(
+        ValueError, match=r"metrics: of the run .*config\.json there is"
+    ):
+        predict.predict(roots, workdir, "dev")
+    experiment, _ = run_config.read(workdir)
+    with pytest.raises(ValueError, match=r"metrics: of the run .*remove .* and train"):
+        train.train(experiment, roots)
+
+
+def test_metrics_that_were_edited_choose_no_checkpoint(copy):
+    roots, workdir = copy
+    for path in workdir.glob("checkpoints/*/metrics/metrics"):
+        path.write_text(path.read_text().replace('"uar": 0.', '"uar": 0.9'))
+    for use in (
+        lambda: predict.predict(roots, workdir, "test"),
+        lambda: train.train(run_config.read(workdir)[0], roots),
+    ):
+        with pytest.raises(ValueError, match="metrics/metrics: edited"):
+            use()
+
+
+def test_a_state_of_another_step_is_refused(copy):
+    roots, workdir = copy
+    with Checkpoints(workdir) as saved:
+        latest = workdir / "checkpoints" / str(saved.latest_step())
+    other = latest.with_name("99")
+    shutil.copytree(latest, other)
+    metrics = checkpoint_metrics.made(workdir, 99, {"macro_f1": 2.0})
+    files.write_json(other / "metrics" / "metrics", metrics)
+    with pytest.raises(ValueError, match=rf"99: holds the state of step {latest.name}"):
+        predict.predict(roots, workdir, "test")
 
 
 def test_unknown_split_lists_the_known(run):

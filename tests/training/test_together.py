@@ -194,6 +194,22 @@ def test_a_loss_that_is_not_finite_stops_its_run_alone(alone, corpus, tmp_path):
         assert saved.latest_step() is None
 
 
+def test_dev_logits_that_are_not_finite_stop_their_run_alone(
+    alone, corpus, tmp_path, monkeypatch
+):
+    roots, score = tiny_corpus.elsewhere(corpus, tmp_path), TrainingSetup.score
+
+    def spoilt(setup, logits, dev, step):
+        bad = setup.experiment.name == "bad" and step > 3
+        return score(setup, logits * (np.nan if bad else 1), dev, step)
+
+    monkeypatch.setattr(TrainingSetup, "score", spoilt)
+    with pytest.raises(FloatingPointError, match=r"^bad without .*step 6: the logits"):
+        together.train_together([member("bad"), *members()[:2]], roots)
+    for c in members()[:2]:
+        same(roots, alone, c, TOLERANCE)
+
+
 def test_groups(corpus):
     found = [
         *members(),

@@ -14,11 +14,13 @@ import pytest
 from jser.config import PRECISIONS, Augment, Experiment
 from jser.corpora import tables
 from jser.data.corpus import open_corpus
+from jser.data.split import Split
 from jser.statistics import metrics
 from jser.training import checkpoints, compilation, metrics_log, predict, train
 from jser.training.class_weights import class_weights
 from jser.training.network import make_model
 from jser.training.optimizer import make_optimizer
+from jser.training.setup import TrainingSetup
 from jser.training.step import init_state, make_loss_fn
 from tests.helpers import tiny_corpus
 from tests.helpers.paths import ROOT
@@ -197,6 +199,27 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(corpus, tmp_path, experim
     experiment.optim.lr = 1e30
     with pytest.raises(FloatingPointError, match=r"step [2-9]: the loss is"):
         train.train(experiment, tiny_corpus.elsewhere(corpus, tmp_path))
+
+
+def test_votes_that_are_not_finite_are_named(corpus, tmp_path, experiment, monkeypatch):
+    def target(split, labels, *, soft=False):
+        values = np.eye(len(labels), dtype=np.float32)[split.label]
+        values[[u.utt_id for u in split.utterances].index("b_sad_1")] = np.nan
+        return values
+
+    monkeypatch.setattr(Split, "target", target)
+    with pytest.raises(FloatingPointError, match=r"finite: votes of 'b_sad_1'\.$"):
+        train.train(experiment, tiny_corpus.elsewhere(corpus, tmp_path))
+
+
+def test_dev_logits_that_are_not_finite_are_named(corpus, tmp_path, experiment):
+    setup = TrainingSetup.of(experiment, open_corpus(corpus, experiment.data))
+    logits = np.zeros((len(setup.dev), 3), np.float32)
+    assert setup.score(logits, setup.dev, 3)["uar"] == pytest.approx(1 / 3)
+    logits[4, 1] = np.nan
+    name = setup.dev.utterances[4].utt_id
+    with pytest.raises(FloatingPointError, match=f"small.*step 3: .*1 dev .*'{name}'"):
+        setup.score(logits, setup.dev, 3)
 
 
 def test_standardized_streams_are_scaled_by_the_frames_trained_on(

@@ -8,6 +8,7 @@ from typing import Any
 import jser
 from jser import files
 from jser.config import Experiment
+from jser.corpora.tables import Table
 from jser.data.corpus import Corpus
 
 _HARMLESS = ("log_every", "checkpoint_every")  # They change no number of a run.
@@ -78,6 +79,20 @@ def refuse_other_config(workdir: pathlib.Path, experiment: Experiment) -> None:
     _refuse_others(workdir, was, now)
 
 
+def refuse_other_table(workdir: pathlib.Path, table: Table) -> None:
+    """Raises ValueError if a run was trained on another table.
+
+    Raises:
+      FileNotFoundError: if there is no run.
+    """
+    _, metadata = read(workdir)
+    if metadata["table"] != table.fingerprint:
+        raise ValueError(
+            f"{workdir}: trained with table {metadata['table']}, but {table.folder} is"
+            f" {table.fingerprint}. Train again, with another --workdir."
+        )
+
+
 def _refuse_others(
     workdir: pathlib.Path, then: dict[str, Any], now: dict[str, Any]
 ) -> None:
@@ -112,10 +127,20 @@ def read(workdir: pathlib.Path) -> tuple[Experiment, dict[str, Any]]:
 
     Raises:
       FileNotFoundError: if there is no run.
-      ValueError: if a newer version of jser made it.
+      ValueError: if a newer version of jser made it, or it is no config of a run.
     """
-    metadata = files.read_record(_existing(workdir), _MIGRATIONS)
-    return Experiment.from_dict(metadata["config"]), metadata
+    path = _existing(workdir)
+    try:
+        metadata = files.read_record(path, _MIGRATIONS)
+        experiment = Experiment.from_dict(metadata["config"])
+        if lacking := {"table", "front_ends"} - metadata.keys():
+            raise KeyError(*lacking)
+    except (AttributeError, KeyError, TypeError) as e:
+        raise ValueError(
+            f"{path}: not the config of a run ({e!r}). Put back what was there, or"
+            f" remove {workdir} and train again."
+        ) from e
+    return experiment, metadata
 
 
 def digest(workdir: pathlib.Path) -> str:
