@@ -97,8 +97,12 @@ def learned_from(
       failed: By utt_id, those left out since a front end could not encode them.
     """
     kinds = sorted({spec["kind"] for spec in specs.values()})
-    rows = [u for u in table.select(c.train_split) if u.fold not in c.holdout]
-    rows += table.select(c.dev_split) if c.dev_split else []
+    rows = [
+        u
+        for u in table.utterances
+        if (u.split == c.train_split and u.fold not in c.holdout)
+        or (c.dev_split and u.split == c.dev_split)
+    ]
     known = ("utt_id", "emotion", "votes", "speaker", "split", "fold")
     lines = [
         [getattr(u, column) for column in known]
