@@ -95,7 +95,7 @@ def make_store(home: pathlib.Path, count: int) -> Store:
                 failures={},
             ).save(parts[-1])
         folder = store.dataset_folder(home, "generated", spec.name)
-        writer.write(folder, spec, parts)
+        writer.write(folder, spec, parts, {})
         streams[s] = store.FeatureSet(folder)
     data = recipes.paper("epoch", epochs=1, speech="", text="").data
     buckets = LengthBuckets.of(

@@ -71,6 +71,16 @@ def best(workdir: pathlib.Path) -> dict[str, Any] | None:
     return max(read(workdir), key=rank, default=None)
 
 
+def has_reached(workdir: pathlib.Path, step: int) -> bool:
+    """Whether there is a run with a checkpoint of that step, or a later one.
+
+    Raises:
+      ValueError: as `read`.
+    """
+    there = (workdir / "config.json").exists()
+    return there and any(m["step"] >= step for m in read(workdir))
+
+
 def rank(metrics: Mapping[str, float]) -> tuple[float, float]:
     """Higher macro-F1 is better, then earlier; without scores, later is better."""
     if "macro_f1" in metrics:

@@ -31,7 +31,7 @@ def of_run(
       ValueError: if run, table or logits are not those of each other, naming the file.
     """
     run_config.refuse_other_config(workdir, experiment)
-    run_config.refuse_other_table(workdir, table)
+    refuse_other_table(workdir, table, roots)
     path = workdir / "logits" / f"{split}.npz"
     logits = load(path)
     rows = rows_of(table, experiment.data, split)
@@ -41,6 +41,32 @@ def of_run(
     refuse_other_rows(path, logits, table, rows)
     _refuse_other_training(path, logits, rows, experiment)
     return logits
+
+
+def refuse_other_table(workdir: pathlib.Path, table: Table, roots: Roots) -> None:
+    """Raises ValueError if a run was trained on another table.
+
+    Rows may have come, gone or changed that the run was neither trained on nor chosen
+    by, unless its network reads padding, which depends on the longest of all rows.
+
+    Raises:
+      FileNotFoundError: if there is no run.
+    """
+    experiment, metadata = run_config.read(workdir)
+    if metadata["table"] == table.fingerprint:
+        return
+    then = metadata.get("learned_from")  # Earlier versions did not keep it.
+    if then and experiment.model.mask_padding:
+        failed = _failed(experiment, roots)
+        now = run_config.learned_from(
+            table, experiment.data, metadata["front_ends"], failed
+        )
+        if now == then and metadata["labels"] == list(table.labels):
+            return
+    raise ValueError(
+        f"{workdir}: trained with table {metadata['table']}, but {table.folder} is"
+        f" {table.fingerprint}. Train again, with another --workdir."
+    )
 
 
 def load(path: pathlib.Path) -> Logits:

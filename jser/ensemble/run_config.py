@@ -1,13 +1,14 @@
 """Run metadata: a run's `config.json`, what it was made of. docs/run.md."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 import copy
 import pathlib
 from typing import Any
 
 import jser
 from jser import files
-from jser.config import Experiment
+from jser.config import Data, Experiment
+from jser.corpora import tables
 from jser.corpora.tables import Table
 from jser.data.corpus import Corpus
 
@@ -37,6 +38,9 @@ def write(
     experiment: Experiment,
     corpus: Corpus,
     arguments: Sequence[str] = (),
+    *,
+    init_from: str = "",
+    finished: bool = False,
 ) -> None:
     """Writes `config.json`, or refuses to go on with a run that was another one.
 
@@ -47,25 +51,66 @@ def write(
       experiment: A checked config.
       corpus: What it is trained on.
       arguments: What `jser train` was given, for a report to repeat.
+      init_from: What names the run, and its checkpoint, that it starts from.
+      finished: Whether the run has come to its end; then its table may have changed
+        in rows that it did not learn from.
 
     Raises:
       ValueError: if the run that is there was another one, field by field.
     """
     path = workdir / "config.json"
+    failed = {u for f in corpus.streams.values() for u in f.failures}
     now = {
         "schema": SCHEMA,
         "jser": jser.__version__,
         "table": corpus.table.fingerprint,
+        "learned_from": learned_from(
+            corpus.table, experiment.data, corpus.specs, failed
+        ),
         "labels": list(corpus.table.labels),
         "front_ends": corpus.specs,
         "config": experiment.to_dict(),
         "arguments": list(arguments),
     }
+    if init_from:
+        now["init_from"] = init_from
     if not path.exists():
         files.write_json(path, now)
         return
     old, metadata = read(workdir)
+    if "learned_from" not in metadata:  # Earlier versions did not keep it.
+        del now["learned_from"]
+    elif finished and now["learned_from"] == metadata["learned_from"]:
+        now["table"] = metadata["table"]
     _refuse_others(workdir, {**metadata, "config": old.to_dict()}, now)
+
+
+def learned_from(
+    table: Table, c: Data, specs: Mapping[str, Any], failed: Collection[str]
+) -> str:
+    """Digest of the rows that a run is trained on and chosen by, in any order.
+
+    Args:
+      table: The utterances.
+      c: Which of them: the train split less the folds held out, and the dev split.
+      specs: Of the front ends: the kinds of input that count.
+      failed: By utt_id, those left out since a front end could not encode them.
+    """
+    kinds = sorted({spec["kind"] for spec in specs.values()})
+    rows = [
+        u
+        for u in table.utterances
+        if (u.split == c.train_split and u.fold not in c.holdout)
+        or (c.dev_split and u.split == c.dev_split)
+    ]
+    known = ("utt_id", "emotion", "votes", "speaker", "split", "fold")
+    lines = [
+        [getattr(u, column) for column in known]
+        + [tables.input_digest(u, kind) for kind in kinds]
+        for u in rows
+        if u.utt_id not in failed
+    ]
+    return files.digest(*sorted(map(repr, lines)))
 
 
 def refuse_other_config(workdir: pathlib.Path, experiment: Experiment) -> None:
@@ -79,37 +124,67 @@ def refuse_other_config(workdir: pathlib.Path, experiment: Experiment) -> None:
     _refuse_others(workdir, was, now)
 
 
-def refuse_other_table(workdir: pathlib.Path, table: Table) -> None:
-    """Raises ValueError if a run was trained on another table.
+def refuse_other_network(
+    source: pathlib.Path, experiment: Experiment, corpus: Corpus
+) -> None:
+    """Raises ValueError unless an experiment can start from the parameters of a run.
+
+    Network, front ends and label set are the same, and the run did not learn from
+    utterances of the corpus that the experiment leaves out: its scores on them would
+    be flattered.
 
     Raises:
       FileNotFoundError: if there is no run.
     """
-    _, metadata = read(workdir)
-    if metadata["table"] != table.fingerprint:
-        raise ValueError(
-            f"{workdir}: trained with table {metadata['table']}, but {table.folder} is"
-            f" {table.fingerprint}. Train again, with another --workdir."
+    other, metadata = read(source)
+    then = {k: metadata[k] for k in ("labels", "front_ends")} | _network(other)
+    now = {"labels": list(corpus.table.labels), "front_ends": corpus.specs}
+    differ = _differences(then, now | _network(experiment))
+    a, b = other.data, experiment.data
+    if a.corpus == b.corpus and (
+        a.train_split != b.train_split or not {*b.holdout} <= {*a.holdout}
+    ):
+        differ += _differences(
+            {"train_split": a.train_split, "holdout": list(a.holdout)},
+            {"train_split": b.train_split, "holdout": list(b.holdout)},
         )
+    if differ:
+        raise ValueError(
+            f"--init_from={source}: a run starts from one of the same network that"
+            f" learned from none but its own utterances: {'; '.join(differ)}."
+        )
+
+
+def _network(c: Experiment) -> dict[str, Any]:
+    """The fields that decide the parameters and what they read."""
+    return {
+        "model": c.to_dict()["model"],
+        "data.streams": dict(c.data.streams),
+        "data.standardize": list(c.data.standardize),
+        "a neutral head": c.loss.neutral_weight > 0,
+    }
 
 
 def _refuse_others(
     workdir: pathlib.Path, then: dict[str, Any], now: dict[str, Any]
 ) -> None:
+    if differ := _differences(then, now):
+        raise ValueError(
+            f"{workdir / 'config.json'}: this run was another one:"
+            f" {'; '.join(differ)}. Give it another --workdir or --config.name, or"
+            f" remove {workdir}."
+        )
+
+
+def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     was, is_ = _flat(then), _flat(now)
-    differ = [
+    return [
         f"{field} was {was.get(field)!r}, is {is_.get(field)!r}"
         for field in sorted(was | is_)
         if was.get(field) != is_.get(field)
         and field not in ("jser", "schema", "arguments")
         and field.rpartition(".")[2] not in _HARMLESS
     ]
-    if differ:
-        raise ValueError(
-            f"{workdir / 'config.json'}: this run was another one:"
-            f" {'; '.join(differ)}. Give it another --workdir or --config.name, or"
-            f" remove {workdir}."
-        )
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 import pathlib
 import shutil
 
+from absl import logging
+
 from jser import audio
 from jser.corpora.tables import Table
-from jser.features import frontends, shards, store, workers, writer
+from jser.features import frontends, reuse, shards, store, workers, writer
 from jser.features.frontends import FrontEnd
 from jser.features.shards import Shard
 from jser.features.store import FeatureSet
@@ -33,6 +35,11 @@ def extract(
 ) -> FeatureSet:
     """Encodes every utterance of the table, unless that was done before.
 
+    Done before is also what a dataset of the same front end holds of the same sound or
+    transcript, of this corpus or another; it is copied from there, bit for bit. Where
+    the table has changed, a new dataset takes the place of the old one, without the
+    utterances that the table has no more; the failed are tried again.
+
     Each finished shard is kept in `<corpus>/<front end>/parts-*` until the dataset is
     complete, so that a run that was killed loses no more than the shards in flight.
     Any number of runs may work on one dataset at once, each on its share of the shards
@@ -55,29 +62,26 @@ def extract(
     Raises:
       TooManyFailures: if more fail; what was encoded is kept for the next run.
       PartsMissing: if this share is done and others are not.
-      ValueError: if features are there that were made otherwise, or from other inputs.
+      ValueError: if features are there that were made otherwise, or that are damaged.
     """
     if isinstance(front_end, str):
         front_end = frontends.get(front_end)
-    folder = store.dataset_folder(
-        root, table.folder.resolve().name, front_end.spec.name
-    )
-    if not _is_complete(folder):
-        if folder.exists() and not _is_complete(folder):  # It appears as a whole.
-            raise ValueError(
-                f"{folder}: there is no manifest.json in it. Remove {folder} and run"
-                " jser extract again."
-            )
+    spec = front_end.spec
+    folder = store.dataset_folder(root, table.folder.resolve().name, spec.name)
+    found = _complete(table, folder, spec)
+    if found is None:
         try:
-            cut = shards.cut(table, front_end.spec, folder.parent, max_hours=max_hours)
+            cut = shards.cut(table, spec, folder.parent, max_hours=max_hours)
             mine = cut[share[0] - 1 :: share[1]]
             _forget_failed(mine, max_failures)
-            _encode(mine, front_end, workers, beam)
+            _encode(reuse.plan(mine, root), front_end, workers, beam)
             _join(cut, share, max_failures, folder)
         except Exception:
-            if not _is_complete(folder):  # Else another run joined and took the parts.
+            found = _complete(table, folder, spec)
+            if found is None:  # Else another run joined and took the parts.
                 raise
-    return _open(table, folder, front_end.spec)
+    _clear(folder)
+    return found or FeatureSet(folder)
 
 
 def parse_share(text: str) -> tuple[int, int]:
@@ -92,32 +96,51 @@ def parse_share(text: str) -> tuple[int, int]:
     return int(number), int(of)
 
 
-def _is_complete(folder: pathlib.Path) -> bool:
-    return (folder / "manifest.json").exists()
+def _complete(
+    table: Table, folder: pathlib.Path, spec: frontends.Spec
+) -> FeatureSet | None:
+    """Opens the dataset if it is whole and of this very table; None if not.
 
-
-def _open(table: Table, folder: pathlib.Path, spec: frontends.Spec) -> FeatureSet:
-    """Opens a complete dataset that must be of this front end and table."""
+    Raises:
+      ValueError: if it is of another front end, or not what we wrote.
+    """
+    if not folder.exists():
+        return None
+    if not (folder / "manifest.json").exists():  # It appears as a whole.
+        raise ValueError(
+            f"{folder}: there is no manifest.json in it. Remove {folder} and run"
+            " jser extract again."
+        )
     features = FeatureSet(folder)
     store.refuse_other_spec(features, spec)
-    encoded = [u for u in table.utterances if u.utt_id not in features.failures]
-    store.refuse_other_inputs(table, encoded, features)
+    return features if store.is_of_table(features, table) else None
+
+
+def _clear(folder: pathlib.Path) -> None:
+    """Removes what is not needed where there is a dataset."""
     for pattern in ("parts-*", "incomplete*"):
         for leftover in folder.parent.glob(pattern):
             shutil.rmtree(leftover, ignore_errors=True)  # Another run may do so too.
     (folder.parent / "failures.csv").unlink(missing_ok=True)
-    return features
 
 
 def _encode(
     mine: Sequence[Shard], front_end: FrontEnd, count: int | None, options: str | None
 ) -> None:
+    todo = [s for s in mine if not s.path.exists()]
+    reused = sum(len(s.stored) for s in todo)
+    rest = sum(len(s.rows) for s in todo) - reused
     if options is None:
         workers.encode(mine, front_end, workers=count)
-        return
-    from jser.features import beam
+    else:
+        from jser.features import beam
 
-    beam.encode(mine, front_end, options)
+        beam.encode(mine, front_end, options)
+    if reused:
+        logging.info(
+            "%s: frames of %d utterances reused, %d encoded",
+            *(front_end.spec.name, reused, rest),
+        )
 
 
 def _failures(some: Sequence[Shard]) -> dict[str, str]:
@@ -161,4 +184,10 @@ def _join(
         )
     if len(failures) == sum(len(s.rows) for s in cut):
         raise TooManyFailures(f"not one of {len(failures)} utterances was encoded.")
-    writer.write(folder, cut[0].spec, [s.path for s in cut])
+    former = FeatureSet(folder).utt_id if folder.exists() else ()
+    failed = {
+        u.utt_id: s.digest(u) for s in cut for u in s.rows if u.utt_id in failures
+    }
+    writer.write(folder, cut[0].spec, [s.path for s in cut], failed)
+    if gone := len({*former} - {u.utt_id for s in cut for u in s.rows}):
+        logging.info("%s: %d went that the table has no more", folder, gone)

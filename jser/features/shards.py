@@ -18,7 +18,17 @@ _MIN_SHARDS = 16  # So that few utterances too keep all cores busy, or lose litt
 _BATCH = 32  # Fewer utterances at once make poor batches where there are weights.
 _MAX_LAYERS = 16  # L layers make shards of 1/L the size, but not below 1/16.
 
-Input = np.ndarray | str | audio.AudioError  # Samples, a transcript, or why neither.
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """Frames that were encoded before."""
+
+    frames: np.ndarray
+
+
+# Samples, a transcript, frames where neither is needed, or why there is none.
+Input = np.ndarray | str | Stored | audio.AudioError
+Read = Callable[[], np.ndarray | None]  # Of stored frames; None where they are damaged.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,14 +96,18 @@ class Shard:
     sounds: tuple[pathlib.Path, ...]  # One a row.
     path: pathlib.Path  # Of the part; named by all that decides its content.
     max_hours: float  # The longest sound.
+    # How to read frames that need not be encoded, by utt_id; from `reuse.plan`.
+    stored: Mapping[str, Read] = dataclasses.field(default_factory=dict, compare=False)
 
     def read(self, row: int) -> Input:
-        """The input of one utterance, or why there is none.
+        """The input of one utterance or its stored frames, or why there is none.
 
         A sound file must still be the one that the table was made of, or else the
         features would bear the digest of another.
         """
         u, sound = self.rows[row], self.sounds[row]
+        if u.utt_id in self.stored and (frames := self.stored[u.utt_id]()) is not None:
+            return Stored(frames)
         if self.spec.kind == "text":
             return u.transcript
         try:
@@ -113,8 +127,8 @@ class Shard:
         inputs: Sequence[Input],
         on_done: Callable[[int], None] | None = None,
     ) -> list[np.ndarray]:
-        """The frames of those of the inputs that are there, in order."""
-        good = [x for x in inputs if not isinstance(x, audio.AudioError)]
+        """The frames of those of the inputs that are to be encoded, in order."""
+        good = [x for x in inputs if not isinstance(x, audio.AudioError | Stored)]
         if not good:
             return []
         try:
@@ -141,8 +155,9 @@ class Shard:
             if isinstance(given, audio.AudioError):
                 failures[u.utt_id] = str(given)
                 continue
+            made = given.frames if isinstance(given, Stored) else next(encoded)
             with np.errstate(over="ignore"):  # Said below, with the utterance's name.
-                half = next(encoded).astype(np.float16)
+                half = made.astype(np.float16)
             if not len(half):
                 failures[u.utt_id] = f"{self.spec.name} made no frames"
             elif not np.isfinite(half).all():

@@ -38,6 +38,7 @@ class FeatureSet:
         manifest = read_manifest(folder)
         self.spec: dict[str, Any] = manifest["spec"]
         self.failures: dict[str, str] = manifest["failures"]
+        self.failed_inputs: dict[str, str] = manifest.get("failed_inputs", {})
         for name, size in manifest["shards"].items():
             shard = folder / name
             there = shard.stat().st_size if shard.exists() else 0
@@ -50,6 +51,10 @@ class FeatureSet:
         self.utt_id: list[str] = index["utt_id"].tolist()
         self.digest: list[str] = index["digest"].tolist()
         self.length = index["length"]
+        # None where they were written before digests of frames were kept.
+        self.content: list[str] = (
+            index["content"].tolist() if "content" in index else []
+        )
         self.record = {u: i for i, u in enumerate(self.utt_id)}
         builder = open_builder(folder)
         with reading(folder, folder / "dataset_info.json"):
@@ -224,11 +229,21 @@ def refuse_other_spec(features: FeatureSet, spec: frontends.Spec) -> None:
     _refuse_other_fields(features, gone | dataclasses.asdict(spec))
 
 
-def _refuse_other_fields(features: FeatureSet, want: Mapping[str, Any]) -> None:
-    # A field that is newer than the features has its default.
+def is_of(made: Mapping[str, Any], spec: frontends.Spec) -> bool:
+    """Whether a manifest's spec says that features are of this front end."""
+    want = dataclasses.asdict(spec)
+    return all(_field(made, name) == want.get(name) for name in {*made, *want})
+
+
+def _field(made: Mapping[str, Any], name: str) -> Any:
+    """A field of a manifest's spec; one that is newer than it has its default."""
     default = {f.name: f.default for f in dataclasses.fields(frontends.Spec)}
+    return made.get(name, default.get(name))
+
+
+def _refuse_other_fields(features: FeatureSet, want: Mapping[str, Any]) -> None:
     for field, now in want.items():
-        then = features.spec.get(field, default.get(field))
+        then = _field(features.spec, field)
         if then != now:
             raise ValueError(
                 f"{features.folder}: made with {field}={then!r}, now it is {now!r}."
@@ -236,11 +251,30 @@ def _refuse_other_fields(features: FeatureSet, want: Mapping[str, Any]) -> None:
             )
 
 
+def is_of_table(features: FeatureSet, table: Table) -> bool:
+    """Whether there are frames of exactly the utterances, of what they have now.
+
+    One that could not be encoded is there as a failure, of the same input.
+    """
+    made = dict(zip(features.utt_id, features.digest, strict=True))
+    now = {
+        u.utt_id: tables.input_digest(u, features.spec["kind"])
+        for u in table.utterances
+    }
+    # Those that failed before their inputs were kept fail as they did.
+    failed = {u: features.failed_inputs.get(u, now.get(u)) for u in features.failures}
+    return made | failed == now
+
+
 def refuse_other_inputs(
     table: Table, rows: Sequence[Utterance], features: FeatureSet
 ) -> None:
     """Raises ValueError unless all rows have frames, made of what the table has now."""
-    remedy = f"Remove {features.folder.parent} and run jser extract again."
+    remedy = (
+        f"Run jser extract --table {table.folder} --frontend {features.spec['name']}"
+        f"{', with its flags of before' if features.spec.get('weights') else ''}; it"
+        " encodes only what is new."
+    )
     missing = [u.utt_id for u in rows if u.utt_id not in features.record]
     if missing:
         raise ValueError(

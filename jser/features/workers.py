@@ -38,10 +38,11 @@ def encode(
         return
     workers = workers or os.cpu_count() or 1
     total, left = (sum(len(s.rows) for s in some) for some in (shards, todo))
+    reused = sum(len(s.stored) for s in todo)
     with tqdm(
         total=total,
         initial=total - left,
-        desc=front_end.spec.name,
+        desc=f"{front_end.spec.name}{f' ({reused} reused)' if reused else ''}",
         unit="utterance",
     ) as progress:
         if front_end.spec.weights:

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import os
 import pathlib
+import tempfile
 
 import numpy as np
 
@@ -14,41 +15,66 @@ from jser import files
 from jser.features import frontends, store
 from jser.features.shards import Part
 
+_MAX_SHARDS = 128  # Each that was read from stays open.
 _BLOCK = 1 << 16  # Bytes; an ArrayRecord file has no less than two.
 
 
 def write(
-    folder: pathlib.Path, spec: frontends.Spec, parts: Sequence[pathlib.Path]
+    folder: pathlib.Path,
+    spec: frontends.Spec,
+    parts: Sequence[pathlib.Path],
+    failed_inputs: Mapping[str, str],
 ) -> None:
-    """Writes the TFDS dataset of `parts`, one shard each, in their order.
+    """Writes the TFDS dataset of `parts`, in their order, in 128 shards at most.
 
-    The dataset appears under its final name only when it is complete and on disk.
+    The dataset appears under its final name only when it is complete and on disk. One
+    that is there gives way in two renames; a cut between them leaves neither, and the
+    parts.
 
     Args:
       folder: Its final name, as from `features.dataset_folder`.
       spec: Of the front end.
       parts: Finished parts, each utterance in one of them.
+      failed_inputs: By utt_id, digests of the inputs of those that failed.
 
     Raises:
       OSError: if another process wrote it meanwhile; its dataset stands.
     """
-    builder = _builder_class(spec.name)(
-        spec=spec,
-        parts=parts,
-        data_dir=os.fspath(folder.parents[1].absolute()),
-        file_format="array_record",
-    )
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    former = _manifest(folder)
     size = sum(_room(part.stat().st_size) for part in parts)
     with (
         files.writing(folder, size),
+        tempfile.TemporaryDirectory(prefix="incomplete.", dir=folder.parent) as home,
         contextlib.redirect_stdout(io.StringIO()),  # TFDS prints of downloads.
     ):
+        builder = _builder_class(spec.name)(
+            spec=spec,
+            parts=parts,
+            failed_inputs=failed_inputs,
+            data_dir=home,
+            file_format="array_record",
+        )
         builder.download_and_prepare(download_dir=os.fspath(parts[0].parent))
+        if _manifest(folder) != former:
+            raise FileExistsError(
+                f"{folder}: another run wrote it meanwhile. Run the same command again."
+            )
+        if former is not None:
+            folder.rename(pathlib.Path(home) / "former")
+        pathlib.Path(home, spec.name, store.VERSION).rename(folder)
 
 
 def _room(size: int) -> int:
     """Bytes of a shard by its part's: whole blocks, and one more."""
     return (-(-size // _BLOCK) + 1) * _BLOCK
+
+
+def _manifest(folder: pathlib.Path) -> bytes | None:
+    """What identifies a dataset; None where there is none."""
+    path = folder / "manifest.json"
+    return path.read_bytes() if path.exists() else None
 
 
 def _builder_class(dataset_name: str):
@@ -73,8 +99,9 @@ def _builder_class(dataset_name: str):
         name = dataset_name
         VERSION = tfds.core.Version(store.VERSION)
 
-        def __init__(self, *, spec, parts, **kwargs):
+        def __init__(self, *, spec, parts, failed_inputs, **kwargs):
             self._spec, self._parts = spec, list(parts)
+            self._failed_inputs = dict(failed_inputs)
             super().__init__(**kwargs)
 
         def _info(self):
@@ -98,7 +125,10 @@ def _builder_class(dataset_name: str):
         _generate_examples = _split_generators
 
         def _shard_iterators_per_split(self, dl_manager):
-            return {store.SPLIT: [lambda p=p: _examples(p) for p in self._parts]}
+            each = -(-len(self._parts) // _MAX_SHARDS)
+            starts = range(0, len(self._parts), each)
+            shards = [self._parts[i : i + each] for i in starts]
+            return {store.SPLIT: [lambda s=s: _examples(s) for s in shards]}
 
         def _example_writer(self):
             return Writer(tfds.core.FileFormat.ARRAY_RECORD)
@@ -106,21 +136,25 @@ def _builder_class(dataset_name: str):
         def _download_and_prepare(self, dl_manager, download_config=None):
             super()._download_and_prepare(dl_manager, download_config)
             folder = pathlib.Path(self.data_path)  # TFDS renames it when we return.
-            _write_index(folder, self._spec, self._parts)
+            _write_index(folder, self._spec, self._parts, self._failed_inputs)
 
     return Builder
 
 
-def _examples(path: pathlib.Path):
-    part = Part.load(path)
-    ends = np.cumsum(part.length)
-    for utt_id, end, length in zip(part.utt_id, ends, part.length, strict=True):
-        name = str(utt_id)
-        yield name, {"utt_id": name, "frames": part.frames[end - length : end]}
+def _examples(paths: Sequence[pathlib.Path]):
+    for path in paths:
+        part = Part.load(path)
+        ends = np.cumsum(part.length)
+        for utt_id, end, length in zip(part.utt_id, ends, part.length, strict=True):
+            name = str(utt_id)
+            yield name, {"utt_id": name, "frames": part.frames[end - length : end]}
 
 
 def _write_index(
-    folder: pathlib.Path, spec: frontends.Spec, parts: Sequence[pathlib.Path]
+    folder: pathlib.Path,
+    spec: frontends.Spec,
+    parts: Sequence[pathlib.Path],
+    failed_inputs: Mapping[str, str],
 ) -> None:
     loaded = [Part.load(p, frames=False) for p in parts]
     columns = {
@@ -142,6 +176,7 @@ def _write_index(
             "inputs": inputs_digest(columns),
             "index": files.file_digest(folder / "index.npz"),
             "failures": failures,
+            "failed_inputs": dict(failed_inputs),
             "shards": {s.name: s.stat().st_size for s in shards},
             "digests": {s.name: files.file_digest(s) for s in shards},
         },

@@ -38,7 +38,7 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
     """
     experiment, metadata = run_config.read(workdir)
     table = tables.read(roots.data / experiment.data.corpus)
-    run_config.refuse_other_table(workdir, table)
+    provenance.refuse_other_table(workdir, table, roots)
     logits = {
         path.stem: provenance.of_run(workdir, experiment, path.stem, table, roots)
         for path in sorted((workdir / "logits").glob("*.npz"))

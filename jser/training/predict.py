@@ -7,6 +7,7 @@ from absl import logging
 import numpy as np
 
 from jser.data.corpus import Corpus, open_corpus
+from jser.data.split import Split
 from jser.ensemble import provenance, run_config
 from jser.ensemble.logits import Logits, OutdatedError
 from jser.roots import Roots
@@ -23,7 +24,8 @@ def predict(
 
     They are of the run's best checkpoint: the best on the dev split, or the last where
     there is none. An utterance's depend on neither batch size nor batch mates. Logits
-    that the same checkpoint left are not computed again.
+    that the same checkpoint left are not computed again, unless utterances came or
+    went since; those that the run learned from must be the same.
 
     Args:
       roots: Where tables, features and runs lie.
@@ -40,12 +42,13 @@ def predict(
     experiment, metadata = run_config.read(workdir)
     corpus = open_corpus(roots, experiment.data)
     _refuse_others(workdir, metadata, corpus)
+    provenance.refuse_other_table(workdir, corpus.table, roots)
     path = workdir / "logits" / f"{split}.npz"
     rows = corpus.split(split)
     with Checkpoints(workdir) as saved:
         step, made_by = best_step(saved), provenance.made_by(workdir)
         kept = _kept(path, workdir)
-        if kept and kept.made_by.tolist() == [made_by]:
+        if kept and kept.made_by.tolist() == [made_by] and _is_of(kept, rows):
             provenance.refuse_other_rows(path, kept, corpus.table, rows.utterances)
             return kept
         variables = saved.load_variables(step)
@@ -80,6 +83,10 @@ def _kept(path: pathlib.Path, workdir: pathlib.Path) -> Logits | None:
     return logits
 
 
+def _is_of(logits: Logits, rows: Split) -> bool:
+    return set(logits.utt_id.tolist()) == {u.utt_id for u in rows.utterances}
+
+
 def best_step(saved: Checkpoints) -> int:
     """The step of the checkpoint that a run is judged by.
 
@@ -100,7 +107,6 @@ def _refuse_others(
     for what, then, now in (
         ("label set", metadata["labels"], list(corpus.table.labels)),
         ("front ends", metadata["front_ends"], corpus.specs),
-        ("table", metadata["table"], corpus.table.fingerprint),
     ):
         if then != now:
             raise ValueError(

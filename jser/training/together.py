@@ -24,7 +24,7 @@ from jser.config import Data, Experiment
 from jser.data import batches
 from jser.data.corpus import Corpus, open_corpus
 from jser.data.members import MemberBatches
-from jser.ensemble import run_config
+from jser.ensemble import checkpoint_metrics, run_config
 from jser.features import store
 from jser.roots import Roots
 from jser.shapes import Batch
@@ -134,7 +134,8 @@ class Member:
         """Opens a run and loads its last checkpoint, if there is one."""
         setup = TrainingSetup.of(experiment, corpus)
         stack.enter_context(train.holding(workdir))
-        run_config.write(workdir, experiment, corpus)
+        finished = checkpoint_metrics.has_reached(workdir, len(setup.source))
+        run_config.write(workdir, experiment, corpus, finished=finished)
         saved = checkpoints.Checkpoints(workdir, to_save=True)
         stack.enter_context(saved)
         state, latest = setup.fresh, saved.latest_step()

@@ -11,9 +11,9 @@ from jser import locks, processes
 from jser.config import Experiment
 from jser.data import batches
 from jser.data.corpus import open_corpus
-from jser.ensemble import run_config
+from jser.ensemble import checkpoint_metrics, run_config
 from jser.roots import Roots
-from jser.training import compilation
+from jser.training import compilation, initialization
 from jser.training.checkpoints import Checkpoints
 from jser.training.metrics_log import MetricWriter
 from jser.training.progress import PrefetchIterator, TrainingLogger
@@ -28,6 +28,7 @@ def train(
     *,
     stop_after: int | None = None,
     arguments: Sequence[str] = (),
+    init_from: pathlib.Path | None = None,
 ) -> TrainState:
     """Trains to the end, from the last checkpoint in `workdir` if there is one.
 
@@ -37,6 +38,9 @@ def train(
       workdir: Of this run; `roots.workdir` when None.
       stop_after: Stop at this step, as if cut there (for tests).
       arguments: What `jser train` was given, for a report to repeat.
+      init_from: Folder of the run whose best checkpoint gives the first parameters and
+        the normalisation statistics; its network and front ends must be the same. Also
+        needed to resume.
 
     Returns:
       The last state. Equal, bit for bit, whether or not the run was cut and resumed.
@@ -51,8 +55,14 @@ def train(
     workdir = workdir or roots.workdir(experiment)
     corpus = open_corpus(roots, experiment.data, speed=experiment.augment.speed)
     setup = TrainingSetup.of(experiment, corpus)
+    made_by = ""
+    if init_from:
+        setup, made_by = initialization.start_from(init_from, setup)
     with processes.finishing(), holding(workdir):
-        run_config.write(workdir, experiment, corpus, arguments)
+        finished = checkpoint_metrics.has_reached(workdir, len(setup.source))
+        run_config.write(
+            workdir, experiment, corpus, arguments, init_from=made_by, finished=finished
+        )
         return _train(setup, workdir, stop_after)
 
 
