@@ -14,8 +14,14 @@ from jser.corpora import prepare, tables
 from jser.ensemble.out_of_fold import plan
 from jser.features.extract import extract
 from jser.roots import Roots
-from tests.helpers import kills, tiny_checkpoints, tiny_corpus, tiny_whisper
-from tests.test_pipeline import config, speak
+from tests.helpers import (
+    finished_runs,
+    kills,
+    tiny_checkpoints,
+    tiny_corpus,
+    tiny_whisper,
+)
+from tests.test_pipeline import config
 
 KILLS = 5  # In a row, before a run may come to its end.
 TABLE = ("--table", "data/small")
@@ -47,7 +53,7 @@ def train(home: pathlib.Path) -> None:
 
 def say(home: pathlib.Path) -> None:
     table = tables.read(home / "data" / "small")
-    speak(plan(config(STACKER), table), table, roots(home))
+    finished_runs.make(plan(config(STACKER), table), table, roots(home))
 
 
 @dataclasses.dataclass(frozen=True)
