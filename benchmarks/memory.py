@@ -32,7 +32,7 @@ from jser.training.train import train
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "memory.md"
 SETTLED = 200  # Steps, until all shapes are compiled and buffers are full.
-EVERY, BATCH = 50, 8
+EVERY, BATCH = 50, 4
 
 Point = tuple[int, float]  # A step, and MB after it.
 
@@ -73,7 +73,7 @@ def _train_here(home: pathlib.Path, steps: int) -> None:
             streams={"speech": generated.SPECS["speech"].name},
             batch_size=BATCH,
         ),
-        model=Model(kind="pooling", hidden=8),
+        model=Model(hidden=8),
         epochs=steps,
         log_every=EVERY,
     )

@@ -167,6 +167,11 @@ def report(sizes: Sequence[int], home: pathlib.Path) -> str:
     for count in sizes:
         make(home / str(count), count)
         found += [measure(stage, home / str(count), count) for stage in STAGES]
+    return page_of(found, began_under)
+
+
+def page_of(found: Sequence[Measured], began_under: float) -> str:
+    """The results as Markdown."""
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     lines = [
         "# Scale",
@@ -175,7 +180,9 @@ def report(sizes: Sequence[int], home: pathlib.Path) -> str:
         "",
         f"Every line is of a process of its own. Two streams of {FRAMES} frames of"
         f" {generated.SPECS['speech'].width} an utterance, {generated.SPEAKS}"
-        f" utterances a speaker, 8 classes; {MEMBERS} members, five folds, `oof`."
+        f" utterances a speaker, 8 classes; {MEMBERS} members, five folds, `oof`. The"
+        " classes are alike in size, which is the worst case: of others a forest draws"
+        " as many rows of each as the rarest has."
         f" The {STEPS} steps are of {member().data.batch_size} utterances each and"
         " include opening, compiling, and what a run writes at its start. Growth is"
         " since the line above: of CPU time, its slope in log-log (1 is linear), and of"
