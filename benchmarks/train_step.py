@@ -23,7 +23,7 @@ import time
 import jax
 import torch
 
-from benchmarks import sides
+from benchmarks import picture, sides
 from benchmarks.sides import Shape
 from jser.report import charts
 
@@ -154,21 +154,7 @@ def growth_picture(points: Sequence[Point]) -> str:
         x_label="size, as a share of the largest",
         y_label="seconds a step",
     )
-    svg = str(chart).partition("</svg>")[0].replace("<svg ", f"<svg {_XMLNS} ", 1)
-    key = "".join(
-        f'<path class="line{n}" d="M60 {30 + 14 * n}h24"/>'
-        f'<text x="90" y="{34 + 14 * n}">{what}</text>'
-        for n, what in enumerate(series)
-    )
-    return f"{svg}{_STYLE}{key}</svg>\n"
-
-
-_XMLNS = 'xmlns="http://www.w3.org/2000/svg" style="background:white"'
-_STYLE = (
-    "<style>text{font:11px sans-serif;fill:#444}path{fill:none;stroke-width:2}"
-    ".grid{stroke:#ddd;stroke-width:1}.line0{stroke:#0072b2}"
-    ".line1{stroke:#d55e00}.line2{stroke:#009e73}</style>"
-)
+    return picture.alone(chart, list(series))
 
 
 def accelerator(
@@ -300,14 +286,14 @@ def main() -> None:
     if a.quick:
         a.batch, a.frames, a.tokens, a.hidden = 8, [24], 8, 32
         a.repeats, a.trimodal = 3, 16
-    page, picture = report(a)
+    page, drawn = report(a)
     if a.quick and not a.out:
         print(page)
         return None
     out = a.out or RESULTS
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page)
-    out.with_name("train_step.svg").write_text(picture)
+    out.with_name("train_step.svg").write_text(drawn)
     print(f"{out}: written")
     return None
 

@@ -12,7 +12,7 @@ from jser.training import convert
 
 torch = pytest.importorskip("torch")
 
-from benchmarks import epoch, peer, sides, train_step  # noqa: E402
+from benchmarks import epoch, memory, peer, scale, sides, train_step  # noqa: E402
 
 
 @pytest.mark.parametrize("widths", [(6, 5), pytest.param((6, 5, 3), id="trimodal")])
@@ -97,6 +97,44 @@ def test_growth_is_drawn_to_scale():
         "utterances",
         "streams",
     ]
+
+
+def test_growth_is_told_since_the_size_before():
+    """A hundred times the time at ten times the size: of slope 2."""
+    found = [
+        scale.Measured("stack", 1_000, 2.0, 1.0, 300),
+        scale.Measured("stack", 10_000, 200.0, 100.0, 600),
+        scale.Measured("report", 1_000, 9.0, 9.0, 300),
+    ]
+    assert scale.table_of(found) == [
+        "| stack | 1,000 | 2.0 | 1.0 | 300 | | | |",
+        "| stack | 10,000 | 200.0 | 100.0 | 600 | 100.0 | 2.00 | 2.0 |",
+        "| report | 1,000 | 9.0 | 9.0 | 300 | | | |",
+    ]
+
+
+def test_memory_is_judged_once_it_has_settled():
+    """What compiling takes at first does not count, what grows later does."""
+    points = [(50, 100.0), (250, 400.0), (300, 500.0)]
+    page = memory.page(points, 10.24, 5_000)
+    assert "from 400 to 500 MB, the largest **1.25** times" in page
+    ElementTree.fromstring(memory.drawn(points))
+
+
+@pytest.mark.slow
+def test_every_stage_is_measured_at_every_size(tmp_path):
+    page = scale.report((300, 600), tmp_path)
+    for stage in scale.STAGES:
+        assert page.count(f"| {stage} | ") == 2
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_small_training(tmp_path):
+    memory.make(tmp_path, 300, 5, 4)
+    points = memory.run(tmp_path, 60)
+    assert [step for step, _ in points] == sorted(step for step, _ in points)
+    assert {50, 60} <= {step for step, _ in points}
+    assert all(50 < mb < 5_000 for _, mb in points)
 
 
 @pytest.mark.slow

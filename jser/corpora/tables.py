@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 import csv
 import dataclasses
+import functools
 import io
 import math
 import os
@@ -65,7 +66,7 @@ class Table:
     command: str = ""  # What prepared it.
     folder: pathlib.Path = pathlib.Path()  # Where it was read from.
 
-    @property
+    @functools.cached_property  # Asked for by every run whose logits are read.
     def fingerprint(self) -> str:
         """Digest of every row and of the label set."""
         return files.digest(_to_csv(self.utterances), "\n".join(self.labels))
@@ -223,11 +224,12 @@ def shared_speakers(rows: Sequence[Utterance]) -> list[Fault]:
         for u in rows:
             if u.speaker:
                 places[u.speaker].add(getattr(u, field))
-        if shared := sorted(s for s, there in places.items() if len(there) > 1):
-            there = " and ".join(sorted(map(str, places[shared[0]])))
+        if shared := {s for s, there in places.items() if len(there) > 1}:
+            first = min(shared)
+            there = " and ".join(sorted(map(str, places[first])))
             what = (
                 f"{len(shared)} speakers are in more than one {field}, as"
-                f" {shared[0]!r} in {there}"
+                f" {first!r} in {there}"
             )
             remedy = (
                 "A score there would measure how well the voice is remembered. Make"

@@ -1,5 +1,6 @@
 """A table cut into shards, and the file that holds the encoded frames of one."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import io
@@ -193,8 +194,9 @@ class Shard:
         """
         part = Part.load(self.path, frames=False)
         made = dict(zip(part.utt_id.tolist(), part.digest.tolist(), strict=True))
+        held = Counter([*part.utt_id.tolist(), *part.failures])
         for u in self.rows:
-            times = [*part.utt_id, *part.failures].count(u.utt_id)
+            times = held[u.utt_id]
             if times != 1 or made.get(u.utt_id, self.digest(u)) != self.digest(u):
                 raise ValueError(
                     f"{self.path}: holds {u.utt_id!r} {times} times, made from input"

@@ -229,7 +229,7 @@ def failures(members: Sequence[Experiment], roots: Roots) -> dict[str, str]:
     by_utterance: dict[str, str] = {}
     for front_end in front_ends(members):
         folder = store.dataset_folder(roots.features, members[0].data.corpus, front_end)
-        for utt_id, reason in store.FeatureSet(folder).failures.items():
+        for utt_id, reason in store.read_manifest(folder)["failures"].items():
             by_utterance.setdefault(utt_id, f"{front_end}: {reason}")
     return by_utterance
 

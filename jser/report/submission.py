@@ -1,6 +1,7 @@
 """The challenge's CSV, from logits or predictions. No JAX here. docs/submission.md."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 import csv
 import io
 import pathlib
@@ -64,8 +65,7 @@ def read(path: pathlib.Path) -> dict[str, str]:
         raise ValueError(f"{path}: neither logits (.npz) nor predictions (.csv).")
     predicted = dict(pairs)
     if len(predicted) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = sorted(n for n in predicted if names.count(n) > 1)
+        twice = _repeated(name for name, _ in pairs)
         raise ValueError(f"{path}: twice there: {_some(twice)}.")
     return predicted
 
@@ -79,7 +79,7 @@ def _refuse_others(names: Sequence[str], sample: pathlib.Path) -> None:
             faults.append(f"no prediction for {_some(sorted(missing))}")
         if extra:
             faults.append(f"not in the sample: {_some(sorted(extra))}")
-        if twice := sorted({n for n in wanted if wanted.count(n) > 1}):
+        if twice := _repeated(wanted):
             faults.append(f"the sample has these twice: {_some(twice)}")
         raise ValueError(
             f"{sample}: {'; '.join(faults)}. Predict the split the sample is of, with"
@@ -91,6 +91,10 @@ def _refuse_others(names: Sequence[str], sample: pathlib.Path) -> None:
                 f"{sample}: line {line} is {theirs!r}, and sorted by FileName it would"
                 f" be {ours!r}. Is this the organisers' file, unchanged?"
             )
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
 def _some(names: Sequence[str]) -> str:

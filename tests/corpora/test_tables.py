@@ -92,6 +92,19 @@ def test_an_edited_table_must_be_prepared_again(tmp_path):
         tables.read(tmp_path)
 
 
+def test_rows_are_digested_once(monkeypatch):
+    """Every run whose logits are read asks for the fingerprint."""
+    mine, digested = table(row("a")), []
+    to_csv = tables._to_csv
+    monkeypatch.setattr(
+        tables, "_to_csv", lambda rows: digested.append(rows) or to_csv(rows)
+    )
+    assert mine.fingerprint == mine.fingerprint
+    assert len(digested) == 1
+    other = dataclasses.replace(mine, utterances=(row("b"),))
+    assert other.fingerprint != mine.fingerprint
+
+
 def test_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path):
     tables.write(table(row("a"), row("b")), tmp_path)
     path = tmp_path / "table.csv"

@@ -52,10 +52,10 @@ def _logits(run: Run, split: str, table: Table, made_by: str, rng) -> Logits:
     ids, heard = {u.utt_id for u in trained_on}, {u.speaker for u in trained_on}
     rows = rows_of(table, data, split)
     label = np.array([table.labels.index(u.emotion) for u in rows])
-    noise = rng.standard_normal((len(rows), 3))
+    noise = rng.standard_normal((len(rows), len(table.labels)))
     return Logits(
         utt_id=np.array([u.utt_id for u in rows]),
-        logits=(2 * np.eye(3)[label] + noise).astype(np.float32),
+        logits=(2 * np.eye(len(table.labels))[label] + noise).astype(np.float32),
         label=label,
         fold=np.array([-1 if u.fold is None else u.fold for u in rows]),
         speaker=np.array([u.speaker for u in rows]),
