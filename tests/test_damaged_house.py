@@ -136,7 +136,7 @@ def road(roots: Roots, path: pathlib.Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", seeds(12, 250))
+@pytest.mark.parametrize("seed", seeds(8, 250))
 def test_a_damaged_file_is_named_or_harmless(house, tmp_path, seed):
     whole, want = house
     home = tmp_path / "house"

@@ -80,6 +80,9 @@ def read_stack(ensemble: Ensemble, folder: pathlib.Path) -> dict[str, Any]:
         )
         for about in record["folds"].values():
             files.expect(about, {"made_by": list, "learned_from": str})
+        made = [record["made_by"], *(a["made_by"] for a in record["folds"].values())]
+        if not all(isinstance(m, str) for names in made for m in names):
+            raise TypeError("made_by does not name runs")
     for field, now in (
         ("stacker", ensemble.stacker),
         ("seed", ensemble.seed),

@@ -26,7 +26,7 @@ FLAGS = {
         *("table", "frontend", "weights", "layer", "dtype", "backend", "compat"),
         *("shard", "workers", "beam", "max_failures", "max_hours", "verify", *ROOTS),
     ),
-    "train": (*CONFIG, "workdir", *ROOTS),
+    "train": (*CONFIG, "workdir", "init_from", *ROOTS),
     "predict": ("workdir", "split", "batch_size", *ROOTS),
     "stack": (*CONFIG, "seeds", *ROOTS),
     "evaluate": (

@@ -178,11 +178,11 @@ OF_MEMBERS = {
     ),
     "no config": (
         lambda r: (r / CONFIG).write_text("{}"),
-        r"one/config\.json: not the config of a run",
+        r"one/config\.json: damaged \(lacks",
     ),
     "no section of a config": (
         lambda r: edit_json(r / CONFIG, lambda c: c["config"].pop("optim")),
-        r"one/config\.json: not the config of a run",
+        r"one/config\.json: damaged \(lacks",
     ),
     "what changes no number": (
         lambda r: edit_json(r / CONFIG, lambda c: c["config"].update(log_every=9)),

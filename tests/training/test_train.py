@@ -300,7 +300,7 @@ def test_a_class_without_training_utterances_is_refused(corpus, tmp_path, experi
 
 
 def test_a_run_of_another_table_is_refused(trained, corpus, tmp_path, experiment):
-    roots = relabel(corpus, tmp_path, lambda u: dataclasses.replace(u, gender="female"))
+    roots = relabel(corpus, tmp_path, lambda u: dataclasses.replace(u, votes="sad:1"))
     roots = dataclasses.replace(roots, runs=trained[0].runs)
     with pytest.raises(ValueError, match="table was"):
         train.train(experiment, roots)
