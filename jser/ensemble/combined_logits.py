@@ -74,15 +74,6 @@ def read_stack(ensemble: Ensemble, folder: pathlib.Path) -> dict[str, Any]:
         return {}
     path = folder / "stack.json"
     record = files.read_record(path, remedy=_AGAIN)
-    with files.reading(path, _AGAIN):
-        files.expect(
-            record, {"seed": int, "labels": list, "made_by": list, "folds": dict}
-        )
-        for about in record["folds"].values():
-            files.expect(about, {"made_by": list, "learned_from": str})
-        made = [record["made_by"], *(a["made_by"] for a in record["folds"].values())]
-        if not all(isinstance(m, str) for names in made for m in names):
-            raise TypeError("made_by does not name runs")
     for field, now in (
         ("stacker", ensemble.stacker),
         ("seed", ensemble.seed),
@@ -93,6 +84,15 @@ def read_stack(ensemble: Ensemble, folder: pathlib.Path) -> dict[str, Any]:
                 f"{path}: of another {field} than {now!r}, which the config names."
                 " Run jser stack."
             )
+    with files.reading(path, _AGAIN):
+        files.expect(
+            record, {"seed": int, "labels": list, "made_by": list, "folds": dict}
+        )
+        for about in record["folds"].values():
+            files.expect(about, {"made_by": list, "learned_from": str})
+        made = [record["made_by"], *(a["made_by"] for a in record["folds"].values())]
+        if not all(isinstance(m, str) for names in made for m in names):
+            raise TypeError("made_by does not name runs")
     return record
 
 

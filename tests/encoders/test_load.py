@@ -17,6 +17,7 @@ pytest.importorskip("transformers")
 GROUND = (
     *(
         "archives",
+        "containers",
         "audio",
         "caches",
         "console",
