@@ -96,6 +96,7 @@ def test_another_shape_than_the_specs_is_refused(table, tmp_path):
         ("dtype", "bfloat16"),
         ("backend", "torch"),
         ("compat", True),
+        ("context", "short"),
         ("version", 2),
     ],
 )
