@@ -19,6 +19,7 @@ class Pretrained:
     width: int = 0  # That it must have; 0 for any.
     model_type: str = ""  # That config.json must name; a key of `families.FAMILIES`.
     files: tuple[str, ...] = ()  # Of the weights, where they have names of their own.
+    context: str = "full"  # Or "short", unless another one is given.
     version: int = 1  # Raised when windows, preprocessing or the port change numbers.
 
 
@@ -30,6 +31,7 @@ WITHOUT_WEIGHTS = {
     "char_ngrams": "text",
 }
 _whisper = functools.partial(Pretrained, kind="speech", model_type="whisper")
+_short_whisper = functools.partial(_whisper, context="short")
 _hubert = functools.partial(Pretrained, kind="speech", model_type="hubert")
 _wavlm = functools.partial(Pretrained, kind="speech", model_type="wavlm")
 _wav2vec2 = functools.partial(Pretrained, kind="speech", model_type="wav2vec2")
@@ -54,7 +56,9 @@ _PRETRAINED = (
     _facodec(name="facodec_prosody", width=256),
     _facodec(name="facodec", width=512),
     # What a laptop can run.
-    _whisper(name="whisper_small", hub="openai/whisper-small", width=768),
+    _short_whisper(name="whisper_tiny", hub="openai/whisper-tiny", width=384),
+    _short_whisper(name="whisper_base", hub="openai/whisper-base", width=512),
+    _short_whisper(name="whisper_small", hub="openai/whisper-small", width=768),
     _roberta(name="roberta_base", hub="FacebookAI/roberta-base", width=768),
     _bert(name="minilm", hub="sentence-transformers/all-MiniLM-L6-v2", width=384),
     # Any size of a kind.

@@ -21,6 +21,7 @@ _MODEL = (
     FLAGS.string("dtype", "float32", "Computed in this, or in bfloat16."),
     FLAGS.string("backend", "jax", "jax, or torch for transformers' own code."),
     FLAGS.switch("compat", "Frames as the paper's authors made them."),
+    FLAGS.optional("context", "What Whisper reads: full (30 s) or short."),
 )
 _SHARD = FLAGS.string("shard", "1/1", "i/n: the i-th of n shares of the work.")
 _WORKERS = FLAGS.integer("workers", 0, "Processes; 0 for one a core.")

@@ -22,6 +22,7 @@ def load(
     dtype: str = "float32",
     backend: str = "jax",
     compat: bool = False,
+    context: str = "full",
 ) -> Encoder:
     """A pretrained encoder, by its checkpoint.
 
@@ -37,6 +38,8 @@ def load(
       compat: Text is cut at 80 tokens or padded to them, padding's states included;
         Whisper's frames end after as many as it is wide; no other sound is cut into
         windows. As the files of the paper's authors are.
+      context: What Whisper reads: "full" for silence up to 30 s, as it was trained, or
+        "short" for silence up to the next whole second, which takes much less time.
 
     Raises:
       FileNotFoundError: if the checkpoint is not here, with the command to fetch it.
@@ -45,7 +48,9 @@ def load(
     from jser.encoders import checkpoints
     from jser.encoders.options import Options
 
-    options = Options(layer=layer, dtype=dtype, backend=backend, compat=compat)
+    options = Options(
+        layer=layer, dtype=dtype, backend=backend, compat=compat, context=context
+    )
     options.check("the encoder", "")
     model = checkpoints.find(checkpoint, options)
     options.check("FACodec", model.model_type)

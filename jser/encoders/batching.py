@@ -1,6 +1,7 @@
 """Batched inference in which every utterance is treated as if it were alone."""
 
 from collections.abc import Callable, Iterator, Sequence
+import itertools
 from typing import Any
 
 import numpy as np
@@ -105,12 +106,18 @@ class BatchedEncoder:
     def _batches(
         self, windows: list[processors.Window]
     ) -> Iterator[tuple[list[int], int, int]]:
-        """Indices of a batch's windows, its rows, and the length they are padded to."""
+        """Indices of a batch's windows, its rows, and the length they are padded to.
+
+        Where padding is not masked, that length is each window's own.
+        """
         left = sorted(range(len(windows)), key=lambda k: -windows[k].frames)
         while left:
             padded = self._processor.padded(windows[left[0]].frames)
             most = max(self._budget // padded, 1)
             rows = take = min(most, len(left))
+            if not self._processor.masked:
+                own = (self._processor.padded(windows[k].frames) for k in left[:most])
+                rows = take = sum(1 for _ in itertools.takewhile(padded.__eq__, own))
             if take < most and self._compiles:
                 rows = min(most, 2 ** (take - 1).bit_length())
                 if take < _LEAST_FULL * rows:

@@ -56,10 +56,11 @@ def _waveform(folder: pathlib.Path, options: Options) -> BatchedEncoder:
 def _mel(folder: pathlib.Path, options: Options) -> BatchedEncoder:
     """Whisper's encoder."""
     module, variables = whisper.load(folder, options.layer, jnp.dtype(options.dtype))
-    c = module.config
+    c, short = module.config, options.context == "short"
     # The authors compare the frames with the width, not with the positions.
     most = c.width if options.compat else None
-    return encoder(processors.MelProcessor(c.bands, most), module, variables, options)
+    processor = processors.MelProcessor(c.bands, most, short)
+    return encoder(processor, module.clone(short=short), variables, options)
 
 
 def codec(

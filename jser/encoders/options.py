@@ -4,6 +4,7 @@ import dataclasses
 
 _DTYPES = ("float32", "bfloat16")
 _BACKENDS = ("jax", "torch")
+_CONTEXTS = ("full", "short")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -14,6 +15,7 @@ class Options:
     dtype: str = "float32"  # Of matrix products, or "bfloat16".
     backend: str = "jax"  # Or "torch" for transformers' own code.
     compat: bool = False  # As the authors' files are.
+    context: str = "full"  # Whisper's 30 s, or "short" for the utterance's seconds.
 
     def check(self, name: str, model_type: str) -> None:
         """Refuses what there is not.
@@ -25,10 +27,24 @@ class Options:
         Raises:
           ValueError: if an option has a value that it or the family does not know.
         """
-        for option, known in (("dtype", _DTYPES), ("backend", _BACKENDS)):
+        for option, known in (
+            ("dtype", _DTYPES),
+            ("backend", _BACKENDS),
+            ("context", _CONTEXTS),
+        ):
             if (value := getattr(self, option)) not in known:
                 raise ValueError(
                     f"{option}={value!r} is not one of {', '.join(known)}."
+                )
+        if self.context == "short":
+            if self.compat:
+                raise ValueError(
+                    "the authors' files are of 30 s: compat needs context='full'."
+                )
+            if model_type not in ("", "whisper"):
+                raise ValueError(
+                    f"context='short' is Whisper's alone; a {model_type} reads an"
+                    " input's own length as it is: leave it out."
                 )
         if model_type != "facodec":
             return

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import itertools
 import os
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,7 @@ _CONTEXT_S = 2.0  # On either side of a window's middle.
 _STEPS_PER_OCTAVE = 8  # Of padded lengths: less than 6 % is padding, on average.
 _LEAST = 16  # Frames; what is shorter is padded to these.
 _COMPAT_TOKENS = 80
+_WHISPER_FRAMES = whisper.frames(whisper.WINDOW_SAMPLES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Window:
 @runtime_checkable
 class Processor(Protocol):
     """Preprocessing of one kind of encoder: from utterances to its arguments."""
+
+    masked: ClassVar[bool]  # Whether the encoder knows what is padding.
 
     def cut(self, x: Any) -> list[Window]:
         """The windows of an utterance.
@@ -91,6 +94,7 @@ class WaveformProcessor:
       exact: Not padded; one utterance at a time.
     """
 
+    masked: ClassVar[bool] = True
     conv: tuple[tuple[int, int], ...]
     normalise: Callable[[np.ndarray], np.ndarray]
     whole: bool = False
@@ -154,15 +158,18 @@ class MelProcessor:
       bands: Of the spectrogram.
       most: The authors' files end after so many frames, and after 30 s; None for
         windows.
+      short: Spectrograms end with the second in which a window does.
     """
 
+    masked: ClassVar[bool] = False
     bands: int
     most: int | None = None
+    short: bool = False
 
     def cut(self, x: np.ndarray) -> list[Window]:
         """Windows of at most 30 s: ceil(n / 320) frames altogether."""
         _refuse_short(x)
-        frames, longest = whisper.frames(len(x)), self.padded(0)
+        frames, longest = whisper.frames(len(x)), _WHISPER_FRAMES
         if self.most is not None:
             x = x[: whisper.WINDOW_SAMPLES]
             keep = slice(0, min(frames, longest, self.most))
@@ -175,21 +182,24 @@ class MelProcessor:
         ]
 
     def padded(self, frames: int) -> int:
-        """1500, as the encoder always makes."""
-        return whisper.frames(whisper.WINDOW_SAMPLES)
+        """1500, as the encoder always makes, or whole seconds where it is short."""
+        second = _WHISPER_FRAMES // MAX_S
+        return -(-frames // second) * second if self.short else _WHISPER_FRAMES
 
     def batch(self, windows: Sequence[Window], frames: int) -> tuple[np.ndarray, ...]:
-        """Spectrograms [B, 3000, bands]."""
+        """Spectrograms [B, 3000, bands], or shorter ones."""
         # Threads help: the transform's loops leave the interpreter's lock.
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             mel = functools.partial(whisper.log_mel, bands=self.bands)
-            return (np.stack(list(pool.map(mel, (w.data for w in windows)))),)
+            made = pool.map(mel, (w.data for w in windows))
+            return (np.stack([x[: 2 * frames] for x in made]),)
 
 
 @dataclasses.dataclass(frozen=True)
 class CodecProcessor:
     """Waveform processor of FACodec, in steps of 12.5 ms; `whole`: no windows."""
 
+    masked: ClassVar[bool] = True
     whole: bool = False
 
     def cut(self, x: np.ndarray) -> list[Window]:
@@ -228,6 +238,7 @@ class TokenProcessor:
         them, and the encoder's states on the padding are kept.
     """
 
+    masked: ClassVar[bool] = True
     tokenizer: Any
     longest: int
     pad: int

@@ -85,14 +85,22 @@ def text(folder: pathlib.Path, options: Options) -> BatchedEncoder:
 
 
 def _whisper(model: "_Model", options: Options) -> BatchedEncoder:
-    c = model.config
+    c, short = model.config, options.context == "short"
     model.use(model.module.get_encoder())
     processor = processors.MelProcessor(
-        c.num_mel_bins, c.d_model if options.compat else None
+        c.num_mel_bins, c.d_model if options.compat else None, short
     )
-    return model.batched(
-        processor, lambda mel: model({"input_features": mel.swapaxes(1, 2)})
-    )
+    positions = model.module.embed_positions
+
+    def run(mel):
+        if short:  # It takes no less than its positions, so that they are cut.
+            model.config.max_source_positions = frames = mel.shape[1] // 2
+            model.module.embed_positions = positions.from_pretrained(
+                positions.weight[:frames]
+            )
+        return model({"input_features": mel.swapaxes(1, 2)})
+
+    return model.batched(processor, run)
 
 
 class _Model:

@@ -122,25 +122,30 @@ class WhisperEncoder(nn.Module):
     """The encoder, with all its hidden states or some.
 
     It has no mask: utterances are padded to 30 s of silence, which it was trained on,
-    and their frames are cut out of the result. So a batch changes nothing.
+    and their frames are cut out of the result. So a batch changes nothing. Where it is
+    short, they are padded to less, and only those of one length make a batch.
 
     Attributes:
       config: The sizes.
       dtype: Of matrix products and convolutions. The sum that runs through the layers,
         norms and softmax are float32 whatever it is.
       layer: Which hidden states are returned, as in `layer_selection`.
+      short: Whether spectrograms may be shorter than the positions, the last of which
+        are then left out.
     """
 
     config: Config
     dtype: Any = jnp.float32
     layer: str = "all"
+    short: bool = False
 
     @nn.compact
     def __call__(self, mel: Float[Array, "B n bands"]) -> Float[Array, "*L1 B T D"]:
         """Encodes a batch of spectrograms.
 
         Args:
-          mel: What `log_mel` makes, twice as many frames as the encoder has.
+          mel: What `log_mel` makes, twice as many frames as the encoder has; where it
+            is short, its beginning, of an even number of frames.
 
         Returns:
           The states that `layer` asks for, float32; by default the input of the first
@@ -150,8 +155,11 @@ class WhisperEncoder(nn.Module):
         Raises:
           ValueError: if the spectrogram has another shape than the encoder reads.
         """
-        c = self.config
-        if mel.shape[1:] != (2 * c.positions, c.bands):
+        c, (_, n, bands) = self.config, mel.shape
+        fits = n == 2 * c.positions
+        if self.short:
+            fits = 0 < n <= 2 * c.positions and n % 2 == 0
+        if not fits or bands != c.bands:
             raise ValueError(
                 f"the spectrogram is {mel.shape[1:]}, not {(2 * c.positions, c.bands)}."
             )
@@ -160,7 +168,7 @@ class WhisperEncoder(nn.Module):
         x_BTD = gelu(conv(strides=2, name="conv_2")(x_BTD))
         place = nn.initializers.normal(0.02)
         position_TD = self.param("position", place, (c.positions, c.width))
-        first_BTD = x_BTD.astype(jnp.float32) + position_TD
+        first_BTD = x_BTD.astype(jnp.float32) + position_TD[: n // 2]
         return layer_selection.run(
             transformer.Block(c, self.dtype, name="blocks"),
             [first_BTD],

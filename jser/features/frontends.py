@@ -89,6 +89,7 @@ def open(
     dtype: str = "float32",
     backend: str = "jax",
     compat: bool = False,
+    context: str | None = None,
 ) -> FrontEnd:
     """The front end of that name, with weights or without; `load` gives its encoder.
 
@@ -106,6 +107,8 @@ def open(
       compat: Makes what the authors' files hold: transcripts are cut at 80 tokens or
         padded to them, padding's states included; Whisper's frames end where theirs
         do; no other sound is cut into windows.
+      context: What Whisper reads: "full" for silence up to 30 s, or "short" for silence
+        up to the next whole second; None for what the name has.
 
     Raises:
       FileNotFoundError: if the checkpoint is not here, with the command to fetch it.
@@ -117,6 +120,7 @@ def open(
         "dtype": dtype,
         "backend": backend,
         "compat": compat,
+        "context": context,
     }
     if name not in PRETRAINED:
         if name not in FRONT_ENDS:
@@ -131,6 +135,8 @@ def open(
                 )
         return front_end
     entry = PRETRAINED[name]
+    # The authors' files have no short context, whatever the name has.
+    options["context"] = context or ("full" if compat else entry.context)
     _refuse_options(entry, options)
     checkpoint = weights or entry.hub
     if not checkpoint:
@@ -176,6 +182,7 @@ def _from_checkpoint(
     else:
         model = checkpoints.find(checkpoint, Options(**options))
     _refuse_other_model(entry, model)
+    Options(**options).check(entry.name, model.model_type)
     spec = Spec(
         name=entry.name,
         kind=entry.kind,

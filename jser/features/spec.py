@@ -49,6 +49,18 @@ class Spec:
     weights: str = ""  # Digest of the files.
     backend: str = ""
     compat: bool = False  # As the authors' files are.
+    context: str = "full"  # Or "short", of encoders that pad to a fixed length.
+
+    def described(self) -> dict[str, Any]:
+        """What features and runs keep of it.
+
+        A field that is newer than some of them is left out where it has its default, so
+        that one and the same front end is described alike by old and new ones.
+        """
+        fields = dataclasses.asdict(self)
+        if self.context == "full":
+            del fields["context"]
+        return fields
 
 
 @dataclasses.dataclass(frozen=True)

@@ -116,7 +116,8 @@ def _front_end(name: str, weights: str, dtype: str) -> FrontEnd:
     known = [p.name for p in entries if p.model_type == "whisper"]
     if name not in known:
         raise ValueError(f"front end {name!r} is not one of {', '.join(known)}.")
-    return frontends.open(name, weights=weights, dtype=dtype)
+    # The decoder's states are those of 30 s, whatever the name has.
+    return frontends.open(name, weights=weights, dtype=dtype, context="full")
 
 
 def _encode_too(

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 import contextlib
 import csv
-import dataclasses
 import io
 import os
 import pathlib
@@ -171,7 +170,7 @@ def _write_index(
         folder / "manifest.json",
         {
             "schema": store.SCHEMA,
-            "spec": dataclasses.asdict(spec),
+            "spec": spec.described(),
             "utterances": len(columns["utt_id"]),
             "inputs": inputs_digest(columns),
             "index": files.file_digest(folder / "index.npz"),

@@ -22,6 +22,7 @@ from jser.ensemble import (
 from jser.ensemble.member_logits import MemberLogits
 from jser.ensemble.out_of_fold import folds, holding_out, is_cross_validated
 from jser.features import store
+from jser.front_end_table import PRETRAINED
 from jser.report import priors, results
 from jser.roots import Roots
 from jser.training import metrics_log
@@ -84,6 +85,8 @@ def _extractions(table: Table, specs: dict[str, Any], roots: Roots) -> list[str]
         }
         given = [x for k, v in options.items() if v for x in (f"--{k}", v)]
         given += ["--compat"] if spec.get("compat") else []
+        entry, context = PRETRAINED.get(spec["name"]), spec.get("context", "full")
+        given += ["--context", context] if entry and context != entry.context else []
         command = ["jser", "extract", "--table", str(table.folder)]
         command += ["--frontend", spec["name"], *given, *roots.arguments()]
         lines.append(shlex.join(command))

@@ -24,7 +24,16 @@ FLAGS = {
     ),
     "extract": (
         *("table", "frontend", "weights", "layer", "dtype", "backend", "compat"),
-        *("shard", "workers", "beam", "max_failures", "max_hours", "verify", *ROOTS),
+        *(
+            "context",
+            "shard",
+            "workers",
+            "beam",
+            "max_failures",
+            "max_hours",
+            "verify",
+            *ROOTS,
+        ),
     ),
     "train": (*CONFIG, "workdir", "init_from", *ROOTS),
     "predict": ("workdir", "split", "batch_size", *ROOTS),

@@ -97,6 +97,30 @@ def test_batches_keep_to_the_budget_and_shapes_are_few(rng):
     assert encode([]) == []
 
 
+def test_short_context_is_the_windows_own_whole_seconds(rng):
+    processor, seen = processors.MelProcessor(80, short=True), []
+
+    def run(mel):
+        seen.append(mel.shape[:2])
+        # In place of a model: how long a batch is, then its first band.
+        return np.stack([np.full(mel.shape[:2], mel.shape[1]), mel[:, :, 0]], -1)[
+            :, ::2
+        ]
+
+    encode = batching.BatchedEncoder(processor, run, budget=512)
+    seconds = (0.5, 1, 1.001, 2, 2.5, 29.5, 30, 41, *rng.uniform(1, 4, 20))
+    sounds = [rng.standard_normal(int(16_000 * s)).astype(np.float32) for s in seconds]
+    made = encode(sounds)
+    alone = [encode([x])[0] for x in sounds]
+    for x, frames, its in zip(sounds, made, alone, strict=True):
+        assert len(frames) == -(-len(x) // 320)
+        np.testing.assert_array_equal(frames, its)
+    assert [x[0, 0] for x in made[:7]] == [100, 100, 200, 200, 300, 3000, 3000]
+    assert set(made[7][:, 0]) == {2300}  # 41 s are two windows of 22.5 s.
+    assert all(rows == 1 or rows * n // 2 <= 512 for rows, n in seen)
+    assert max(rows for rows, _ in seen) > 1
+
+
 @pytest.mark.parametrize("compiles", [True, False])
 def test_what_is_left_fills_few_rows(compiles):
     seen = []

@@ -1,19 +1,25 @@
 """Whisper's spectrogram and encoder against transformers'."""
 
 import json
+import os
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jser import audio, encoders
 from jser.encoders import weights, whisper
+from tests.helpers.paths import SHARED
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 pytestmark = pytest.mark.slow
 
+SOURCE = SHARED / "data" / "emodb"
+WEIGHTS = os.environ.get("JSER_WHISPER_BASE", "")
 SMALL = {
     "d_model": 32,
     "encoder_layers": 2,
@@ -104,6 +110,49 @@ def test_a_short_encoder_in_a_batch_and_in_bfloat16(tmp_path, rng):
     assert np.sqrt(np.mean(error**2) / np.mean(want**2)) < 0.02
     with pytest.raises(ValueError, match=r"\(110, 80\), not \(120, 80\)"):
         module.apply(params, mel[:, :110])
+
+
+def test_a_short_context_equals_pytorch_with_its_positions_cut(tmp_path, rng):
+    model = small()
+    model.save_pretrained(tmp_path)
+    cut = small(max_source_positions=100)
+    name = "model.encoder.embed_positions.weight"
+    state = model.state_dict()
+    cut.load_state_dict(state | {name: state[name][:100]})
+    sounds = [tone(rng, n) for n in (20_000, 32_000, 17_001)]
+    for backend in ("jax", "torch"):
+        options = {"layer": "all", "backend": backend}
+        encode = encoders.load(tmp_path, context="short", **options)
+        for x, got in zip(sounds, encode(sounds), strict=True):
+            mel = whisper.log_mel(x, 80)[None, :200]
+            want = states_of(cut, mel)[:, 0, : whisper.frames(len(x))]
+            np.testing.assert_allclose(got, want.swapaxes(0, 1), atol=3e-5, rtol=0)
+        whole = encoders.load(tmp_path, **options)(sounds[:1])[0]
+        assert np.abs(encode(sounds[:1])[0] - whole).max() > 0.01
+    module = whisper.WhisperEncoder(whisper.Config.read(tmp_path), short=True)
+    for n in (0, 101, 3002):
+        with pytest.raises(ValueError, match=rf"\({n}, 80\), not \(3000, 80\)"):
+            module.init(jax.random.key(0), np.zeros((1, n, 80), np.float32))
+
+
+@pytest.mark.skipif(
+    not (WEIGHTS and SOURCE.exists()),
+    reason="JSER_WHISPER_BASE names no folder, or EMO-DB is not in ../shared/data",
+)
+def test_real_states_are_pytorchs_and_those_of_short_context_are_near():
+    folder = pathlib.Path(WEIGHTS)
+    model = transformers.WhisperModel.from_pretrained(folder).eval()
+    sounds = [audio.load(path) for path in sorted(SOURCE.glob("**/*.flac"))[:120:40]]
+    full = encoders.load(folder, layer="all")(sounds)
+    short = encoders.load(folder, layer="all", context="short")(sounds)
+    for x, whole, cut in zip(sounds, full, short, strict=True):
+        want = states_of(model, whisper.log_mel(x, 80)[None])[:, 0, : len(whole)]
+        error = np.square(whole.swapaxes(0, 1) - want).mean((1, 2))
+        assert (error < 1e-8 * np.square(want).mean((1, 2))).all()
+        norms = np.linalg.norm(whole, axis=-1) * np.linalg.norm(cut, axis=-1)
+        near = ((whole * cut).sum(-1) / norms).mean(0)
+        assert near[0] > 0.9999
+        assert (near > 0.9).all()
 
 
 def test_what_cannot_be_computed_is_refused(tmp_path):

@@ -96,6 +96,7 @@ def test_another_shape_than_the_specs_is_refused(table, tmp_path):
         ("dtype", "bfloat16"),
         ("backend", "torch"),
         ("compat", True),
+        ("context", "short"),
         ("version", 2),
     ],
 )
@@ -150,7 +151,7 @@ def test_a_run_is_bound_to_the_weights_of_its_features(table, tmp_path, monkeypa
     run_config.write(workdir, experiment, first)
     made_of = run_config.read(workdir)[1]
     want = dataclasses.replace(fake_encoder.SPEC, weights="feed")
-    assert made_of["front_ends"] == {"speech": dataclasses.asdict(want)}
+    assert made_of["front_ends"] == {"speech": want.described()}
     with pytest.raises(
         ValueError, match=r"front_ends\.speech\.weights was 'feed', is 'beef'"
     ):

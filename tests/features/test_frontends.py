@@ -1,3 +1,6 @@
+import dataclasses
+import functools
+import json
 import unicodedata
 import zlib
 
@@ -6,7 +9,8 @@ import pytest
 
 from jser import front_end_table, recipes
 from jser.corpora import voice
-from jser.features import acoustic, frontends
+from jser.encoders import weights
+from jser.features import acoustic, frontends, store
 from jser.features.char_ngrams import NGRAM_BUCKETS, char_ngrams
 from tests.helpers import tiny_corpus
 from tests.helpers.paths import CONFIGS
@@ -170,6 +174,7 @@ def test_open_gives_front_ends_without_weights_too():
         ("dtype", "bfloat16"),
         ("backend", "torch"),
         ("compat", True),
+        ("context", "short"),
     ):
         with pytest.raises(ValueError, match=f"logmel needs no .* leave {option}="):
             frontends.open("logmel", **{option: value})
@@ -181,6 +186,14 @@ def test_open_gives_front_ends_without_weights_too():
         ("whisper", {}, "whisper is a kind of model: say which one by weights"),
         ("whisper", {"dtype": "float16"}, "'float16' is not one of float32, bfloat16"),
         ("whisper", {"backend": "tf"}, "'tf' is not one of jax, torch"),
+        ("whisper", {"context": "10"}, "context='10' is not one of full, short"),
+        (
+            "whisper",
+            {"context": "short", "compat": True},
+            "compat needs context='full'",
+        ),
+        ("wavlm", {"context": "short"}, "is Whisper's alone; a wavlm reads an"),
+        ("roberta_large", {"context": "short"}, "is Whisper's alone; a roberta"),
         ("hf_speech", {}, "hf_speech runs in PyTorch only: backend='torch'"),
         ("facodec", {"layer": "1"}, "facodec has only layer='last'"),
         ("facodec_prosody", {"dtype": "bfloat16"}, "has only dtype='float32'"),
@@ -195,6 +208,31 @@ def test_open_gives_front_ends_without_weights_too():
 def test_options_that_mean_nothing_are_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
         frontends.open(name, **options)
+
+
+def test_short_context_is_the_small_whispers_and_not_the_papers(tmp_path, monkeypatch):
+    config = {"model_type": "whisper", "encoder_layers": 2}
+    monkeypatch.setattr(weights, "digest", lambda folder, files: "0123456789abcdef")
+    for name, width, context in (
+        ("whisper_tiny", 384, "short"),
+        ("whisper_base", 512, "short"),
+        ("whisper_small", 768, "short"),
+        ("whisper_large_v3", 1280, "full"),
+        ("whisper", 8, "full"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"d_model": width}))
+        opened = functools.partial(frontends.open, name, weights=tmp_path)
+        assert opened().spec.context == context
+        assert opened(compat=True).spec.context == "full"
+        for given in ("full", "short"):
+            assert opened(context=given).spec.context == given
+        # Features that are older than the choice are of 30 s, and described alike.
+        full, short = (opened(context=c).spec for c in ("full", "short"))
+        older = {k: v for k, v in dataclasses.asdict(full).items() if k != "context"}
+        assert full.described() == older
+        assert store.is_of(older, full)
+        assert not store.is_of(older, short)
+        assert store.is_of(short.described(), short)
 
 
 def test_identity_is_what_the_name_decides():

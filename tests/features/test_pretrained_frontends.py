@@ -76,6 +76,17 @@ def inputs_for(name, rng):
     return sounds(rng, 400, 9000, 401, *rng.integers(401, 9000, 2))
 
 
+def test_short_context_batched_equals_alone_in_any_order(made, rng):
+    inputs = sounds(
+        rng, 400, 15_000, 16_000, 16_001, 50_000, *rng.integers(400, 64_000, 9)
+    )
+    encode = made.encoder("whisper", context="short", layer="all")
+    together = encode(inputs)
+    assert [len(x) for x in together] == [-(-len(x) // 320) for x in inputs]
+    assert_alike(together, [encode([x])[0] for x in inputs], atol=2e-5)
+    assert_alike(together, encode(inputs[::-1])[::-1], atol=2e-5)
+
+
 def assert_alike(got, want, atol):
     assert len(got) == len(want)
     for a, b in zip(got, want, strict=True):
@@ -292,6 +303,8 @@ def test_the_spec_says_what_made_the_frames(made, tmp_path):
     whispers = made.open("whisper", compat=True).spec
     assert (whispers.frames_per_s, whispers.compat) == (50, True)
     assert made.open("roberta").spec.frames_per_s == 0
+    assert made.open("whisper").spec.context == "full"
+    assert made.open("whisper", context="short").spec.context == "short"
 
 
 def test_another_model_than_the_name_says_is_refused(made):
