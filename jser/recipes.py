@@ -46,7 +46,7 @@ def demo(name: str, **streams: str) -> Experiment:
         data=Data(
             corpus="demo",
             streams=streams,
-            standardize=_functionals(streams),
+            standardize=scaled(streams),
             batch_size=32,
             length_buckets=2,
             shuffle_window=4,
@@ -69,7 +69,7 @@ def emodb(name: str, **streams: str) -> Experiment:
             streams=streams,
             train_split="cv",
             dev_split="",
-            standardize=_functionals(streams),
+            standardize=scaled(streams),
             batch_size=32,
             shuffle_window=4,
         ),
@@ -78,6 +78,16 @@ def emodb(name: str, **streams: str) -> Experiment:
         epochs=30,
         checkpoint_every=30,
     )
+
+
+def scaled(streams: Mapping[str, str]) -> tuple[str, ...]:
+    """The streams to standardise: those of functionals and of pretrained encoders.
+
+    Columns of functionals differ in size; those of encoders carry offsets far larger
+    than what varies in them, under which a small network learns nothing.
+    """
+    raw = {"functionals", *front_end_table.PRETRAINED}
+    return tuple(s for s, front_end in streams.items() if front_end in raw)
 
 
 def tiny(config: C) -> C:
@@ -175,8 +185,3 @@ def load_either(config: os.PathLike | str) -> Experiment | Ensemble:
     text = os.fspath(config)
     loaded = config_files.load(text.removesuffix(_TINY))
     return tiny(loaded) if text.endswith(_TINY) else loaded
-
-
-def _functionals(streams: Mapping[str, str]) -> tuple[str, ...]:
-    """The streams to standardise: the columns of functionals differ in size."""
-    return tuple(s for s, f in streams.items() if f == "functionals")

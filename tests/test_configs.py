@@ -121,3 +121,16 @@ def test_an_ensemble_has_a_folder_of_its_own():
     member = experiment()
     with pytest.raises(ValueError, match="name: 'small' must be none of its members'"):
         Ensemble(name=member.name, members=(member,)).check()
+
+
+def test_what_encoders_made_is_standardised_in_configs_that_are_ours():
+    """Not in those whose published figures were made without."""
+    lite = recipes.load("whisper_roberta_lite").data
+    assert lite.standardize == ("speech", "text")
+    mixed = {"speech": "whisper_small", "text": "char_ngrams"}
+    for recipe in (recipes.demo, recipes.emodb):
+        assert recipe("mine", **mixed).data.standardize == ("speech",)
+    assert recipes.load("emodb_functionals").data.standardize == ("speech",)
+    paper = recipes.load_ensemble("ensemble_paper").members
+    as_they_are = (*paper, *map(recipes.load, ("baseline", "demo_logmel_words")))
+    assert not any(c.data.standardize for c in as_they_are)

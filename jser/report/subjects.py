@@ -20,12 +20,17 @@ from jser.ensemble import (
     run_config,
 )
 from jser.ensemble.member_logits import MemberLogits
-from jser.ensemble.out_of_fold import folds, holding_out, is_cross_validated
+from jser.ensemble.out_of_fold import (
+    folds,
+    holding_out,
+    is_cross_validated,
+    plan,
+)
 from jser.features import store
 from jser.front_end_table import PRETRAINED
 from jser.report import priors, results
 from jser.roots import Roots
-from jser.training import metrics_log
+from jser.training import chance, metrics_log
 
 UNIFORM = "uniform_prior"  # Folder of logits under a uniform prior.
 
@@ -54,6 +59,7 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
     known += [f"{s} is not scored: the run was trained on it." for s in sorted(seen)]
     name = workdir.resolve().name
     curves, missing = _curves({name: workdir})
+    known += _at_chance([(name, experiment, workdir)])
     # Runs of earlier versions do not know what they were given.
     given = metadata.get("arguments") or ["--config", experiment.name]
     there = ["--workdir", str(workdir), *roots.arguments()]
@@ -115,6 +121,8 @@ def of_ensemble(
     combined = combined_logits.read(member_logits, members)
     curves, missing = _curves(_shown(ensemble, roots, table))
     known = notes(ensemble.members, roots, table)
+    runs = [run.experiment for run in plan(ensemble, table)]
+    known += _at_chance([(c.name, c, roots.workdir(c)) for c in runs])
     if ensemble.stacker == "paper":
         known.append(
             "The stacker learned, as published, from its members' logits of their own"
@@ -150,21 +158,48 @@ def _curves(
     """Lines of metrics.jsonl by name, and notes on those that are not of their run."""
     curves, missing = {}, []
     for name, workdir in workdirs.items():
-        path = workdir / "metrics.jsonl"
-        saved = checkpoint_metrics.read(workdir)
-        try:
-            lines = metrics_log.read(path)
-        except ValueError as e:
-            logging.warning("%s", e)
-            lines = []
-        if not lines or not all(_tells_of(m, lines) for m in saved):
+        curves[name] = _lines(workdir)
+        if not curves[name]:
             missing.append(
-                f"The curves of {name} are left out: {path} is missing, or is not"
-                " whole, or is another run's."
+                f"The curves of {name} are left out: {workdir / 'metrics.jsonl'} is"
+                " missing, or is not whole, or is another run's."
             )
-            lines = []
-        curves[name] = lines
     return curves, missing
+
+
+def _lines(workdir: pathlib.Path) -> list[dict[str, float]]:
+    """Lines of metrics.jsonl; none if they are damaged or another run's."""
+    saved = checkpoint_metrics.read(workdir)
+    try:
+        lines = metrics_log.read(workdir / "metrics.jsonl")
+    except ValueError as e:
+        logging.warning("%s", e)
+        return []
+    return lines if all(_tells_of(m, lines) for m in saved) else []
+
+
+def _at_chance(runs: Sequence[tuple[str, Experiment, pathlib.Path]]) -> list[str]:
+    """Notes on runs that have learned nothing, one a member and fault.
+
+    Args:
+      runs: Each with the name of its member and its folder.
+    """
+    found: dict[tuple[str, str, str], list[tuple[int, ...]]] = {}
+    for name, c, workdir in runs:
+        best = checkpoint_metrics.best(workdir)
+        for fault in chance.faults(c, _lines(workdir), best):
+            key = name, fault, chance.advice(c)
+            found.setdefault(key, []).append(c.data.holdout)
+    return [
+        f"{name}{_without(holdouts)}: {fault}. {advice}"
+        for (name, fault, advice), holdouts in found.items()
+    ]
+
+
+def _without(holdouts: Sequence[tuple[int, ...]]) -> str:
+    """Which runs of a member, by the folds that they were trained without."""
+    named = [f"without {chance.without(h)}" if h else "on all folds" for h in holdouts]
+    return f" {', '.join(named)}" if any(holdouts) else ""
 
 
 def _tells_of(metrics: Mapping[str, Any], lines: list[dict[str, float]]) -> bool:

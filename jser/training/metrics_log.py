@@ -68,6 +68,8 @@ def _from_line(path: pathlib.Path, number: int, line: str) -> dict[str, float]:
         raise ValueError(f"{path}: line {number} is not JSON; remove it.") from e
     if not isinstance(scalars, dict) or "step" not in scalars:
         raise ValueError(f"{path}: line {number} has no step; remove it.")
+    if not all(isinstance(v, int | float) for v in scalars.values()):
+        raise ValueError(f"{path}: line {number} is not all numbers; remove it.")
     return scalars
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from jser.data.batches import TrainBatches
 from jser.shapes import Batch
+from jser.training import chance
 from jser.training.checkpoints import Checkpoints
 from jser.training.metrics_log import MetricWriter
 from jser.training.setup import TrainingSetup
@@ -79,6 +80,8 @@ class TrainingLogger:
             return
         self._refuse_non_finite()
         due = {f"train/{k}": self._mean(k) for k in scalars}
+        if done == len(self._setup.source):
+            due["train/constant_loss"] = chance.constant_loss(self._setup)
         due["train/lr"] = np.asarray(self._setup.schedule(done - 1)).item()
         elapsed_s = time.perf_counter() - self._began
         real = sum(self._of(weight).sum() for _, _, weight in self._unseen)

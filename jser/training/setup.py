@@ -96,6 +96,9 @@ class TrainingSetup:
     def score(self, logits: np.ndarray, dev: Split, step: int) -> dict[str, float]:
         """Macro-F1, UAR, accuracy and weighted loss of logits [N, C] on a split.
 
+        `most_predicted` is the share of the predictions that are of their commonest
+        class: 1 if all are of one.
+
         Raises:
           FloatingPointError: if logits are not finite, naming run, step and utterance.
         """
@@ -111,8 +114,10 @@ class TrainingSetup:
         labels = self.corpus.table.labels
         target = dev.target(labels) * np.asarray(self.hyperparameters.class_weight)
         loss = np.asarray(losses.cross_entropy(logits, target)).sum() / target.sum()
-        scores = metrics.scores(dev.label, logits.argmax(axis=1), len(labels))
-        return scores | {"loss": float(loss)}
+        predicted = logits.argmax(axis=1)
+        scores = metrics.scores(dev.label, predicted, len(labels))
+        most = float(np.bincount(predicted).max() / len(predicted))
+        return scores | {"loss": float(loss), "most_predicted": most}
 
 
 def _neutral(labels: tuple[str, ...], experiment: Experiment) -> int | None:

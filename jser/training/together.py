@@ -28,7 +28,7 @@ from jser.ensemble import checkpoint_metrics, run_config
 from jser.features import store
 from jser.roots import Roots
 from jser.shapes import Batch
-from jser.training import checkpoints, compilation, metrics_log, train
+from jser.training import chance, checkpoints, compilation, metrics_log, train
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.progress import PrefetchIterator, TrainingLogger
 from jser.training.setup import TrainingSetup
@@ -95,6 +95,9 @@ def train_together(
         count = stack.enter_context(compilation.counted())
         _run(members, stop_after)
         logging.info("%d runs together: %s", len(experiments), count)
+        for m in members:
+            if m.done == len(m.setup.source) and not m.failure:
+                chance.warn(m.setup.experiment, roots.workdir(m.setup.experiment))
     if failed := [m.failure for m in members if m.failure]:
         raise FloatingPointError(" ".join(failed))
 

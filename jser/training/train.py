@@ -13,7 +13,7 @@ from jser.data import batches
 from jser.data.corpus import open_corpus
 from jser.ensemble import checkpoint_metrics, run_config
 from jser.roots import Roots
-from jser.training import compilation, initialization
+from jser.training import chance, compilation, initialization
 from jser.training.checkpoints import Checkpoints
 from jser.training.metrics_log import MetricWriter
 from jser.training.progress import PrefetchIterator, TrainingLogger
@@ -89,7 +89,9 @@ def _train(
         ):
             state = _loop(setup, state, stop, saved, out)
             logging.info("%s: %s", setup.experiment.name, count)
-            return state
+        if int(state.step) == len(setup.source):
+            chance.warn(setup.experiment, workdir)
+        return state
 
 
 def _loop(
