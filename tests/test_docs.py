@@ -20,7 +20,7 @@ from tests.helpers.paths import ROOT
 
 # In the order in which a reader meets them: later pages go on from what the README did.
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-OTHERS = ("CHANGELOG.md", "CONTRIBUTING.md", "jser/encoders/README.md")
+OTHERS = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "jser/encoders/README.md")
 LINKED = [*PAGES, *(ROOT / page for page in OTHERS)]
 # Commands that have another word of these among theirs do not run here. Their flags and
 # configs are read all the same: they end for want of a file, not of a flag.
