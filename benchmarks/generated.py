@@ -73,5 +73,5 @@ def make_features(
     for shard in cut:
         shard.save([""] * len(shard.rows), list(frames(len(shard.rows))))
     folder = store.dataset_folder(roots_of(home).features, CORPUS, spec.name)
-    writer.write(folder, spec, [s.path for s in cut])
+    writer.write(folder, spec, [s.path for s in cut], {})
     shutil.rmtree(home / "parts")
