@@ -26,7 +26,7 @@ import jax
 import numpy as np
 import torch
 
-from benchmarks import msp_podcast, peer
+from benchmarks import msp_podcast, pages, peer
 from jser import recipes
 from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
@@ -256,9 +256,7 @@ def main() -> None:
         store = make_store(pathlib.Path(home), a.utterances)
         rows = [row for H in a.hidden for row in race(store, H, a.members, a.repeats)]
         found = page(rows, store)
-    a.out.parent.mkdir(parents=True, exist_ok=True)
-    a.out.write_text(found)
-    print(f"{a.out}: written")
+    pages.save(found, a.out)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from absl import flags
 import jax
 import numpy as np
 
-from benchmarks import generated, picture
+from benchmarks import generated, pages, picture
 from jser.config import Data, Experiment, Model
 from jser.report import charts
 from jser.training.metrics_log import MetricWriter
@@ -148,11 +148,7 @@ def main() -> None:
     if a.quick and not a.out:
         print(found)
         return None
-    out = a.out or RESULTS
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(found)
-    out.with_name("memory.svg").write_text(drawn(points))
-    print(f"{out}: written")
+    pages.save(found, a.out or RESULTS, ("memory.svg", drawn(points)))
     return None
 
 

@@ -28,7 +28,7 @@ import jax
 import numpy as np
 import sklearn
 
-from benchmarks import generated
+from benchmarks import generated, pages
 from jser import recipes
 from jser.config import Data, Ensemble, Experiment, Model
 from jser.corpora import tables
@@ -222,10 +222,7 @@ def main() -> None:
     if a.quick and not a.out:
         print(found)
         return None
-    out = a.out or RESULTS
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(found)
-    print(f"{out}: written")
+    pages.save(found, a.out or RESULTS)
     return None
 
 

@@ -23,7 +23,7 @@ import time
 import jax
 import torch
 
-from benchmarks import picture, sides
+from benchmarks import pages, picture, sides
 from benchmarks.sides import Shape
 from jser.report import charts
 
@@ -290,11 +290,7 @@ def main() -> None:
     if a.quick and not a.out:
         print(page)
         return None
-    out = a.out or RESULTS
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page)
-    out.with_name("train_step.svg").write_text(drawn)
-    print(f"{out}: written")
+    pages.save(page, a.out or RESULTS, ("train_step.svg", drawn))
     return None
 
 

@@ -73,20 +73,23 @@ def load(path: os.PathLike | str, *, max_hours: float = MAX_HOURS) -> np.ndarray
     return samples
 
 
-def notes(path: os.PathLike | str) -> tuple[str, ...]:
-    """What a person should know of a sound before it is taken for speech.
+def examine(path: os.PathLike | str) -> tuple[float | None, tuple[str, ...]]:
+    """What a table keeps of a sound, decoded once.
 
     Returns:
-      Any of "silent" (none leaves the smallest step of 16 bits), "clipped" (1 %
-      of the samples or more lie at the loudest level, and that is at least 0.98 of
-      full scale) and "channels cancel" (the loudest is taken alone).
+      The duration, as `seconds` has it, and notes, which a person should know before it
+      is taken for speech: any of "silent" (none leaves the smallest step of 16 bits),
+      "clipped" (1 % of the samples or more lie at the loudest level, and that is at
+      least 0.98 of full scale) and "channels cancel" (the loudest is taken alone).
 
     Raises:
       AudioError: as `load` does, but for the shortest length.
     """
     path = pathlib.Path(path)
     with _its_own_fault(path):
-        samples, _, cancelled = _decode(path, MAX_HOURS)
+        samples, rate_hz, cancelled = _decode(path, MAX_HOURS)
+    in_container = containers.demuxer(path)
+    duration = _rounded(len(samples), rate_hz) if in_container else seconds(path)
     level = np.abs(samples)
     peak = min(float(level.max()), 1.0)  # Lossy codecs overshoot where it was clipped.
     found = {
@@ -94,7 +97,7 @@ def notes(path: os.PathLike | str) -> tuple[str, ...]:
         "clipped": peak >= _LOUD and (level >= 0.99995 * peak).mean() >= _CLIPPED,
         "channels cancel": cancelled,
     }
-    return tuple(note for note, holds in found.items() if holds)
+    return duration, tuple(note for note, holds in found.items() if holds)
 
 
 @contextlib.contextmanager
@@ -119,15 +122,19 @@ def seconds(path: os.PathLike | str) -> float | None:
     try:
         if containers.demuxer(pathlib.Path(path)):
             samples, rate_hz, _ = _decode(pathlib.Path(path), MAX_HOURS)
-            return round(len(samples) / rate_hz, 4)
+            return _rounded(len(samples), rate_hz)
         with _Stream(sound_headers.for_libsndfile(pathlib.Path(path))) as f:
             rate_hz, frames = f.samplerate, f.frames
     except Exception:  # `load` tells which.
         return None
     if not _RATES_HZ[0] <= rate_hz <= _RATES_HZ[1]:
         return None
-    duration = frames / rate_hz
-    return round(duration, 4) if duration <= MAX_HOURS * 3600 else None
+    return _rounded(frames, rate_hz) if frames <= MAX_HOURS * 3600 * rate_hz else None
+
+
+def _rounded(samples: int, rate_hz: int) -> float:
+    """Seconds, to what a table keeps of them."""
+    return round(samples / rate_hz, 4)
 
 
 class _Stream(soundfile.SoundFile):

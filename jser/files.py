@@ -152,7 +152,8 @@ def _remove_abandoned(folder: pathlib.Path, prefix: str) -> None:
     for name in os.listdir(folder):
         if name.startswith(prefix) and name.endswith(".tmp"):
             path = folder / name
-            with contextlib.suppress(FileNotFoundError), path.open("r+b") as f:
+            gone_or_anothers = (FileNotFoundError, PermissionError)
+            with contextlib.suppress(*gone_or_anothers), path.open("r+b") as f:
                 # One that is new may be about to be locked.
                 old = time.time() - os.fstat(f.fileno()).st_mtime > 1
                 if old and _try_to_lock(f.fileno()):

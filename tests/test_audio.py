@@ -370,4 +370,4 @@ NOTES = {
 def test_notes(tmp_path, name, subtype):
     path = tmp_path / "a.wav"
     soundfile.write(path, NOTES[name], 16_000, subtype)
-    assert audio.notes(path) == tuple(filter(None, name.split(" ")[:1]))
+    assert audio.examine(path)[1] == tuple(filter(None, name.split(" ")[:1]))

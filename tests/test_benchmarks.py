@@ -9,10 +9,19 @@ import pytest
 from jser.models import fusion
 from jser.shapes import Stream
 from jser.training import convert
+from tests.helpers import tiny_whisper
 
 torch = pytest.importorskip("torch")
 
-from benchmarks import epoch, memory, peer, scale, sides, train_step  # noqa: E402
+from benchmarks import (  # noqa: E402
+    epoch,
+    memory,
+    peer,
+    scale,
+    sides,
+    train_step,
+    whisper_context,
+)
 
 
 @pytest.mark.parametrize("widths", [(6, 5), pytest.param((6, 5, 3), id="trimodal")])
@@ -161,3 +170,12 @@ def test_a_small_epoch_from_the_store(tmp_path):
     sides_raced = [row.split(" | ")[2] for row in rows]
     assert sides_raced == ["torch", "jser, 1 together", "jser, 2 together"]
     assert "16 | torch" in epoch.page(rows, store)
+
+
+def test_contexts_are_compared_layer_by_layer(tmp_path):
+    tiny_whisper.make(tmp_path)
+    sounds = [tiny_whisper.sound(seed, 1.5) for seed in range(2)]
+    *rows, _, told = whisper_context.compare(tmp_path, sounds)
+    first = [float(x) for x in rows[2].split("|")[2:-1]]
+    assert all(0.5 < x <= 1 for x in first)  # Convolutions and positions alone.
+    assert "CPU seconds an utterance, of 2: full" in told

@@ -19,23 +19,20 @@ from jser.features.extract import extract
 from jser.report import results, subjects
 from jser.roots import Roots
 from jser.training import predict, train
-from tests.helpers import mutations, tiny_corpus
+from tests.helpers import mutations
 from tests.helpers.seeds import seeds
+from tests.test_pipeline import config
 
 STACKER = "logistic"
 FRONT_ENDS = ("logmel", "char_ngrams")
 
 
 def ensemble() -> Ensemble:
-    members = []
-    for name, streams in (
-        ("both", {"speech": "logmel", "text": "char_ngrams"}),
-        ("words", {"text": "char_ngrams"}),
-    ):
-        member = tiny_corpus.experiment(**streams)
-        member.name, member.epochs = name, 2
-        members.append(member)
-    return Ensemble(name="ensemble", members=tuple(members), stacker=STACKER).check()
+    """Of two epochs, so that runs may have two checkpoints."""
+    whole = config(STACKER)
+    for member in whole.members:
+        member.epochs = 2
+    return whole.check()
 
 
 def predicted(run: Run, roots: Roots) -> None:
@@ -130,7 +127,7 @@ def road(roots: Roots, path: pathlib.Path) -> str:
         if "checkpoints" in path.parts:  # Or nobody would read them again.
             shutil.rmtree(roots.workdir(run.experiment) / "logits", ignore_errors=True)
         predicted(run, roots)
-    if roots.runs / "ensemble" not in path.parents:  # Or they would be made again.
+    if roots.runs / ensemble().name not in path.parents:  # Or they would be made again.
         combine(ensemble(), roots)
     return scores(roots)
 

@@ -53,12 +53,13 @@ def probe(table: Table) -> tuple[Table, list[Fault]]:
 
 def _probe(u: Utterance, path: pathlib.Path) -> tuple[Utterance, bool]:
     """The utterance with what is known of its sound, and whether it cannot be read."""
-    known = {"seconds": audio.seconds(path), "sha256": files.file_digest(path)}
     try:
-        note = ", ".join(audio.notes(path))
+        seconds, notes = audio.examine(path)
+        fails = False
     except audio.AudioError:
-        return dataclasses.replace(u, **known, sound_note=""), True
-    return dataclasses.replace(u, **known, sound_note=note), False
+        seconds, notes, fails = audio.seconds(path), (), True
+    known = {"seconds": seconds, "sha256": files.file_digest(path)}
+    return dataclasses.replace(u, **known, sound_note=", ".join(notes)), fails
 
 
 def _same_recordings(rows: Sequence[Utterance]) -> list[Fault]:

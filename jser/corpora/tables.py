@@ -36,7 +36,7 @@ class Utterance:
     transcript_language: str = ""  # Code, of transcripts that a machine made,
     transcript_note: str = ""  # and what is suspicious about them.
     seconds: float | None = None
-    sound_note: str = ""  # "silent", "clipped", "channels cancel"; see audio.notes.
+    sound_note: str = ""  # "silent", "clipped", "channels cancel"; see audio.examine.
     sha256: str = ""  # First 16 hex digits of the digest of the sound file's bytes.
     arousal: float | None = None
     valence: float | None = None

@@ -36,7 +36,7 @@ def of_run(
     logits = load(path)
     rows = rows_of(table, experiment.data, split)
     if len(rows) != len(logits):
-        failed = _failed(experiment, roots)
+        failed = failures(experiment, roots)
         rows = [u for u in rows if u.utt_id not in failed]
     refuse_other_rows(path, logits, table, rows)
     _refuse_other_training(path, logits, rows, experiment)
@@ -57,7 +57,7 @@ def refuse_other_table(workdir: pathlib.Path, table: Table, roots: Roots) -> Non
         return
     then = metadata.get("learned_from")  # Earlier versions did not keep it.
     if then and experiment.model.mask_padding:
-        failed = _failed(experiment, roots)
+        failed = failures(experiment, roots)
         now = run_config.learned_from(
             table, experiment.data, metadata["front_ends"], failed
         )
@@ -172,7 +172,7 @@ def _refuse_other_values(
             )
 
 
-def _failed(experiment: Experiment, roots: Roots) -> set[str]:
+def failures(experiment: Experiment, roots: Roots) -> set[str]:
     """The utterances that one of its front ends could not encode."""
     folders = [
         store.dataset_folder(roots.features, experiment.data.corpus, front_end)

@@ -78,7 +78,8 @@ def _of_parts(folder: pathlib.Path) -> Iterator[tuple[str, Read]]:
     for path in sorted(folder.glob("*.npz")):
         try:
             part = Part.load(path, frames=False)
-        except (ValueError, OSError):  # Who needs this very part says so.
+        except (ValueError, OSError) as e:
+            logging.warning("not reused: %s", e)
             continue
         for row, digest in enumerate(part.digest.tolist()):
             yield digest, functools.partial(_read_row, path, row)
