@@ -103,14 +103,17 @@ def train_all(
     pool = concurrent.futures.ProcessPoolExecutor(
         jobs, context, initializer=_start_worker, initargs=(free_cores,)
     )
-    with pool:
-        futures = [pool.submit(_train_group, g, roots) for g in groups]
-        count = 0
-        for future in concurrent.futures.as_completed(futures):
-            for workdir, trained in future.result():
-                count += 1
-                what = "trained" if trained else "trained before"
-                logging.info("%d of %d %s: %s", count, len(runs), what, workdir)
+    try:
+        with pool:
+            futures = [pool.submit(_train_group, g, roots) for g in groups]
+            count = 0
+            for future in concurrent.futures.as_completed(futures):
+                for workdir, trained in future.result():
+                    count += 1
+                    what = "trained" if trained else "trained before"
+                    logging.info("%d of %d %s: %s", count, len(runs), what, workdir)
+    finally:  # An error holds this frame, and a process that ends warns of semaphores.
+        del pool, free_cores
 
 
 _CAN_PIN = hasattr(os, "sched_setaffinity")  # Linux.
