@@ -46,7 +46,9 @@ def probe(table: Table) -> tuple[Table, list[Fault]]:
             unit="file",
         )
         rows, failed = zip(*read, strict=True)
-    problems.refuse(_same_recordings(rows), table.folder, table.folder)
+    # Equal files that hold no sound, such as a saved error page, are no recording.
+    sounds = [u for u, fails in zip(rows, failed, strict=True) if not fails]
+    problems.refuse(_same_recordings(sounds), table.folder, table.folder)
     table = dataclasses.replace(table, utterances=rows)
     return table, [*_unreadable(rows, failed), *_odd(rows)]
 
@@ -65,8 +67,7 @@ def _probe(u: Utterance, path: pathlib.Path) -> tuple[Utterance, bool]:
 def _same_recordings(rows: Sequence[Utterance]) -> list[Fault]:
     same = defaultdict(list)
     for u in rows:
-        if u.sha256 != _EMPTY:
-            same[u.sha256].append(u)
+        same[u.sha256].append(u)
     bad = [us for us in same.values() if len({(u.split, u.fold) for u in us}) > 1]
     what = f"{len(bad)} times the same recording on two sides of a split"
     rows = [u for us in bad for u in us]
