@@ -7,6 +7,8 @@ A front end with weights is one entry of `PRETRAINED`. One without is one of
 import dataclasses
 import functools
 
+from jser.feature_names import FeatureName
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretrained:
@@ -59,8 +61,18 @@ _PRETRAINED = (
     _short_whisper(name="whisper_tiny", hub="openai/whisper-tiny", width=384),
     _short_whisper(name="whisper_base", hub="openai/whisper-base", width=512),
     _short_whisper(name="whisper_small", hub="openai/whisper-small", width=768),
+    _hubert(name="hubert_base", hub="facebook/hubert-base-ls960", width=768),
+    _wavlm(name="wavlm_base_plus", hub="microsoft/wavlm-base-plus", width=768),
     _roberta(name="roberta_base", hub="FacebookAI/roberta-base", width=768),
     _bert(name="minilm", hub="sentence-transformers/all-MiniLM-L6-v2", width=384),
+    # Other sizes that people compare with.
+    _whisper(name="whisper_medium", hub="openai/whisper-medium", width=1024),
+    _hubert(name="hubert_large", hub="facebook/hubert-large-ll60k", width=1024),
+    _wav2vec2(
+        name="wav2vec2_large_robust",
+        hub="facebook/wav2vec2-large-robust",
+        width=1024,
+    ),
     # Any size of a kind.
     _whisper(name="whisper"),
     _hubert(name="hubert"),
@@ -78,6 +90,7 @@ PRETRAINED = {p.name: p for p in _PRETRAINED}
 
 def without_weights(name: str) -> str:
     """The front end without weights that reads the same; sound's, of unknown names."""
+    name = FeatureName.parse(name).front_end
     entry = PRETRAINED.get(name)
     kind = entry.kind if entry else WITHOUT_WEIGHTS.get(name, "speech")
     if kind == "text":

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from jser import config_files, front_end_table
 from jser.config import Data, Ensemble, Experiment, Loss, Model, Optim
+from jser.feature_names import FeatureName
 
 _TINY = ":tiny"
 
@@ -87,7 +88,8 @@ def scaled(streams: Mapping[str, str]) -> tuple[str, ...]:
     than what varies in them, under which a small network learns nothing.
     """
     raw = {"functionals", *front_end_table.PRETRAINED}
-    return tuple(s for s, front_end in streams.items() if front_end in raw)
+    front_ends = {s: FeatureName.parse(f).front_end for s, f in streams.items()}
+    return tuple(s for s, front_end in front_ends.items() if front_end in raw)
 
 
 def tiny(config: C) -> C:

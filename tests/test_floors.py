@@ -18,7 +18,7 @@ PACKAGE = ROOT / "jser"
 # From the ground up. A room is a folder, or a file in jser/ itself. It imports
 # from the floors below its own, and from no neighbour.
 FLOORS = (
-    {"containers", "sound_headers"},
+    {"containers", "feature_names", "sound_headers"},
     {
         *("archives", "audio", "caches", "console", "emotions", "files"),
         *("front_end_table", "locks", "processes", "shapes"),

@@ -1,10 +1,12 @@
 """Encodes a table's utterances: features/<corpus>/<front end>/.
 
   jser extract --table data/emodb --frontend logmel
+  jser extract --table data/emodb --frontend whisper_base@all.trimmed.pooled
 
 Rerun it after a cut: finished shards are kept. On n machines give each its --shard i/n.
 """
 
+from collections.abc import Sequence
 import pathlib
 import sys
 from typing import Any
@@ -15,9 +17,13 @@ from jser.commands.verb_flags import VerbFlags
 FLAGS = VerbFlags()
 _TABLE = FLAGS.required("table", "Folder of the table.")
 _FRONTEND = FLAGS.required("frontend", "One or more names, as logmel,char_ngrams.")
+_WEIGHTS = FLAGS.optional(
+    "weights",
+    "Checkpoint folder, or id on the hub; of several front ends, as"
+    " hubert=DIR,roberta=DIR.",
+)
 _MODEL = (
-    FLAGS.optional("weights", "Checkpoint folder, or id on the hub."),
-    FLAGS.string("layer", "last", "last, mean_last_4, all, or its number."),
+    FLAGS.string("layer", "last", "Its number, 2-4, 1,3,6, mean_last_4, all or last."),
     FLAGS.string("dtype", "float32", "Computed in this, or in bfloat16."),
     FLAGS.string("backend", "jax", "jax, or torch for transformers' own code."),
     FLAGS.switch("compat", "Frames as the paper's authors made them."),
@@ -39,7 +45,9 @@ def main() -> None:
 
     table, root = tables.read(pathlib.Path(_TABLE.value)), _ROOTS.value.features
     model: dict[str, Any] = {flag.name: flag.value for flag in _MODEL}
-    for name in map(str.strip, _FRONTEND.value.split(",")):
+    names = [name.strip() for name in _FRONTEND.value.split(",")]
+    weights = _weights(names)
+    for name in names:
         if _VERIFY.value:
             folder = store.dataset_folder(root, table.folder.resolve().name, name)
             if faults := verify.verify(folder):
@@ -49,7 +57,7 @@ def main() -> None:
         try:
             features = extract(
                 table,
-                frontends.open(name, **model),
+                frontends.open(name, weights=weights.get(name), **model),
                 root,
                 workers=_WORKERS.value or None,
                 max_failures=_MAX_FAILURES.value,
@@ -61,3 +69,27 @@ def main() -> None:
             print(e)
         else:
             print(features.describe())
+
+
+def _weights(names: Sequence[str]) -> dict[str, str]:
+    """The checkpoints by name of the features that are to be made with them."""
+    given = _WEIGHTS.value
+    if not given:
+        return {}
+    if "=" not in given:
+        if len(names) > 1:
+            raise ValueError(
+                f"--weights={given}: of which front end? Say"
+                f" --weights={names[0]}={given}."
+            )
+        return {names[0]: given}
+    pairs = {}
+    for pair in given.split(","):
+        name, _, folder = pair.partition("=")
+        pairs[name] = folder
+    if odd := set(pairs) - set(names):
+        raise ValueError(
+            f"--weights: {sorted(odd)[0]!r} is not one of --frontend, which are"
+            f" {', '.join(names)}."
+        )
+    return pairs

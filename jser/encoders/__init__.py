@@ -31,7 +31,7 @@ def load(
         it is of says config.json's `model_type`; FACodec is told by its two files, and
         gives prosody (256 columns), then timbre (256).
       layer: Which hidden states are the frames: "last", a number (0 for what the first
-        block reads), "mean_last_4", or "all" of them.
+        block reads), "mean_last_4", a range "2-4", a list "1,3,6", or "all" of them.
       dtype: Of matrix products and convolutions: "float32" or "bfloat16".
       backend: "jax", or "torch" for transformers' own code, which runs other families,
         too: pip install "jser[torch]".
@@ -45,11 +45,15 @@ def load(
       FileNotFoundError: if the checkpoint is not here, with the command to fetch it.
       ValueError: if its family is not known, or it has no such option.
     """
-    from jser.encoders import checkpoints
+    from jser.encoders import checkpoints, layer_selection
     from jser.encoders.options import Options
 
     options = Options(
-        layer=layer, dtype=dtype, backend=backend, compat=compat, context=context
+        layer=layer_selection.canonical(layer),
+        dtype=dtype,
+        backend=backend,
+        compat=compat,
+        context=context,
     )
     options.check("the encoder", "")
     model = checkpoints.find(checkpoint, options)

@@ -126,7 +126,7 @@ class Checkpoint:
 
     def layers(self, layer: str) -> int:
         """How many hidden states that choice of them returns."""
-        return self.blocks + 1 if layer == "all" else 1
+        return layer_selection.count(layer, self.blocks)
 
 
 def find(checkpoint: pathlib.Path | str, options: Options) -> Checkpoint:

@@ -6,10 +6,12 @@ block's output, the last one after whatever norm ends the encoder. A choice of t
     "last"          state L
     "0" ... "L"     that state; blocks after it are not run
     "mean_last_4"   the mean of the last four
+    "2-4", "1+3+6"  those, on a new first axis: a range where they follow each other
     "all"           all of them, on a new first axis
 """
 
 from collections.abc import Callable, Sequence
+import re
 from typing import Any
 
 from flax import linen as nn
@@ -25,16 +27,44 @@ def check(layer: str, layers: int) -> None:
     enough = layers + 1 >= _MEAN_OF
     if layer in ("last", "all") or (layer == f"mean_last_{_MEAN_OF}" and enough):
         return
-    if not (layer.isdecimal() and int(layer) <= layers):
+    states = named(layer)
+    if not states or max(states) > layers:
         mean = f"mean_last_{_MEAN_OF}, " if enough else ""
         raise ValueError(
-            f"layer={layer!r} is not one of last, {mean}all, 0 to {layers}."
+            f"layer={layer!r} is not one of last, {mean}all, 0 to {layers}, or some of"
+            " these as 2-4 or 1,3,6."
         )
+    if (known_as := canonical(layer)) != layer:
+        raise ValueError(f"layer={layer!r} is written {known_as!r}.")
+
+
+def named(layer: str) -> tuple[int, ...]:
+    """The states that a choice names by number, in order; () of other choices."""
+    states: set[int] = set()
+    for piece in re.split(r"[,+]", layer):
+        first, _, last = piece.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal()):
+            return ()
+        states.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(states))
+
+
+def canonical(layer: str) -> str:
+    """The one way to write a choice: "2-4" of "4,2,3", "1+3+6" of "1,3,6"."""
+    states = named(layer)
+    if len(states) > 1 and states == tuple(range(states[0], states[-1] + 1)):
+        return f"{states[0]}-{states[-1]}"
+    return "+".join(map(str, states)) or layer
+
+
+def count(layer: str, layers: int) -> int:
+    """How many states an encoder of so many blocks returns by that choice."""
+    return layers + 1 if layer == "all" else len(named(layer)) or 1
 
 
 def depth(layer: str, layers: int) -> int:
     """How many of the blocks have to run."""
-    return int(layer) if layer.isdecimal() else layers
+    return max(named(layer), default=layers)
 
 
 def run(
@@ -57,12 +87,13 @@ def run(
       norm: Of the last state.
 
     Returns:
-      [B, T, D], or [L + 1, B, T, D] for "all".
+      [B, T, D], or [K, B, T, D] of a choice of K states.
     """
     stop, ran = depth(layer, layers), len(known) - 1
+    some = named(layer)
     if stop < ran or stop == ran < layers:
-        return known[stop]
-    keep, mean = layer == "all", layer.startswith("mean")
+        return jnp.stack([known[i] for i in some]) if len(some) > 1 else known[stop]
+    keep, mean = layer == "all" or len(some) > 1, layer.startswith("mean")
     weight = 1.0 * (jnp.arange(ran + 1, layers) > layers - _MEAN_OF)
     weight = jnp.append(weight, 0.0)  # The last state is added after its norm.
 
@@ -87,5 +118,6 @@ def run(
     if norm is not None and stop == layers:
         last = norm(last)
     if keep:
-        return jnp.concatenate([jnp.stack(known), states[:-1], last[None]])
+        all_of_them = jnp.concatenate([jnp.stack(known), states[:-1], last[None]])
+        return all_of_them[jnp.array(some)] if some else all_of_them
     return (total + last) / _MEAN_OF if mean else last

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jser.encoders import processors, tokens, wav2vec, weights
+from jser.encoders import layer_selection, processors, tokens, wav2vec, weights
 from jser.encoders.batching import BatchedEncoder
 from jser.encoders.options import Options
 
@@ -142,8 +142,9 @@ class _Model:
             if layer == "last":
                 return out.last_hidden_state
             states = (*out.hidden_states[:-1], out.last_hidden_state)
-            if layer.isdecimal():
-                return states[int(layer)]
+            if some := layer_selection.named(layer):
+                chosen = [states[i] for i in some]
+                return torch.stack(chosen) if len(some) > 1 else chosen[0]
             states = torch.stack(states)
             return states if layer == "all" else states[-4:].mean(0)
 

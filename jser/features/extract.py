@@ -40,7 +40,7 @@ def extract(
     the table has changed, a new dataset takes the place of the old one, without the
     utterances that the table has no more; the failed are tried again.
 
-    Each finished shard is kept in `<corpus>/<front end>/parts-*` until the dataset is
+    Each finished shard is kept in `<corpus>/<features>/parts-*` until the dataset is
     complete, so that a run that was killed loses no more than the shards in flight.
     Any number of runs may work on one dataset at once, each on its share of the shards
     and on any machine that sees the folder, or whose parts are copied there. The one
@@ -48,7 +48,7 @@ def extract(
 
     Args:
       table: The utterances; the corpus is named as the table's folder.
-      front_end: From `frontends.open`, or the name of one without weights.
+      front_end: From `frontends.open`, or a name of features without weights.
       root: Folder of all features.
       workers: Processes, or threads that read sound; all cores when None.
       max_failures: How many utterances may fail. They are listed in `failures.csv`
@@ -67,7 +67,7 @@ def extract(
     if isinstance(front_end, str):
         front_end = frontends.get(front_end)
     spec = front_end.spec
-    folder = store.dataset_folder(root, table.folder.resolve().name, spec.name)
+    folder = store.dataset_folder(root, table.folder.resolve().name, front_end.name)
     found = _complete(table, folder, spec)
     if found is None:
         try:
@@ -139,7 +139,7 @@ def _encode(
     if reused:
         logging.info(
             "%s: frames of %d utterances reused, %d encoded",
-            *(front_end.spec.name, reused, rest),
+            *(front_end.name, reused, rest),
         )
 
 

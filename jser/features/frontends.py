@@ -1,6 +1,7 @@
 """Front ends: what turns an utterance's sound or transcript into frames [T, D].
 
-`get` gives those without weights, `open` all of them; docs/encoders.md lists them.
+`get` gives those without weights, `open` all of them; docs/encoders.md lists them, and
+`feature_names` says how they are named where their frames are cut or pooled.
 All that decides a front end's numbers is in its `Spec`, which becomes part of the
 fingerprint of the features made with it.
 """
@@ -14,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from jser.features import acoustic
+from jser.feature_names import FeatureName
+from jser.features import acoustic, pooling
 from jser.features.char_ngrams import NGRAM_BUCKETS, char_ngrams
 from jser.features.spec import Encoder, FrontEnd, Spec
 from jser.front_end_table import PRETRAINED, WITHOUT_WEIGHTS, Pretrained
@@ -52,7 +54,7 @@ def _front_end(
         frames_per_s=frames_per_s,
         version=version,
     )
-    return FrontEnd(spec, functools.partial(_Each, encode))
+    return FrontEnd(spec, functools.partial(_Each, encode), name)
 
 
 _ALL = (
@@ -67,18 +69,46 @@ FRONT_ENDS = {f.spec.name: f for f in _ALL}
 
 
 def get(name: str) -> FrontEnd:
-    """The front end of that name, of those without weights.
+    """The front end of that name of features, of those without weights.
 
     Raises:
       ValueError: if there is none, with those there are.
     """
-    if name in PRETRAINED:
+    named = FeatureName.parse(name)
+    if named.front_end in PRETRAINED:
         raise ValueError(f"front end {name!r} has weights: open it with `open`.")
-    if name not in FRONT_ENDS:
+    if named.front_end not in FRONT_ENDS:
         raise ValueError(
             f"front end {name!r} is not one of {', '.join(sorted(FRONT_ENDS))}."
         )
-    return FRONT_ENDS[name]
+    if named.tag or named.layer != "last":
+        raise ValueError(
+            f"front end {name!r}: {named.front_end} needs no weights and has neither"
+            " layers nor tags."
+        )
+    plain = FRONT_ENDS[named.front_end]
+    return plain if name == plain.name else _stored(plain, named)
+
+
+def _stored(front_end: FrontEnd, named: FeatureName) -> FrontEnd:
+    """The front end with its input cut, and its frames pooled, as the name says."""
+    spec, load = front_end.spec, front_end.load
+    if named.trimmed and spec.kind == "text":
+        raise ValueError(f"front end {str(named)!r}: there is no silence in text.")
+    if named.pooling:
+        load = functools.partial(_load_pooled, load, named.pooling)
+    spec = dataclasses.replace(
+        spec,
+        width=pooling.width(spec.width, named.pooling),
+        frames_per_s=pooling.frames_per_s(spec.frames_per_s, named.pooling),
+        trimmed=named.trimmed,
+        pooling=named.pooling,
+    )
+    return FrontEnd(spec, load, str(named))
+
+
+def _load_pooled(load: Callable[[], Encoder], how: str) -> Encoder:
+    return pooling.PooledEncoder(load(), how)
 
 
 def open(
@@ -97,11 +127,13 @@ def open(
     nothing is loaded.
 
     Args:
-      name: Of `FRONT_ENDS` or `PRETRAINED`.
+      name: Of features by one of `FRONT_ENDS` or `PRETRAINED`, as `feature_names` has
+        it.
       weights: The checkpoint: a folder, or `<owner>/<model>` on the hub. Some names
         have one of their own.
-      layer: Which hidden states are the frames: "last", a number (0 for what the first
-        block reads), "mean_last_4", or "all" of them.
+      layer: Which hidden states are the frames, where the name does not say it: "last",
+        a number (0 for what the first block reads), "mean_last_4", a range "2-4", a
+        list "1,3,6" or "all" of them.
       dtype: Of matrix products and convolutions: "float32" or "bfloat16".
       backend: "jax", or "torch" for transformers' own code.
       compat: Makes what the authors' files hold: transcripts are cut at 80 tokens or
@@ -115,6 +147,7 @@ def open(
       ValueError: if an option means nothing to this front end, or the checkpoint is
         another kind of model than the name says.
     """
+    named = FeatureName.parse(name)
     options: dict[str, Any] = {
         "layer": layer,
         "dtype": dtype,
@@ -122,11 +155,11 @@ def open(
         "compat": compat,
         "context": context,
     }
-    if name not in PRETRAINED:
-        if name not in FRONT_ENDS:
+    if named.front_end not in PRETRAINED:
+        if named.front_end not in FRONT_ENDS:
             known = ", ".join(sorted([*FRONT_ENDS, *PRETRAINED]))
             raise ValueError(f"front end {name!r} is not one of {known}.")
-        front_end, given = FRONT_ENDS[name], inspect.signature(open).parameters
+        front_end, given = get(name), inspect.signature(open).parameters
         for option, value in {"weights": weights, **options}.items():
             if value != given[option].default:
                 raise ValueError(
@@ -134,7 +167,9 @@ def open(
                     f" {option}={value!r} out."
                 )
         return front_end
-    entry = PRETRAINED[name]
+    entry = PRETRAINED[named.front_end]
+    named = _with_layer(named, layer)
+    options["layer"] = named.layer
     # The authors' files have no short context, whatever the name has.
     options["context"] = context or ("full" if compat else entry.context)
     _refuse_options(entry, options)
@@ -144,22 +179,41 @@ def open(
             f"{name} is a kind of model: say which one by weights, a folder or"
             " <owner>/<model> of the hub."
         )
-    return _from_checkpoint(entry, checkpoint, options)
+    return _stored(_from_checkpoint(entry, checkpoint, options), named)
+
+
+def _with_layer(named: FeatureName, layer: str) -> FeatureName:
+    """The name with the layer that was given apart from it."""
+    from jser.encoders import layer_selection
+
+    if layer == "last":
+        return named
+    if named.layer != "last":
+        raise ValueError(
+            f"front end {str(named)!r} names its layer: leave layer={layer!r} out."
+        )
+    return dataclasses.replace(named, layer=layer_selection.canonical(layer))
 
 
 def identity(name: str) -> dict[str, Any]:
-    """The fields of a `Spec` that the name alone decides.
+    """The fields of a `Spec` that the name of features alone decides.
 
     Features whose spec differs in one of them were made by another version of jser.
+    Those of a front end with weights were once named by it alone, whatever the layer.
     """
-    if name in PRETRAINED:
-        entry = PRETRAINED[name]
-        return {"name": name, "kind": entry.kind, "version": entry.version}
-    spec = dataclasses.asdict(get(name).spec)
+    named = FeatureName.parse(name)
+    if named.front_end not in PRETRAINED:
+        fields = ("name", "kind", "width", "layers", "frames_per_s", "version")
+        spec = dataclasses.asdict(get(name).spec)
+        return {f: spec[f] for f in (*fields, "trimmed", "pooling")}
+    entry = PRETRAINED[named.front_end]
     return {
-        field: spec[field]
-        for field in ("name", "kind", "width", "layers", "frames_per_s", "version")
-    }
+        "name": entry.name,
+        "kind": entry.kind,
+        "version": entry.version,
+        "trimmed": named.trimmed,
+        "pooling": named.pooling,
+    } | ({"layer": named.layer} if named.layer != "last" else {})
 
 
 def _refuse_options(entry: Pretrained, options: dict[str, Any]) -> None:
@@ -194,7 +248,9 @@ def _from_checkpoint(
         weights=weights.digest(model.folder, entry.files),
         **options,
     )
-    return FrontEnd(spec, functools.partial(_load, model, Options(**options)))
+    return FrontEnd(
+        spec, functools.partial(_load, model, Options(**options)), entry.name
+    )
 
 
 def _refuse_other_model(entry: Pretrained, model: Any) -> None:

@@ -10,10 +10,9 @@ import functools
 import pathlib
 
 from absl import logging
-import numpy as np
 
 from jser.features import frontends, shards, store
-from jser.features.shards import Part, Read, Shard
+from jser.features.shards import Part, Read, Shard, Stored
 from jser.features.store import FeatureSet
 
 _OPEN_DATASETS = 4
@@ -57,7 +56,7 @@ def _of_datasets(
     root: pathlib.Path, spec: frontends.Spec
 ) -> Iterator[tuple[str, Read]]:
     """Digests of inputs, and how to read their frames."""
-    for folder in sorted(root.glob(f"*/{spec.name}/{store.VERSION}")):
+    for folder in sorted(root.glob(f"*/{spec.name}*/{store.VERSION}")):
         try:
             manifest = store.read_manifest(folder)
             if not store.is_of(manifest["spec"], spec):
@@ -87,17 +86,19 @@ def _of_parts(folder: pathlib.Path) -> Iterator[tuple[str, Read]]:
 
 def _read_record(
     folder: pathlib.Path, written: int, record: int, content: str
-) -> np.ndarray | None:
+) -> Stored | None:
     """The frames of a record; None, with a warning, if they are not as written."""
     try:
-        (frames,) = _open(folder, written).read(np.array([record]))
+        features = _open(folder, written)
+        (frames,) = features.read([record])
+        stored = Stored(frames, features.span(record))
     except Exception as e:  # Any byte may be damaged, so any error may come.
         logging.warning("%s: record %d is not reused: %s", folder, record, e)
         return None
-    return _if_whole(frames, content, folder, record)
+    return _if_whole(stored, content, folder, record)
 
 
-def _read_row(path: pathlib.Path, row: int) -> np.ndarray | None:
+def _read_row(path: pathlib.Path, row: int) -> Stored | None:
     """The frames of a row of a part; None, with a warning, if not as written."""
     try:
         part = _load(path)
@@ -106,13 +107,14 @@ def _read_row(path: pathlib.Path, row: int) -> np.ndarray | None:
         return None
     end = int(part.length[: row + 1].sum())
     frames = part.frames[end - int(part.length[row]) : end]
-    return _if_whole(frames, str(part.content[row]), path, row)
+    stored = Stored(frames, (int(part.start[row]), int(part.stop[row])))
+    return _if_whole(stored, str(part.content[row]), path, row)
 
 
 def _if_whole(
-    frames: np.ndarray, content: str, path: pathlib.Path, row: int
-) -> np.ndarray | None:
-    now = shards.content_digest(frames)
+    stored: Stored, content: str, path: pathlib.Path, row: int
+) -> Stored | None:
+    now = shards.content_digest(stored.frames)
     if now != content:
         logging.warning(
             "%s: record %d is not reused: its frames have digest %s, %s when they were"
@@ -120,7 +122,7 @@ def _if_whole(
             *(path, row, now, content),
         )
         return None
-    return frames
+    return stored
 
 
 @functools.lru_cache(_OPEN_DATASETS)

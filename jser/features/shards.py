@@ -11,6 +11,7 @@ import numpy as np
 from jser import archives, audio, files
 from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
+from jser.features import trimming
 from jser.features.frontends import Encoder, Spec
 
 _MAX_UTTERANCES = 256
@@ -21,15 +22,24 @@ _MAX_LAYERS = 16  # L layers make shards of 1/L the size, but not below 1/16.
 
 
 @dataclasses.dataclass(frozen=True)
+class Trimmed:
+    """A sound without the silence at its ends."""
+
+    samples: np.ndarray
+    start: int  # Samples that were cut before them.
+
+
+@dataclasses.dataclass(frozen=True)
 class Stored:
     """Frames that were encoded before."""
 
     frames: np.ndarray
+    span: tuple[int, int] = (0, 0)  # Of the samples, if they were trimmed.
 
 
 # Samples, a transcript, frames where neither is needed, or why there is none.
-Input = np.ndarray | str | Stored | audio.AudioError
-Read = Callable[[], np.ndarray | None]  # Of stored frames; None where they are damaged.
+Input = np.ndarray | Trimmed | str | Stored | audio.AudioError
+Read = Callable[[], Stored | None]  # None where they are damaged.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +50,8 @@ class Part:
     digest: np.ndarray  # Str, N; of each utterance's input.
     content: np.ndarray  # Str, N; digest of its frames.
     length: np.ndarray  # Int, N; frames of each.
+    start: np.ndarray  # Int, N; where each sound was cut, in samples at 16 kHz, ...
+    stop: np.ndarray  # ... and where its end was; 0 of those that were not.
     frames: np.ndarray  # Float16, (sum of length) D, or (sum of length) L D.
     failures: dict[str, str]  # utt_id to reason, of those that could not be encoded.
 
@@ -69,20 +81,21 @@ class Part:
         return cls(**columns, frames=kept, failures=failures)
 
 
-_COLUMNS = ("utt_id", "digest", "content", "length")
+_COLUMNS = ("utt_id", "digest", "content", "length", "start", "stop")
+_NUMBERS = ("length", "start", "stop")
 
 
 def refuse_odd_columns(columns: Mapping[str, np.ndarray]) -> None:
-    """Raises ValueError unless there is text, or a length, of each utterance."""
+    """Raises ValueError unless there is text, or a number, of each utterance."""
     for name, column in columns.items():
-        kind = np.integer if name == "length" else np.str_
+        kind = np.integer if name in _NUMBERS else np.str_
         if column.ndim != 1 or not np.issubdtype(column.dtype, kind):
             raise ValueError(f"{name} is of {column.dtype} {column.shape}")
         if len(column) != len(columns["utt_id"]):
             raise ValueError(f"{len(column)} of {name}")
         column.tolist()  # Which raises for what are no characters.
-    if columns["length"].min(initial=0) < 0:
-        raise ValueError("a length below 0")
+        if kind is np.integer and column.min(initial=0) < 0:
+            raise ValueError(f"{name} below 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,8 +120,8 @@ class Shard:
         features would bear the digest of another.
         """
         u, sound = self.rows[row], self.sounds[row]
-        if u.utt_id in self.stored and (frames := self.stored[u.utt_id]()) is not None:
-            return Stored(frames)
+        if u.utt_id in self.stored and (stored := self.stored[u.utt_id]()) is not None:
+            return stored
         if self.spec.kind == "text":
             return u.transcript
         try:
@@ -120,7 +133,10 @@ class Shard:
             return e
         except OSError as e:  # Of the digest.
             return audio.AudioError(sound, "unreadable", e.strerror or str(e))
-        return samples
+        if not self.spec.trimmed:
+            return samples
+        start, stop = trimming.speech_span(samples)
+        return Trimmed(samples[start:stop], start)
 
     def encode(
         self,
@@ -129,7 +145,11 @@ class Shard:
         on_done: Callable[[int], None] | None = None,
     ) -> list[np.ndarray]:
         """The frames of those of the inputs that are to be encoded, in order."""
-        good = [x for x in inputs if not isinstance(x, audio.AudioError | Stored)]
+        good = [
+            x.samples if isinstance(x, Trimmed) else x
+            for x in inputs
+            if not isinstance(x, audio.AudioError | Stored)
+        ]
         if not good:
             return []
         try:
@@ -150,7 +170,7 @@ class Shard:
 
     def save(self, inputs: Sequence[Input], frames: Sequence[np.ndarray]) -> None:
         """Writes the part of these inputs and of what `encode` made of them."""
-        kept, halves, failures = [], [], {}
+        kept, halves, spans, failures = [], [], [], {}
         encoded = iter(frames)
         for u, given in zip(self.rows, inputs, strict=True):
             if isinstance(given, audio.AudioError):
@@ -166,11 +186,15 @@ class Shard:
             else:
                 kept.append(u)
                 halves.append(half)
+                spans.append(_span(given))
+        start, stop = np.array(spans, np.int64).reshape(-1, 2).T
         Part(
             utt_id=np.array([u.utt_id for u in kept], str),
             digest=np.array([self.digest(u) for u in kept], str),
             content=np.array([content_digest(x) for x in halves], str),
             length=np.array([len(x) for x in halves], np.int32),
+            start=start,
+            stop=stop,
             frames=np.concatenate(halves) if halves else np.zeros((0, 0), np.float16),
             failures=failures,
         ).save(self.path)
@@ -204,6 +228,15 @@ class Shard:
                     " and run jser extract again."
                 )
         return part
+
+
+def _span(given: Input) -> tuple[int, int]:
+    """Where a sound was cut; (0, 0) of what was not."""
+    if isinstance(given, Stored):
+        return given.span
+    if isinstance(given, Trimmed):
+        return given.start, given.start + len(given.samples)
+    return 0, 0
 
 
 def content_digest(frames: np.ndarray) -> str:

@@ -50,6 +50,9 @@ class Spec:
     backend: str = ""
     compat: bool = False  # As the authors' files are.
     context: str = "full"  # Or "short", of encoders that pad to a fixed length.
+    # And these for all of them.
+    trimmed: bool = False  # Of sound without the silence at its ends.
+    pooling: str = ""  # Of the frames over time, as in `pooling`.
 
     def described(self) -> dict[str, Any]:
         """What features and runs keep of it.
@@ -58,8 +61,9 @@ class Spec:
         that one and the same front end is described alike by old and new ones.
         """
         fields = dataclasses.asdict(self)
-        if self.context == "full":
-            del fields["context"]
+        for newer in ("context", "trimmed", "pooling"):
+            if fields[newer] == getattr(Spec, newer):
+                del fields[newer]
         return fields
 
 
@@ -69,3 +73,4 @@ class FrontEnd:
 
     spec: Spec
     load: Callable[[], Encoder]
+    name: str  # Of its features.

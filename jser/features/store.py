@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
 import pathlib
+import shlex
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ class FeatureSet:
         self.content: list[str] = (
             index["content"].tolist() if "content" in index else []
         )
+        self._start, self._stop = index.get("start"), index.get("stop")
         self.record = {u: i for i, u in enumerate(self.utt_id)}
         builder = open_builder(folder)
         with reading(folder, folder / "dataset_info.json"):
@@ -77,7 +79,13 @@ class FeatureSet:
             f" of width {layers}{self.width}, {len(self.failures)} failures"
         )
 
-    def read(self, records: np.ndarray) -> list[np.ndarray]:
+    def span(self, record: int) -> tuple[int, int]:
+        """Where a record's sound was cut, as samples[start:stop]; (0, 0) if not."""
+        if self._start is None or self._stop is None:
+            return 0, 0
+        return int(self._start[record]), int(self._stop[record])
+
+    def read(self, records: Sequence[int] | np.ndarray) -> list[np.ndarray]:
         """The frames [T_i, D] or [T_i, L, D] float16 of these records, in order.
 
         Raises:
@@ -120,7 +128,7 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     if not (folder / "manifest.json").exists():
         raise FileNotFoundError(
             f"{folder}: no features. Make them with jser extract"
-            f" --frontend {folder.parent.name}."
+            f" --frontend {shlex.quote(folder.parent.name)}."
         )
     path = folder / "manifest.json"
     manifest = files.read_record(path, remedy=_remedy(folder))
@@ -141,7 +149,8 @@ def read_index(folder: pathlib.Path) -> dict[str, np.ndarray]:
     path = folder / "index.npz"
     with reading(folder, path):
         columns = archives.read_npz(path)
-        there = ("utt_id", "digest", "length")
+        newer = [c for c in ("content", "start", "stop") if c in columns]
+        there = ("utt_id", "digest", "length", *newer)
         shards.refuse_odd_columns({c: columns[c] for c in there})
     return columns
 
@@ -242,12 +251,15 @@ def _field(made: Mapping[str, Any], name: str) -> Any:
 
 
 def _refuse_other_fields(features: FeatureSet, want: Mapping[str, Any]) -> None:
+    beside = ""
+    if features.spec.get("weights"):
+        beside = f" To keep both, add a tag: --frontend {features.spec['name']}-mine."
     for field, now in want.items():
         then = _field(features.spec, field)
         if then != now:
             raise ValueError(
                 f"{features.folder}: made with {field}={then!r}, now it is {now!r}."
-                f" Remove {features.folder.parent} and run jser extract again."
+                f" Remove {features.folder.parent} and run jser extract again.{beside}"
             )
 
 
@@ -271,7 +283,8 @@ def refuse_other_inputs(
 ) -> None:
     """Raises ValueError unless all rows have frames, made of what the table has now."""
     remedy = (
-        f"Run jser extract --table {table.folder} --frontend {features.spec['name']}"
+        f"Run jser extract --table {table.folder} --frontend"
+        f" {features.folder.parent.name}"
         f"{', with its flags of before' if features.spec.get('weights') else ''}; it"
         " encodes only what is new."
     )

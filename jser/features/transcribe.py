@@ -135,7 +135,7 @@ def _encode_too(
     the two costs an encoding, not a transcript.
     """
     name = table.folder.resolve().name
-    folder = store.dataset_folder(root, name, front_end.spec.name)
+    folder = store.dataset_folder(root, name, front_end.name)
     if folder.exists():
         return
     wanted = {u.utt_id for u in rows if (u.seconds or math.inf) <= _WINDOW_S}

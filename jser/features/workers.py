@@ -14,7 +14,7 @@ from tqdm import tqdm
 from jser import audio, processes
 from jser.features import frontends
 from jser.features.frontends import FrontEnd
-from jser.features.shards import Input, Shard
+from jser.features.shards import Input, Shard, Trimmed
 
 _SHARDS_AHEAD = 1  # Read while one is encoded.
 
@@ -42,7 +42,7 @@ def encode(
     with tqdm(
         total=total,
         initial=total - left,
-        desc=f"{front_end.spec.name}{f' ({reused} reused)' if reused else ''}",
+        desc=f"{front_end.name}{f' ({reused} reused)' if reused else ''}",
         unit="utterance",
     ) as progress:
         if front_end.spec.weights:
@@ -52,25 +52,27 @@ def encode(
             for shard in todo:
                 progress.update(shard.run(encoder))
         else:
-            _encode_in_processes(todo, workers, progress)
+            _encode_in_processes(front_end.name, todo, workers, progress)
 
 
-def _encode_in_processes(todo: Sequence[Shard], workers: int, progress: tqdm) -> None:
+def _encode_in_processes(
+    name: str, todo: Sequence[Shard], workers: int, progress: tqdm
+) -> None:
     # librosa keeps compiled code on disk. Processes that make it at the same time, as
     # after an installation, leave it broken for good; so it is made here first.
     silence = np.zeros(audio.SAMPLE_RATE_HZ, np.float32)
-    frontends.get(todo[0].spec.name).load()([silence])
+    frontends.get(name).load()([silence])
     context = multiprocessing.get_context("spawn")  # Forking under JAX can hang.
     with concurrent.futures.ProcessPoolExecutor(
         workers, context, initializer=processes.start_worker
     ) as pool:
-        futures = [pool.submit(_run_by_name, shard) for shard in todo]
+        futures = [pool.submit(_run_by_name, name, shard) for shard in todo]
         for future in concurrent.futures.as_completed(futures):
             progress.update(future.result())
 
 
-def _run_by_name(shard: Shard) -> int:
-    return shard.run(frontends.get(shard.spec.name).load())
+def _run_by_name(name: str, shard: Shard) -> int:
+    return shard.run(frontends.get(name).load())
 
 
 def _encode_here(
@@ -104,7 +106,8 @@ def _encode_here(
 
 
 def _seconds(inputs: Sequence[Input]) -> float:
-    samples = sum(len(x) for x in inputs if isinstance(x, np.ndarray))
+    sounds = (x.samples if isinstance(x, Trimmed) else x for x in inputs)
+    samples = sum(len(x) for x in sounds if isinstance(x, np.ndarray))
     return samples / audio.SAMPLE_RATE_HZ
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import pathlib
+import re
 import tempfile
 
 import numpy as np
@@ -48,7 +49,8 @@ def write(
         tempfile.TemporaryDirectory(prefix="incomplete.", dir=folder.parent) as home,
         contextlib.redirect_stdout(io.StringIO()),  # TFDS prints of downloads.
     ):
-        builder = _builder_class(spec.name)(
+        name = re.sub(r"\W", "_", folder.parent.name)  # TFDS allows no more in one.
+        builder = _builder_class(name)(
             spec=spec,
             parts=parts,
             failed_inputs=failed_inputs,
@@ -62,7 +64,7 @@ def write(
             )
         if former is not None:
             folder.rename(pathlib.Path(home) / "former")
-        pathlib.Path(home, spec.name, store.VERSION).rename(folder)
+        pathlib.Path(home, name, store.VERSION).rename(folder)
 
 
 def _room(size: int) -> int:
@@ -112,7 +114,7 @@ def _builder_class(dataset_name: str):
             )
             return tfds.core.DatasetInfo(
                 builder=self,
-                description=f"Frames of the front end {self._spec.name}.",
+                description=f"Frames by {self._spec.name}.",
                 features=tfds.features.FeaturesDict(
                     {"utt_id": tfds.features.Text(), "frames": frames}
                 ),
@@ -156,9 +158,10 @@ def _write_index(
     failed_inputs: Mapping[str, str],
 ) -> None:
     loaded = [Part.load(p, frames=False) for p in parts]
+    spans = ("start", "stop") if spec.trimmed else ()
     columns = {
         c: np.concatenate([getattr(p, c) for p in loaded])
-        for c in ("utt_id", "digest", "content", "length")
+        for c in ("utt_id", "digest", "content", "length", *spans)
     }
     index = io.BytesIO()
     np.savez(index, allow_pickle=False, **columns)

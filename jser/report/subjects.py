@@ -26,6 +26,7 @@ from jser.ensemble.out_of_fold import (
     is_cross_validated,
     plan,
 )
+from jser.feature_names import FeatureName
 from jser.features import store
 from jser.front_end_table import PRETRAINED
 from jser.report import priors, results
@@ -71,7 +72,7 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
         curves=curves,
         commands=[
             *([table.command] if table.command else []),
-            *_extractions(table, metadata["front_ends"], roots),
+            *_extractions(table, experiment, metadata["front_ends"], roots),
             shlex.join(["jser", "train", *given, *there]),
             *(shlex.join(["jser", "predict", *there, "--split", s]) for s in logits),
             shlex.join(["jser", "evaluate", *there]),
@@ -81,20 +82,25 @@ def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
     )
 
 
-def _extractions(table: Table, specs: dict[str, Any], roots: Roots) -> list[str]:
+def _extractions(
+    table: Table, experiment: Experiment, specs: dict[str, Any], roots: Roots
+) -> list[str]:
     """The commands that make the features of a run."""
     lines = []
-    for spec in {s["name"]: s for s in specs.values()}.values():
+    streams = experiment.data.streams
+    for name, spec in {streams[s]: spec for s, spec in specs.items()}.items():
+        named = FeatureName.parse(name).layer != "last"
         options = {
             "weights": spec.get("model", ""),
-            **{k: spec.get(k, "") for k in ("layer", "dtype", "backend")},
+            "layer": "" if named else spec.get("layer", ""),
+            **{k: spec.get(k, "") for k in ("dtype", "backend")},
         }
         given = [x for k, v in options.items() if v for x in (f"--{k}", v)]
         given += ["--compat"] if spec.get("compat") else []
         entry, context = PRETRAINED.get(spec["name"]), spec.get("context", "full")
         given += ["--context", context] if entry and context != entry.context else []
         command = ["jser", "extract", "--table", str(table.folder)]
-        command += ["--frontend", spec["name"], *given, *roots.arguments()]
+        command += ["--frontend", name, *given, *roots.arguments()]
         lines.append(shlex.join(command))
     return lines
 

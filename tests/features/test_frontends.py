@@ -166,6 +166,37 @@ def test_unknown_front_end_lists_the_known():
         frontends.get("plp")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("logmel@3", "needs no weights and has neither layers nor tags"),
+        ("logmel-mine", "needs no weights and has neither layers nor tags"),
+        ("char_ngrams.trimmed", "there is no silence in text"),
+        ("logmel.pooled.trimmed", "does not read as name-tag@layer.trimmed.pooled"),
+        ("../logmel", "does not read as"),
+        ("logmel.every0", "does not read as"),
+    ],
+)
+def test_names_that_mean_nothing_are_refused(name, message):
+    with pytest.raises(ValueError, match=message):
+        frontends.get(name)
+
+
+def test_frames_are_pooled_as_their_name_says():
+    sound = np.random.default_rng(0).standard_normal(9000).astype(np.float32)
+    (frames,) = frontends.get("logmel").load()([sound])
+    pooled = frontends.get("logmel.pooled")
+    (got,) = pooled.load()([sound])
+    assert got.shape == (1, pooled.spec.width) == (1, 160)
+    np.testing.assert_allclose(got[0, :80], frames.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(got[0, 80:], frames.std(axis=0), atol=1e-6)
+    every = frontends.get("logmel.every5")
+    (got,) = every.load()([sound])
+    assert (len(frames), len(got), every.spec.frames_per_s) == (29, 6, 10.0)
+    np.testing.assert_allclose(got[0], frames[:5].mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(got[-1], frames[25:].mean(axis=0), atol=1e-5)
+
+
 def test_open_gives_front_ends_without_weights_too():
     assert frontends.open("logmel") is frontends.get("logmel")
     for option, value in (
@@ -228,7 +259,8 @@ def test_short_context_is_the_small_whispers_and_not_the_papers(tmp_path, monkey
             assert opened(context=given).spec.context == given
         # Features that are older than the choice are of 30 s, and described alike.
         full, short = (opened(context=c).spec for c in ("full", "short"))
-        older = {k: v for k, v in dataclasses.asdict(full).items() if k != "context"}
+        newer = ("context", "trimmed", "pooling")
+        older = {k: v for k, v in dataclasses.asdict(full).items() if k not in newer}
         assert full.described() == older
         assert store.is_of(older, full)
         assert not store.is_of(older, short)
@@ -240,6 +272,16 @@ def test_identity_is_what_the_name_decides():
         "name": "whisper_large_v3",
         "kind": "speech",
         "version": 1,
+        "trimmed": False,
+        "pooling": "",
+    }
+    assert frontends.identity("whisper_base-mine@2-4.trimmed.every5") == {
+        "name": "whisper_base",
+        "kind": "speech",
+        "version": 1,
+        "layer": "2-4",
+        "trimmed": True,
+        "pooling": "every5",
     }
     assert frontends.identity("char_ngrams")["width"] == NGRAM_BUCKETS
     assert "weights" not in frontends.identity("char_ngrams")

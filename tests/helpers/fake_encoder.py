@@ -63,7 +63,9 @@ class Encoder:
 
 def front_end(seconds: float = 0.0, log: str = "", **fields) -> frontends.FrontEnd:
     spec = dataclasses.replace(SPEC, **fields)
-    return frontends.FrontEnd(spec, functools.partial(Encoder, spec, seconds, log))
+    return frontends.FrontEnd(
+        spec, functools.partial(Encoder, spec, seconds, log), spec.name
+    )
 
 
 def corpus(folder: pathlib.Path, count: int) -> tables.Table:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jser import roots
+from jser import recipes, roots
 from jser.corpora import tables
 from jser.report import subjects
 
@@ -21,6 +21,19 @@ def test_a_context_that_is_not_the_names_own_is_said(tmp_path, name, context, gi
         utterances=(), labels=("angry", "sad"), audio_root="", folder=tmp_path
     )
     spec = {"name": name, "layer": "last", **context}
-    (line,) = subjects._extractions(table, {"speech": spec}, roots.Roots())
+    experiment = recipes.demo("x", speech=name)
+    (line,) = subjects._extractions(table, experiment, {"speech": spec}, roots.Roots())
     made = f"jser extract --table {tmp_path} --frontend {name} --layer last{given}"
     assert line == made
+
+
+def test_a_layer_that_the_name_says_is_said_once(tmp_path):
+    table = tables.Table(
+        utterances=(), labels=("angry", "sad"), audio_root="", folder=tmp_path
+    )
+    spec = {"name": "wavlm", "layer": "3", "model": "mine"}
+    experiment = recipes.demo("x", speech="wavlm-mine@3.pooled")
+    (line,) = subjects._extractions(table, experiment, {"speech": spec}, roots.Roots())
+    assert line == (
+        f"jser extract --table {tmp_path} --frontend wavlm-mine@3.pooled --weights mine"
+    )
