@@ -5,10 +5,13 @@ nor an array can be larger than the file it lies in. Errors are plain: `files.re
 around these adds the path.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
+import functools
+import io
 import math
 import pathlib
+from typing import IO
 import zipfile
 
 import numpy as np
@@ -59,13 +62,42 @@ def read_npz(path: pathlib.Path, leave: tuple[str, ...] = ()) -> dict[str, np.nd
     return arrays
 
 
+def open_npz(path: pathlib.Path) -> dict[str, Callable[[], np.ndarray]]:
+    """How to read each array of such a file, by name, one at a time.
+
+    Raises:
+      Exception: of any kind, if the file is damaged.
+    """
+    with open_stored(path) as archive:
+        parts = archive.infolist()
+    opened = zipfile.ZipFile(path)  # Open for as long as one of them may be read.
+    return {
+        part.filename.removesuffix(".npy"): functools.partial(_array, opened, part)
+        for part in parts
+    }
+
+
+def read_npy(path: pathlib.Path) -> np.ndarray:
+    """The array of a file that `numpy.save` wrote.
+
+    Raises:
+      Exception: of any kind, if the file is damaged.
+    """
+    with path.open("rb") as f:
+        return _read_npy(f, path.name, path.stat().st_size)
+
+
 def _array(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(part) as f:
-        shape, by_columns, dtype = _HEADERS[npy.read_magic(f)](f)
-        if dtype.hasobject:
-            raise ValueError(f"{part.filename!r} holds objects")
-        size, there = math.prod(shape) * dtype.itemsize, part.file_size - f.tell()
-        if size != there or min(shape, default=0) < 0:
-            raise ValueError(f"{part.filename!r}: {there} bytes, {size} by its header")
-        array = np.frombuffer(bytearray(f.read()), dtype)
+        return _read_npy(f, part.filename, part.file_size)
+
+
+def _read_npy(f: io.BufferedIOBase | IO[bytes], name: str, total: int) -> np.ndarray:
+    shape, by_columns, dtype = _HEADERS[npy.read_magic(f)](f)
+    if dtype.hasobject:
+        raise ValueError(f"{name!r} holds objects")
+    size, there = math.prod(shape) * dtype.itemsize, total - f.tell()
+    if size != there or min(shape, default=0) < 0:
+        raise ValueError(f"{name!r}: {there} bytes, {size} by its header")
+    array = np.frombuffer(bytearray(f.read()), dtype)
     return array.reshape(shape, order="F" if by_columns else "C")

@@ -1,7 +1,9 @@
-"""Encodes a table's utterances: features/<corpus>/<front end>/.
+r"""Encodes a table's utterances: features/<corpus>/<front end>/.
 
   jser extract --table data/emodb --frontend logmel
   jser extract --table data/emodb --frontend whisper_base@all.trimmed.pooled
+  jser extract --table data/mine --frontend array --source words.npz \
+      --name bert_words --kind text
 
 Rerun it after a cut: finished shards are kept. On n machines give each its --shard i/n.
 """
@@ -9,10 +11,15 @@ Rerun it after a cut: finished shards are kept. On n machines give each its --sh
 from collections.abc import Sequence
 import pathlib
 import sys
+import typing
 from typing import Any
 
 from jser.commands.shared_flags import RootFlags
 from jser.commands.verb_flags import VerbFlags
+
+if typing.TYPE_CHECKING:
+    from jser.corpora.tables import Table
+    from jser.features.frontends import FrontEnd
 
 FLAGS = VerbFlags()
 _TABLE = FLAGS.required("table", "Folder of the table.")
@@ -28,6 +35,11 @@ _MODEL = (
     FLAGS.string("backend", "jax", "jax, or torch for transformers' own code."),
     FLAGS.switch("compat", "Frames as the paper's authors made them."),
     FLAGS.optional("context", "What Whisper reads: full (30 s) or short."),
+)
+_ARRAY = (
+    FLAGS.optional("source", "Of array: a folder of .npy, a .npz or .safetensors."),
+    FLAGS.optional("name", "Of array: what its features are called."),
+    FLAGS.optional("kind", "Of array: speech or text, what they were made of."),
 )
 _SHARD = FLAGS.string("shard", "1/1", "i/n: the i-th of n shares of the work.")
 _WORKERS = FLAGS.integer("workers", 0, "Processes; 0 for one a core.")
@@ -47,6 +59,12 @@ def main() -> None:
     model: dict[str, Any] = {flag.name: flag.value for flag in _MODEL}
     names = [name.strip() for name in _FRONTEND.value.split(",")]
     weights = _weights(names)
+    if "array" not in names and any(flag.value for flag in _ARRAY):
+        raise ValueError("--source, --name and --kind are for --frontend=array.")
+
+    def open_(name: str) -> frontends.FrontEnd:
+        return frontends.open(name, weights=weights.get(name), **model)
+
     for name in names:
         if _VERIFY.value:
             folder = store.dataset_folder(root, table.folder.resolve().name, name)
@@ -57,7 +75,7 @@ def main() -> None:
         try:
             features = extract(
                 table,
-                frontends.open(name, weights=weights.get(name), **model),
+                _array(table) if name == frontends.ARRAY else open_(name),
                 root,
                 workers=_WORKERS.value or None,
                 max_failures=_MAX_FAILURES.value,
@@ -69,6 +87,15 @@ def main() -> None:
             print(e)
         else:
             print(features.describe())
+
+
+def _array(table: "Table") -> "FrontEnd":
+    from jser.features import arrays
+
+    source, name, kind = (flag.value for flag in _ARRAY)
+    if not (source and name and kind):
+        raise ValueError("--frontend=array needs --source, --name and --kind.")
+    return arrays.front_end(table, source, name=name, kind=kind)
 
 
 def _weights(names: Sequence[str]) -> dict[str, str]:

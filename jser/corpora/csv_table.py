@@ -16,16 +16,20 @@ def read(source: pathlib.Path) -> Draft:
     """Reads a CSV with the columns `file` and `emotion`, and any other of the table's.
 
     Files are relative to the CSV's folder. Without a column `utt_id` the path
-    without its suffix is the id. The emotions are whatever the column says.
+    without its suffix is the id. Without `file`, ids are needed, and its features are
+    arrays of one's own or of text. The emotions are whatever the column says.
 
     Raises:
       ValueError: naming the file, and the line or utterance that is wrong.
     """
-    cells = csv_rows.read_csv(source, required=("file", "emotion"))
+    columns = set(next(iter(csv_rows.read_csv(source, required=())), ()))
+    soundless = "utt_id" in columns and "file" not in columns
+    required = ("utt_id" if soundless else "file", "emotion")
+    cells = csv_rows.read_csv(source, required=required)
     _name_unused(cells, source)
     rows = []
     for row in cells:
-        file = row["file"].replace("\\", "/")
+        file = row.get("file", "").replace("\\", "/")
         default = os.path.splitext(file)[0]
         given = {"transcript_source": "corpus"} if row.get("transcript") else {}
         row = {**given, **row, "file": file, "utt_id": row.get("utt_id") or default}

@@ -28,6 +28,8 @@ def probe(table: Table) -> tuple[Table, list[Fault]]:
     Raises:
       ValueError: if files are missing, or if two utterances are the same recording.
     """
+    if not any(u.file for u in table.utterances):
+        return table, []  # Of features of one's own, or of text alone.
     paths = [table.audio_path(u) for u in table.utterances]
     pairs = zip(table.utterances, paths, strict=True)
     if missing := [u for u, path in pairs if not path.is_file()]:

@@ -1,6 +1,8 @@
 """Table x front end -> features, shard by shard; resumes where it was cut."""
 
 from collections.abc import Sequence
+import dataclasses
+import functools
 import pathlib
 import shutil
 
@@ -67,6 +69,8 @@ def extract(
     if isinstance(front_end, str):
         front_end = frontends.get(front_end)
     spec = front_end.spec
+    if front_end.stored and beam is not None:
+        raise ValueError(f"{front_end.name} is read, not encoded: leave beam out.")
     folder = store.dataset_folder(root, table.folder.resolve().name, front_end.name)
     found = _complete(table, folder, spec)
     if found is None:
@@ -74,7 +78,7 @@ def extract(
             cut = shards.cut(table, spec, folder.parent, max_hours=max_hours)
             mine = cut[share[0] - 1 :: share[1]]
             _forget_failed(mine, max_failures)
-            _encode(reuse.plan(mine, root), front_end, workers, beam)
+            _encode(_plan(mine, front_end, root), front_end, workers, beam)
             _join(cut, share, max_failures, folder)
         except Exception:
             found = _complete(table, folder, spec)
@@ -124,6 +128,21 @@ def _clear(folder: pathlib.Path) -> None:
     (folder.parent / "failures.csv").unlink(missing_ok=True)
 
 
+def _plan(
+    mine: Sequence[Shard], front_end: FrontEnd, root: pathlib.Path
+) -> list[Shard]:
+    """The shards, each with how to read what need not be encoded."""
+    if (stored := front_end.stored) is None:
+        return reuse.plan(mine, root)
+    return [
+        dataclasses.replace(
+            shard,
+            stored={u.utt_id: functools.partial(stored, u.utt_id) for u in shard.rows},
+        )
+        for shard in mine
+    ]
+
+
 def _encode(
     mine: Sequence[Shard], front_end: FrontEnd, count: int | None, options: str | None
 ) -> None:
@@ -136,7 +155,7 @@ def _encode(
         from jser.features import beam
 
         beam.encode(mine, front_end, options)
-    if reused:
+    if reused and not front_end.stored:
         logging.info(
             "%s: frames of %d utterances reused, %d encoded",
             *(front_end.name, reused, rest),

@@ -22,7 +22,7 @@ from jser.features.spec import Encoder, FrontEnd, Spec
 from jser.front_end_table import PRETRAINED, WITHOUT_WEIGHTS, Pretrained
 
 
-class _Each:
+class EachAlone:
     """One utterance after the other."""
 
     compiled = 0
@@ -30,7 +30,8 @@ class _Each:
     def __init__(self, encode: Callable[[Any], np.ndarray]):
         self._encode = encode
 
-    def __call__(self, inputs, on_done=None):
+    def __call__(self, inputs, on_done=None) -> list[np.ndarray]:
+        """Frames of each input, in order."""
         made = []
         for x in inputs:
             made.append(self._encode(x))
@@ -54,7 +55,7 @@ def _front_end(
         frames_per_s=frames_per_s,
         version=version,
     )
-    return FrontEnd(spec, functools.partial(_Each, encode), name)
+    return FrontEnd(spec, functools.partial(EachAlone, encode), name)
 
 
 _ALL = (
@@ -66,6 +67,7 @@ _ALL = (
     _front_end(char_ngrams, NGRAM_BUCKETS, version=2),
 )
 FRONT_ENDS = {f.spec.name: f for f in _ALL}
+ARRAY = "array"  # What features of one's own are by; see `arrays`.
 
 
 def get(name: str) -> FrontEnd:

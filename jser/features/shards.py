@@ -39,7 +39,7 @@ class Stored:
 
 # Samples, a transcript, frames where neither is needed, or why there is none.
 Input = np.ndarray | Trimmed | str | Stored | audio.AudioError
-Read = Callable[[], Stored | None]  # None where they are damaged.
+Read = Callable[[], Stored | audio.AudioError | None]  # None where they are damaged.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,3 +74,5 @@ class FrontEnd:
     spec: Spec
     load: Callable[[], Encoder]
     name: str  # Of its features.
+    # Where nothing is to be encoded: the frames of an utterance, or why there are none.
+    stored: Callable[[str], Any] | None = None

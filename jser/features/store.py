@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
 import pathlib
-import shlex
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from jser import archives, files
 from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
+from jser.feature_names import FeatureName
 from jser.features import frontends, shards
 
 VERSION = "1.0.0"  # Of the layout on disk.
@@ -128,7 +128,7 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     if not (folder / "manifest.json").exists():
         raise FileNotFoundError(
             f"{folder}: no features. Make them with jser extract"
-            f" --frontend {shlex.quote(folder.parent.name)}."
+            f" {_frontend_flag(folder.parent.name)}."
         )
     path = folder / "manifest.json"
     manifest = files.read_record(path, remedy=_remedy(folder))
@@ -138,6 +138,14 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
         files.expect(manifest["shards"], dict.fromkeys(manifest["shards"], int))
         files.expect(manifest["failures"], dict.fromkeys(manifest["failures"], str))
     return manifest
+
+
+def _frontend_flag(name: str) -> str:
+    """How `jser extract` is told to make features of that name."""
+    known = {*frontends.FRONT_ENDS, *frontends.PRETRAINED}
+    if FeatureName.parse(name).front_end in known:
+        return f"--frontend {name}"
+    return f"--frontend array --name {name} --source WHERE --kind speech|text"
 
 
 def read_index(folder: pathlib.Path) -> dict[str, np.ndarray]:
@@ -224,7 +232,9 @@ def open_streams(
     opened = {}
     for stream, name in streams.items():
         features = FeatureSet(dataset_folder(root, corpus, name))
-        if features.spec.get("weights"):
+        if features.spec["name"] == frontends.ARRAY:
+            pass
+        elif features.spec.get("weights"):
             _refuse_other_fields(features, frontends.identity(name))
         else:
             refuse_other_spec(features, frontends.get(name).spec)
@@ -252,7 +262,7 @@ def _field(made: Mapping[str, Any], name: str) -> Any:
 
 def _refuse_other_fields(features: FeatureSet, want: Mapping[str, Any]) -> None:
     beside = ""
-    if features.spec.get("weights"):
+    if features.spec["name"] in frontends.PRETRAINED:
         beside = f" To keep both, add a tag: --frontend {features.spec['name']}-mine."
     for field, now in want.items():
         then = _field(features.spec, field)
@@ -283,8 +293,8 @@ def refuse_other_inputs(
 ) -> None:
     """Raises ValueError unless all rows have frames, made of what the table has now."""
     remedy = (
-        f"Run jser extract --table {table.folder} --frontend"
-        f" {features.folder.parent.name}"
+        f"Run jser extract --table {table.folder}"
+        f" {_frontend_flag(features.folder.parent.name)}"
         f"{', with its flags of before' if features.spec.get('weights') else ''}; it"
         " encodes only what is new."
     )

@@ -38,16 +38,17 @@ def encode(
         return
     workers = workers or os.cpu_count() or 1
     total, left = (sum(len(s.rows) for s in some) for some in (shards, todo))
-    reused = sum(len(s.stored) for s in todo)
+    reused = 0 if front_end.stored else sum(len(s.stored) for s in todo)
     with tqdm(
         total=total,
         initial=total - left,
         desc=f"{front_end.name}{f' ({reused} reused)' if reused else ''}",
         unit="utterance",
     ) as progress:
-        if front_end.spec.weights:
+        if front_end.spec.weights and not front_end.stored:
             _encode_here(todo, front_end, workers, progress)
-        elif front_end.spec.kind == "text":  # Too quick to be worth another process.
+        elif front_end.spec.kind == "text" or front_end.stored:
+            # Too quick to be worth another process.
             encoder = front_end.load()
             for shard in todo:
                 progress.update(shard.run(encoder))

@@ -25,7 +25,7 @@ FLAGS = {
     "extract": (
         *("table", "frontend", "weights", "layer", "dtype", "backend", "compat"),
         *(
-            "context",
+            *("context", "source", "name", "kind"),
             "shard",
             "workers",
             "beam",
