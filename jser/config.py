@@ -13,7 +13,8 @@ import re
 from typing import Any
 
 SAMPLERS = ("shuffle", "neutral_balanced", "neutral_stratified", "class_balanced")
-MODELS = ("fusion", "pooling")
+MODELS = ("fusion", "pooling", "probe")
+LAYERS = ("mix", "beside")
 LOSSES = ("cross_entropy", "focal", "kl")
 SCHEDULES = ("epoch", "step")
 PRECISIONS = ("float32", "bf16")
@@ -57,10 +58,11 @@ class Augment:
 class Model:
     """The network, its width and its regularisation."""
 
-    kind: str = "fusion"  # Or "pooling", the challenge's baseline.
+    kind: str = "fusion"  # Or "pooling", the challenge's baseline, or a linear "probe".
     hidden: int = 512
     heads: dict[str, int] = dataclasses.field(default_factory=dict)  # 1 if not named.
     dropout: float = 0.5
+    layers: str = "mix"  # Of an encoder, where a stream has several; or "beside".
     mask_padding: bool = True  # False: read padding too, as the authors' code does.
 
 
@@ -85,6 +87,7 @@ class Optim:
     weight_decay: float = 1e-6
     schedule: str = "epoch"  # When the cosine moves: as published, or per "step".
     warmup_steps: int = 0  # The rate grows from 0 over these.
+    mix_rate: float = 1.0  # Times the rate, for the weights of a "mix" of layers.
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -123,8 +126,11 @@ class Experiment:
         _need("optim.lr", o.lr, o.lr > 0, "above 0")
         _need("optim.final_lr", o.final_lr, 0 <= o.final_lr <= o.lr, "in [0, optim.lr]")
         self._check_streams()
-        if self.model.kind == "pooling":
-            self._check_pooling()
+        if self.model.layers == "beside":
+            allowed = "1 with model.layers 'beside', which learns no weights of layers"
+            _need("optim.mix_rate", o.mix_rate, o.mix_rate == 1, allowed)
+        if self.model.kind != "fusion":
+            self._check_without_fusion()
         return self
 
     def to_dict(self) -> dict[str, Any]:
@@ -164,13 +170,17 @@ class Experiment:
             )
             _one_of("model.heads", stream, tuple(d.streams))
 
-    def _check_pooling(self) -> None:
+    def _check_without_fusion(self) -> None:
         """Options of the fusion network must not be set where they would do nothing."""
         m, weight = self.model, self.loss.neutral_weight
-        where = "with model.kind 'pooling'"
+        where = f"with model.kind {m.kind!r}"
         _need("model.heads", m.heads, not m.heads, f"empty {where}")
         _need("model.mask_padding", m.mask_padding, m.mask_padding, f"True {where}")
         _need("loss.neutral_weight", weight, weight == 0, f"0 {where}")
+        if m.kind == "probe":
+            usual = Model().hidden
+            allowed = f"{usual}, its default, {where}, which has no hidden layer"
+            _need("model.hidden", m.hidden, m.hidden == usual, allowed)
 
 
 _SECTIONS = {
@@ -184,6 +194,7 @@ _TUPLES = ("holdout", "standardize")  # Of the data; JSON has lists.
 _CHOICES = {
     "data.sampler": SAMPLERS,
     "model.kind": MODELS,
+    "model.layers": LAYERS,
     "loss.kind": LOSSES,
     "optim.schedule": SCHEDULES,
     "precision": PRECISIONS,
@@ -198,7 +209,7 @@ _SHARES = (
 )
 _NOT_NEGATIVE = (
     *("augment.noise", "augment.mixup", "augment.time_masks", "augment.width_masks"),
-    *("optim.weight_decay", "optim.warmup_steps", "seed"),
+    *("optim.weight_decay", "optim.warmup_steps", "optim.mix_rate", "seed"),
     *("loss.focal_gamma", "loss.neutral_weight"),
 )
 

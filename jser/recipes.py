@@ -114,7 +114,8 @@ def _shrink(experiment: Experiment) -> None:
     data.streams = {
         s: front_end_table.without_weights(f) for s, f in data.streams.items()
     }
-    experiment.model.hidden = 8
+    if experiment.model.kind != "probe":  # It has no hidden layer.
+        experiment.model.hidden = 8
     experiment.data.shuffle_window = min(data.shuffle_window, 2)
     experiment.epochs, experiment.log_every = 1, 1
 

@@ -1,15 +1,20 @@
 """The race is between equals, and its figures say what they claim."""
 
 import dataclasses
+import sys
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from jser.config import Ensemble
+from jser.corpora import tables
+from jser.ensemble.out_of_fold import plan
+from jser.features import store
 from jser.models import fusion
 from jser.shapes import Stream
 from jser.training import convert
-from tests.helpers import tiny_whisper
+from tests.helpers import finished_runs, tiny_corpus, tiny_whisper
 
 torch = pytest.importorskip("torch")
 
@@ -19,6 +24,7 @@ from benchmarks import (  # noqa: E402
     peer,
     scale,
     sides,
+    svm,
     train_step,
     whisper_context,
 )
@@ -179,3 +185,39 @@ def test_contexts_are_compared_layer_by_layer(tmp_path):
     first = [float(x) for x in rows[2].split("|")[2:-1]]
     assert all(0.5 < x <= 1 for x in first)  # Convolutions and positions alone.
     assert "CPU seconds an utterance, of 2: full" in told
+
+
+def test_an_svm_hears_tones_by_speakers_it_does_not_know(corpus):
+    table = tables.read(corpus.data / "small")
+    folder = store.dataset_folder(corpus.features, "small", "logmel")
+    split = svm.open_split(table, folder, "train")
+    x = svm.vectors(split)
+    frames = split.read(np.array([3]))["frames"][0].astype(np.float32)
+    want = np.concatenate([frames.mean(axis=0), frames.std(axis=0)])
+    np.testing.assert_allclose(x[3, 0], want, rtol=1e-5)
+    said = svm.predictions(split, table.labels, x[:, 0])
+    assert len({*said.fold.tolist()}) >= 2
+    assert (said.logits.argmax(axis=1) == said.label).mean() > 0.9
+    own = svm.predictions(split, table.labels, np.eye(len(split)))
+    assert (own.logits.argmax(axis=1) == own.label).mean() < 0.5  # Nothing leaks.
+    with pytest.raises(ValueError, match=r"test needs two folds"):
+        svm.open_split(table, folder, "test")
+
+
+def test_the_svm_is_told_with_what_others_gain(corpus, tmp_path, monkeypatch, capsys):
+    roots = tiny_corpus.elsewhere(corpus, tmp_path)
+    member = tiny_corpus.experiment()
+    table = tables.read(roots.data / "small")
+    ensemble = Ensemble(name="both", members=(member,), stacker="logistic")
+    finished_runs.make(plan(ensemble, table), table, roots)
+    flags = ["--table", roots.data / "small", "--features", "logmel"]
+    flags += ["--features_root", roots.features, "--split", "train"]
+    flags += ["--against", roots.runs / "small"]
+    monkeypatch.setattr(sys, "argv", ["svm", *map(str, flags)])
+    svm.main()
+    first, *gains = capsys.readouterr().out.splitlines()
+    assert first.startswith("layer 0 of 1: macro_f1 ")
+    assert first.count("[") == 3
+    assert [line.split()[0] for line in gains] == ["macro_f1", "uar", "accuracy"]
+    with pytest.raises(FileNotFoundError, match=r"other/train\.npz"):
+        svm.theirs(roots.runs / "other", "train")

@@ -98,6 +98,26 @@ def experiment(**changes) -> Experiment:
         (experiment(optim=Optim(schedule="x")), r"optim\.schedule: 'x' is not one"),
         (experiment(model=Model(dropout=1.0)), r"model\.dropout: 1\.0 must be in"),
         (
+            experiment(model=Model(layers="sum")),
+            r"model\.layers: 'sum' is not one of mix, beside",
+        ),
+        (
+            experiment(optim=Optim(mix_rate=-1.0)),
+            r"optim\.mix_rate: -1\.0 must be 0 or more",
+        ),
+        (
+            experiment(model=Model(layers="beside"), optim=Optim(mix_rate=30.0)),
+            r"optim\.mix_rate: 30\.0 must be 1 with model\.layers 'beside'",
+        ),
+        (
+            experiment(model=Model(kind="probe", hidden=8)),
+            r"model\.hidden: 8 must be 512, its default, with model\.kind 'probe'",
+        ),
+        (
+            experiment(model=Model(kind="probe"), loss=Loss(neutral_weight=1.0)),
+            r"loss\.neutral_weight: 1\.0 must be 0 with model\.kind 'probe'",
+        ),
+        (
             experiment(model=Model(heads={"video": 2})),
             r"model\.heads: 'video' is not one of speech, text",
         ),

@@ -51,6 +51,7 @@ class PoolingClassifier(nn.Module):
       hidden: Width of the hidden layer.
       dropout: Rate, before and after the hidden layer.
       standardize: Streams whose columns are scaled first.
+      layers: What becomes of several layers, as `fusion.StreamInput` has it.
       dtype: Precision of the products, "float32" or "bfloat16"; all else is float32.
     """
 
@@ -59,6 +60,7 @@ class PoolingClassifier(nn.Module):
     hidden: int = 1024
     dropout: float = 0.5
     standardize: tuple[str, ...] = ()
+    layers: str = "mix"
     dtype: str = "float32"
 
     @nn.compact
@@ -73,11 +75,10 @@ class PoolingClassifier(nn.Module):
         fusion.refuse_other_streams(self.streams, streams)
         pooled = []
         for s in self.streams:
-            x = fusion.StreamInput(s in self.standardize, name=f"{s}_input")(
-                streams[s].x
-            )
+            scaled = s in self.standardize
+            read = fusion.StreamInput(scaled, self.layers, name=f"{s}_input")
             pool = AttentiveStatistics(self.dtype, name=f"{s}_pool")
-            pooled.append(pool(x, streams[s].mask))
+            pooled.append(pool(read(streams[s].x), streams[s].mask))
         joint = on_joint(jnp.concatenate(pooled, axis=-1))
         h = dropout.Dropout(self.dropout)(joint, train=train)
         h = layers.Linear(self.hidden, self.dtype, name="hidden")(h)

@@ -9,22 +9,25 @@ from jaxtyping import Bool, Float
 from jser.models import attention, dropout, layers, recurrence
 from jser.shapes import Array, Stream
 
+MIX = "layers"  # Name of the parameters that weigh the layers of an encoder.
+
 
 class StreamInput(nn.Module):
     """Frames as the network reads them: float32, one vector a frame.
 
-    Where a stream carries several layers of its encoder, [B, T, L, D], it takes their
-    weighted sum; the weights are a softmax and learned, equal at first.
-
     Attributes:
       standardize: Bring columns to mean 0 and standard deviation 1 first, cut at 5
         of them, by the "standard" variables, which the trainer sets and nothing learns.
+      layers: Where a stream carries several layers of its encoder, [B, T, L, D]: "mix",
+        their weighted sum, [B, T, D], the weights a softmax and learned, equal at
+        first; or "beside" each other, [B, T, L D].
     """
 
     standardize: bool = False
+    layers: str = "mix"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T *LD"]) -> Float[Array, "B T D"]:
+    def __call__(self, x: Float[Array, "B T *LD"]) -> Float[Array, "B T _"]:
         """The frames; padding stays padding only to those who mask it."""
         x = x.astype(jnp.float32)
         if self.standardize:
@@ -34,7 +37,9 @@ class StreamInput(nn.Module):
             x = jnp.clip((x - mean) / deviation, -5.0, 5.0)
         if x.ndim == 3:
             return x
-        score_L = self.param("layers", nn.initializers.zeros, x.shape[2:3])
+        if self.layers == "beside":
+            return x.reshape(*x.shape[:2], -1)
+        score_L = self.param(MIX, nn.initializers.zeros, x.shape[2:3])
         return jnp.einsum("btld,l->btd", x, nn.softmax(score_L))
 
 
@@ -99,6 +104,7 @@ class FusionClassifier(nn.Module):
       heads: Attention heads by query stream; 1 where not named.
       dropout: Rate, on attention probabilities and in the head.
       standardize: Streams whose columns are scaled first.
+      layers: What becomes of several layers, as `StreamInput` has it.
       neutral_head: Add a second head that tells neutral from expressive.
       mask_padding: False reads padding like real frames, as the authors' code does.
       dtype: Precision of the products, "float32" or "bfloat16". Parameters,
@@ -111,6 +117,7 @@ class FusionClassifier(nn.Module):
     heads: tuple[tuple[str, int], ...] = ()
     dropout: float = 0.5
     standardize: tuple[str, ...] = ()
+    layers: str = "mix"
     neutral_head: bool = False
     mask_padding: bool = True
     dtype: str = "float32"
@@ -138,7 +145,7 @@ class FusionClassifier(nn.Module):
         for s in self.streams:
             real = streams[s].mask
             mask[s] = real if self.mask_padding else jnp.ones_like(real)
-            read = StreamInput(s in self.standardize, name=f"{s}_input")
+            read = StreamInput(s in self.standardize, self.layers, name=f"{s}_input")
             encoded[s] = self._encode(s, read(streams[s].x), mask[s])
         pooled = [self._pool(s, encoded, mask, train) for s in self.streams]
         norm = layers.norm(name="norm")

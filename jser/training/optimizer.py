@@ -2,10 +2,12 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import optax
 
 from jser.config import Optim
+from jser.models import fusion
 from jser.shapes import Array
 
 
@@ -31,5 +33,19 @@ def make_schedule(
 
 
 def make_optimizer(c: Optim, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """AdamW as `torch.optim.AdamW`, on every parameter."""
-    return optax.adamw(schedule, weight_decay=c.weight_decay)
+    """AdamW as `torch.optim.AdamW`, on every parameter.
+
+    The weights of a mix of layers learn at `mix_rate` times the rate. Their step and
+    their decay are proportional to the rate, so it is the update that is scaled: the
+    state is the same whatever the rate.
+    """
+    adamw = optax.adamw(schedule, weight_decay=c.weight_decay)
+
+    def scale(path, x):
+        return x * c.mix_rate if path[-1].key == fusion.MIX else x
+
+    def update(updates, state, params=None):
+        updates, state = adamw.update(updates, state, params)
+        return jax.tree_util.tree_map_with_path(scale, updates), state
+
+    return optax.GradientTransformation(adamw.init, update)

@@ -154,6 +154,7 @@ class RunHyperparameters:
     final_lr: Array
     weight_decay: Array
     warmup_steps: Array
+    mix_rate: Array
     epochs: Array
     steps_per_epoch: Array
 
@@ -171,6 +172,7 @@ class RunHyperparameters:
             final_lr=jnp.float32(o.final_lr),
             weight_decay=jnp.float32(o.weight_decay),
             warmup_steps=jnp.int32(o.warmup_steps),
+            mix_rate=jnp.float32(o.mix_rate),
             epochs=jnp.int32(c.epochs),
             steps_per_epoch=jnp.int32(steps),
         )
@@ -205,7 +207,7 @@ class StepConfig:
         c["data"]["streams"] = dict.fromkeys(c["data"]["streams"], "")
         c["augment"]["speed"] = 0.0
         c["optim"] |= {"lr": 1.0, "final_lr": 1.0, "weight_decay": 0.0}
-        c["optim"]["warmup_steps"] = 0
+        c["optim"] |= {"warmup_steps": 0, "mix_rate": 1.0}
         c["loss"] |= {"class_weights": True, "soft_labels": False}
         c["loss"]["neutral_weight"] = float(neutral is not None)
         return cls(json.dumps(c), classes, speech, neutral)
@@ -225,7 +227,7 @@ class StepConfig:
     ) -> tuple[TrainState, Metrics]:
         """One step of a run; pure, not jitted."""
         c = self.experiment
-        for name in ("lr", "final_lr", "weight_decay", "warmup_steps"):
+        for name in ("lr", "final_lr", "weight_decay", "warmup_steps", "mix_rate"):
             setattr(c.optim, name, getattr(hyperparameters, name))
         c.loss.neutral_weight = hyperparameters.neutral_weight  # pyright: ignore
         loss_fn = make_loss_fn(

@@ -110,6 +110,36 @@ def test_layers_of_an_encoder_are_summed_by_learned_weights(rng):
     np.testing.assert_allclose(one.apply(variables, x), x[:, :, 1], atol=1e-5)
 
 
+@pytest.mark.parametrize("standardize", [False, True])
+def test_layers_of_an_encoder_stand_side_by_side(standardize, rng):
+    one = fusion.StreamInput(standardize, layers="beside")
+    x = rng.standard_normal((2, 5, 3, 4)).astype(np.float32)
+    variables = one.init(jax.random.key(0), x)
+    assert "params" not in variables  # Nothing to learn.
+    scale = np.arange(1.0, 13.0, dtype=np.float32).reshape(3, 4)
+    if standardize:
+        variables = {"standard": {"mean": 0 * scale, "deviation": scale}}
+    want = (x / scale if standardize else x).reshape(2, 5, 12)
+    np.testing.assert_allclose(one.apply(variables, x), want, rtol=1e-6)
+    frames = rng.standard_normal((2, 5, 12)).astype(np.float16)  # One layer, as it is.
+    np.testing.assert_array_equal(fusion.StreamInput().apply({}, frames), frames)
+
+
+@pytest.mark.parametrize("kind", [FusionClassifier, baseline.PoolingClassifier])
+def test_every_network_reads_layers_side_by_side(kind, rng):
+    """As it reads one layer that is as wide."""
+    wide = draw(2, ("speech",), rng)
+    flat = batch(wide, T)["speech"]
+    flat = Stream(x=np.concatenate([flat.x, -flat.x], -1), mask=flat.mask)
+    deep = Stream(x=flat.x.reshape(2, T, 2, -1), mask=flat.mask)
+    net = kind(streams=("speech",), classes=3, hidden=4, layers="beside")
+    said = [
+        net.init_with_output(jax.random.key(0), {"speech": s}, train=False)[0]
+        for s in (flat, deep)
+    ]
+    np.testing.assert_array_equal(said[0]["emotion"], said[1]["emotion"])
+
+
 @pytest.mark.slow
 def test_four_streams_train_without_new_code(rng):
     """One of them carries three layers, standardised."""

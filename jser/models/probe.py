@@ -1,0 +1,56 @@
+"""A linear probe: what can be read off pooled frames by one linear layer."""
+
+from collections.abc import Callable
+
+from flax import linen as nn
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jser.models import dropout, fusion
+from jser.shapes import Array, Stream
+
+
+class LinearProbe(nn.Module):
+    """Streams are averaged over time, joined and classified by one linear layer.
+
+    Mean, dropout, linear. Of utterances that are one vector, the mean is the vector.
+    Padding changes no logit.
+
+    The layer starts at zero (Dosovitskiy et al., 2021, for a new head on a pretrained
+    encoder). There are more columns than utterances, so that whatever a kernel starts
+    with outside their span stays, but for the decay, and disturbs other utterances; and
+    as its loss has one minimum, nothing is gained by starting elsewhere.
+
+    Attributes:
+      streams: Names of the streams, in order.
+      classes: Number of emotions, C.
+      dropout: Rate, on the joint vector.
+      standardize: Streams whose columns are scaled first.
+      layers: What becomes of several layers, as `fusion.StreamInput` has it.
+    """
+
+    streams: tuple[str, ...]
+    classes: int
+    dropout: float = 0.0
+    standardize: tuple[str, ...] = ()
+    layers: str = "mix"
+
+    @nn.compact
+    def __call__(
+        self,
+        streams: dict[str, Stream],
+        *,
+        train: bool,
+        on_joint: Callable[[Array], Array] = lambda joint: joint,
+    ) -> dict[str, Float[Array, "B _"]]:
+        """Classifies a batch; arguments and result are `FusionClassifier`'s."""
+        fusion.refuse_other_streams(self.streams, streams)
+        pooled = []
+        for s in self.streams:
+            scaled, mask = s in self.standardize, streams[s].mask[..., None]
+            read = fusion.StreamInput(scaled, self.layers, name=f"{s}_input")
+            pooled.append(jnp.mean(read(streams[s].x), axis=1, where=mask))
+        joint = on_joint(jnp.concatenate(pooled, axis=-1))
+        h = dropout.Dropout(self.dropout)(joint, train=train)
+        zeros = nn.initializers.zeros
+        return {"emotion": nn.Dense(self.classes, kernel_init=zeros, name="logits")(h)}
