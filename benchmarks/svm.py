@@ -5,9 +5,10 @@ r"""The line to beat: a linear SVM on pooled frames, by the folds of a table.
         runs/mine runs/ensemble_mine/logits/average
 
 An utterance is the mean and the standard deviation over time of its stored frames, a
-vector for each layer where there are several; frames that were pooled when they were
-stored are such vectors. Columns are scaled by the utterances trained on. C is fixed:
-nothing is chosen. Each fold of the split is predicted by an SVM of all others.
+vector for each layer where there are several, and all of them side by side; frames that
+were pooled when they were stored are such vectors. Columns are scaled by the utterances
+trained on. C is fixed: nothing is chosen. Each fold of the split is predicted by an SVM
+of all others.
 """
 
 import argparse
@@ -126,9 +127,12 @@ def main() -> None:
     split = open_split(table, folder, a.split)
     others = [(place, theirs(place, a.split)) for place in a.against]
     x = vectors(split)
-    for layer in range(x.shape[1]):
-        ours = predictions(split, table.labels, x[:, layer])
-        print(f"layer {layer} of {x.shape[1]}: {describe(ours)}")
+    columns = {f"layer {i} of {x.shape[1]}": x[:, i] for i in range(x.shape[1])}
+    if len(columns) > 1:
+        columns["all side by side"] = x.reshape(len(x), -1)
+    for name, of_layer in columns.items():
+        ours = predictions(split, table.labels, of_layer)
+        print(f"{name}: {describe(ours)}")
         for place, logits in others:
             gains = comparison.of(ours, logits)["scores"].items()
             for score, gain in gains:

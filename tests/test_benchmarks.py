@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from unittest import mock
 from xml.etree import ElementTree
 
 import numpy as np
@@ -202,6 +203,18 @@ def test_an_svm_hears_tones_by_speakers_it_does_not_know(corpus):
     assert (own.logits.argmax(axis=1) == own.label).mean() < 0.5  # Nothing leaks.
     with pytest.raises(ValueError, match=r"test needs two folds"):
         svm.open_split(table, folder, "test")
+
+
+@pytest.mark.parametrize("T", [1, 4])
+def test_an_svm_reads_a_vector_of_each_layer(T, rng):
+    """Mean and deviation; what was pooled when it was stored is one already."""
+    frames = [rng.standard_normal((T, 2, 3)).astype(np.float16) for _ in range(3)]
+    split = mock.MagicMock(length={"frames": np.full(3, T)})
+    split.__len__.return_value = 3
+    split.read = lambda rows: {"frames": [frames[i] for i in rows]}
+    x = frames[2].astype(np.float32)
+    want = x[0] if T == 1 else np.concatenate([x.mean(axis=0), x.std(axis=0)], axis=1)
+    np.testing.assert_allclose(svm.vectors(split)[2], want, rtol=1e-6)
 
 
 def test_the_svm_is_told_with_what_others_gain(corpus, tmp_path, monkeypatch, capsys):
