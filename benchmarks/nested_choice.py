@@ -12,13 +12,15 @@ The rule, for each fold of the table in turn (on EMO-DB, a speaker):
    the fold, once.
 
 Nothing of a fold is used before it is predicted. What is pooled over the folds at the
-end is the score of the rule, not of any one recipe. Candidates are configs; tables and
-features must be there. `--out FILE` keeps all scores as JSON.
+end is the score of the rule, not of any one recipe. Candidates are configs, perhaps
+with fields of their own ("emodb_whisper_probe;model.dropout=0.5"); tables and features
+must be there. `--out FILE` keeps all scores as JSON.
 """
 
 import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
+import copy
 import dataclasses
 import functools
 import json
@@ -27,9 +29,10 @@ import time
 
 import numpy as np
 
-from jser import recipes
+from jser import overrides, recipes
 from jser.config import Experiment
 from jser.data.corpus import open_corpus
+from jser.features.store import FeatureSet
 from jser.roots import HELDOUT, Roots
 from jser.statistics import bootstrap, metrics
 from jser.training import compilation
@@ -48,7 +51,9 @@ def predictor(configs: dict[str, Experiment], roots: Roots) -> Predict:
 
     @functools.lru_cache
     def corpus_of(name: str):
-        return open_corpus(roots, configs[name].data)
+        corpus = open_corpus(roots, configs[name].data)
+        streams = {s: _in_memory(f) for s, f in corpus.streams.items()}
+        return dataclasses.replace(corpus, streams=streams)
 
     @functools.lru_cache(None)
     def predict(name: str, holdout: tuple[int, ...], seed: int):
@@ -66,6 +71,19 @@ def predictor(configs: dict[str, Experiment], roots: Roots) -> Predict:
         return dict(zip((u.utt_id for u in held.utterances), logits, strict=True))
 
     return predict
+
+
+def _in_memory(features: FeatureSet) -> FeatureSet:
+    """The same features, read once: hundreds of short trainings ask for them."""
+    held, frames = copy.copy(features), features.read(range(len(features.utt_id)))
+    held.read = lambda records: [frames[int(r)] for r in records]  # pyright: ignore
+    return held
+
+
+def candidate(text: str) -> Experiment:
+    """The config of an argument, with its fields set."""
+    name, *fields = text.split(";")
+    return overrides.apply(recipes.load(name), fields).check()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +139,7 @@ def main() -> None:
     args = parser.parse_args()
     compilation.enable_cache()
     roots = Roots(data=args.data_root, features=args.features_root)
-    configs = {name: recipes.load(name).check() for name in args.configs}
+    configs = {text: candidate(text) for text in args.configs}
     data = next(iter(configs.values())).data
     rows = open_corpus(roots, data).split(data.train_split)
     ids = [u.utt_id for u in rows.utterances]
