@@ -17,9 +17,9 @@ class LinearProbe(nn.Module):
     Padding changes no logit.
 
     The layer starts at zero (Dosovitskiy et al., 2021, for a new head on a pretrained
-    encoder). There are more columns than utterances, so that whatever a kernel starts
-    with outside their span stays, but for the decay, and disturbs other utterances; and
-    as its loss has one minimum, nothing is gained by starting elsewhere.
+    encoder). There are often more columns than utterances: what a kernel starts with
+    outside their span stays, but for the decay, and disturbs other utterances. Nothing
+    is gained by it, as the loss of a linear layer has one minimum.
 
     Attributes:
       streams: Names of the streams, in order.

@@ -37,7 +37,8 @@ def make_optimizer(c: Optim, schedule: optax.Schedule) -> optax.GradientTransfor
 
     The weights of a mix of layers learn at `mix_rate` times the rate. Their step and
     their decay are proportional to the rate, so it is the update that is scaled: the
-    state is the same whatever the rate.
+    state is the same whatever the rate. Under a strong decay they stay near equal, at
+    any rate: it holds them, as all of AdamW's parameters, within 1 / `weight_decay`.
     """
     adamw = optax.adamw(schedule, weight_decay=c.weight_decay)
 
