@@ -68,6 +68,8 @@ def of_files(a: pathlib.Path, b: pathlib.Path, split: str) -> dict[str, Any]:
     if paths[0] == paths[1]:
         raise ValueError(f"--compare: {a} and {b} are the same logits.")
     both = [provenance.load(path) for path in paths]
+    if both[0].table and both[0].table == both[1].table:
+        both = [x.among(x.occurring()) for x in both]
     for path, logits in zip(paths, both, strict=True):
         if logits.in_sample.any():
             raise ValueError(f"{path}: its run was trained on some of the utterances.")

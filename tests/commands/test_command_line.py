@@ -36,13 +36,17 @@ FLAGS = {
         ),
     ),
     "train": (*CONFIG, "workdir", "init_from", *ROOTS),
-    "predict": ("workdir", "split", "batch_size", *ROOTS),
+    "predict": (
+        *("workdir", "split", "batch_size", "table", "merge", "adapt", *ROOTS),
+    ),
     "stack": (*CONFIG, "seeds", *ROOTS),
     "evaluate": (
-        *(*CONFIG, "seeds", "workdir", "target_prior", *ROOTS),
+        *(*CONFIG, "seeds", "workdir", "table", "adapt", "target_prior", *ROOTS),
         *("compare", "split", "out"),
     ),
-    "report": (*CONFIG, "seeds", "workdir", "target_prior", *ROOTS),
+    "report": (
+        *(*CONFIG, "seeds", "workdir", "table", "adapt", "target_prior", *ROOTS),
+    ),
     "run": (*CONFIG, "seeds", "jobs", "together", *ROOTS),
     "submission": ("predictions", "out", "sample"),
     "convert": (*CONFIG, "checkpoint", "workdir", "out", *ROOTS),

@@ -21,6 +21,6 @@ def test_a_context_that_is_not_the_names_own_is_said(tmp_path, name, context, gi
         utterances=(), labels=("angry", "sad"), audio_root="", folder=tmp_path
     )
     spec = {"name": name, "layer": "last", **context}
-    (line,) = subjects._extractions(table, {"speech": spec}, roots.Roots())
+    (line,) = subjects.extractions(table, {"speech": spec}, roots.Roots())
     made = f"jser extract --table {tmp_path} --frontend {name} --layer last{given}"
     assert line == made
