@@ -7,6 +7,7 @@ import pathlib
 
 import numpy as np
 
+from jser.config import SPEAKER, Experiment
 from jser.corpora import tables
 from jser.corpora.tables import Table
 from jser.data import adaptation, other_table
@@ -55,37 +56,45 @@ def of_run(
         predict = subjects.command_of("predict", workdir, roots, **given)
         there = path_of(workdir, "", table=name).parent
         raise FileNotFoundError(f"{there}: no logits of it; {predict} makes them.")
-    merged = _merged(everything, workdir)
     labels = shared_labels(everything)
     known = [f"Trained on {everything[0].trained_on}, and scored on another table."]
     known += [n for s, x in primary.items() for n in notes(s, x, table, labels)]
     if len(labels) < FEWEST_LABELS:
         raise ValueError(f"{workdir}: nothing to score on {name}. {' '.join(known)}")
-    if not experiment.model.mask_padding:
-        known.append(
-            "The network reads padding, so that its answers depend on the longest"
-            " utterances of the table."
-        )
+    failed = subjects.failures((experiment,), roots, name)
+    known += _caveats(experiment, own, table) + subjects.left_out(failed)
     by_adapt = {
         how: {s: x.among(labels) for s, x in by_split.items() if len(x.among(labels))}
         for how, by_split in asked.items()
     }
-    known += subjects.notes((experiment,), roots, own)
+    given = {"table": str(folder), "merge": _merged(everything, workdir)}
     commands = [
         *([table.command] if table.command else []),
         *subjects.extractions(table, metadata["front_ends"], roots),
         *(
-            subjects.command_of(
-                *("predict", workdir, roots),
-                **{"table": str(folder), "merge": merged, "adapt": how, "split": s},
-            )
+            subjects.command_of("predict", workdir, roots, **given, adapt=how, split=s)
             for how, by_split in asked.items()
             for s in by_split
         ),
         subjects.command_of("evaluate", workdir, roots, table=str(folder), adapt=meant),
     ]
     inputs = subjects.of_predictions(workdir, roots, own, by_adapt, commands, known)
-    return dataclasses.replace(inputs, table=table, labels=labels)
+    return dataclasses.replace(inputs, table=table, labels=labels, failures=failed)
+
+
+def _caveats(c: Experiment, own: Table, table: Table) -> list[str]:
+    """What a reader must know of the run and both tables."""
+    known = []
+    if not c.model.mask_padding:
+        known.append(
+            "The network reads padding, so that its answers depend on the longest"
+            " utterances of the table."
+        )
+    if "demo" in (own.source, table.source):
+        known.append(subjects.SYNTHETIC)
+    if c.data.adapt == SPEAKER:
+        known.append(adaptation.NOTES[SPEAKER].format(c.name))
+    return known
 
 
 def shared_labels(asked: Sequence[Logits]) -> tuple[str, ...]:

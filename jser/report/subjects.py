@@ -35,6 +35,10 @@ from jser.roots import Roots
 from jser.training import chance, metrics_log
 
 UNIFORM = "uniform_prior"  # Folder of logits under a uniform prior.
+SYNTHETIC = (
+    "The speech is synthetic, made by a small program with known rules. These numbers"
+    " show that the stages work; they say nothing about real emotion."
+)
 
 
 def of_run(
@@ -327,11 +331,20 @@ def seeds_of(members: Sequence[Experiment]) -> dict[str, list[str]]:
     }
 
 
-def failures(members: Sequence[Experiment], roots: Roots) -> dict[str, str]:
-    """Front end and reason by utterance, of those that could not be encoded."""
+def failures(
+    members: Sequence[Experiment], roots: Roots, corpus: str = ""
+) -> dict[str, str]:
+    """Front end and reason by utterance, of those that could not be encoded.
+
+    Args:
+      members: All of one table.
+      roots: Where features lie.
+      corpus: The name of another table than theirs.
+    """
     by_utterance: dict[str, str] = {}
     for front_end in front_ends(members):
-        folder = store.dataset_folder(roots.features, members[0].data.corpus, front_end)
+        name = corpus or members[0].data.corpus
+        folder = store.dataset_folder(roots.features, name, front_end)
         for utt_id, reason in store.read_manifest(folder)["failures"].items():
             by_utterance.setdefault(utt_id, f"{front_end}: {reason}")
     return by_utterance
@@ -347,10 +360,7 @@ def notes(members: Sequence[Experiment], roots: Roots, table: Table) -> list[str
     adapted = [m.name for m in members if m.data.adapt == SPEAKER]
     known = [adaptation.NOTES[SPEAKER].format(", ".join(adapted))] if adapted else []
     if table.source == "demo":
-        known.append(
-            "The speech is synthetic, made by a small program with known rules. These"
-            " numbers show that the stages work; they say nothing about real emotion."
-        )
+        known.append(SYNTHETIC)
     if table.shares_speakers:
         known.append("Speakers are shared between splits, so the scores are flattered.")
     if members[0].data.train_split == tables.CROSS_VALIDATED:
@@ -364,9 +374,14 @@ def notes(members: Sequence[Experiment], roots: Roots, table: Table) -> list[str
             f"Each member's epoch was chosen on {members[0].data.dev_split}, which"
             " flatters the scores there."
         )
-    if left_out := failures(members, roots):
-        known.append(
-            f"{len(left_out)} utterances are left out everywhere, because a front end"
-            " could not encode them; they are listed below."
-        )
-    return known
+    return known + left_out(failures(members, roots))
+
+
+def left_out(failed: Mapping[str, str]) -> list[str]:
+    """A note on the utterances that could not be encoded, if there are any."""
+    if not failed:
+        return []
+    return [
+        f"{len(failed)} utterances are left out everywhere, because a front end"
+        " could not encode them; they are listed below."
+    ]
