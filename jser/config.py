@@ -18,6 +18,9 @@ LAYERS = ("mix", "beside")
 LOSSES = ("cross_entropy", "focal", "kl")
 SCHEDULES = ("epoch", "step")
 PRECISIONS = ("float32", "bf16")
+# Whose unlabelled statistics scale the frames, besides those of the training set: of
+# the speaker in training and prediction, of the target (what is predicted) only there.
+NONE, SPEAKER, TARGET = ADAPTATIONS = ("none", "speaker", "target")
 # How members are combined. The last four learn from out-of-fold logits, as "oof" does.
 STACKERS = (
     *("oof", "paper", "average"),
@@ -35,6 +38,7 @@ class Data:
     dev_split: str = "dev"  # Chooses the epoch. Empty: the last epoch is the result.
     holdout: tuple[int, ...] = ()  # Folds of the train split that are not trained on.
     standardize: tuple[str, ...] = ()  # Streams scaled by the frames trained on.
+    adapt: str = NONE  # "speaker": scaled by each speaker's own frames first.
     batch_size: int = 64
     sampler: str = "shuffle"
     length_buckets: int = 4  # Number of padded lengths, hence of compilations.
@@ -163,6 +167,9 @@ class Experiment:
             _need("data.batch_size", d.batch_size, d.batch_size % 2 == 0, "even")
         for stream in d.standardize:
             _one_of("data.standardize", stream, tuple(d.streams))
+        scales = bool(d.standardize) or d.adapt == NONE
+        where = f"{NONE!r} where data.standardize names no stream to scale"
+        _need("data.adapt", d.adapt, scales, where)
         for stream, heads in m.heads.items():
             fits = heads >= 1 and (2 * m.hidden) % heads == 0
             _need(
@@ -192,6 +199,7 @@ _SECTIONS = {
 }
 _TUPLES = ("holdout", "standardize")  # Of the data; JSON has lists.
 _CHOICES = {
+    "data.adapt": (NONE, SPEAKER),
     "data.sampler": SAMPLERS,
     "model.kind": MODELS,
     "model.layers": LAYERS,

@@ -6,6 +6,7 @@ import pathlib
 from jser.config import Experiment
 
 HELDOUT = "heldout"  # In place of a split: the folds that a run did not train on.
+ALL = "all"  # In place of a split: every utterance, unless a split is called so.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

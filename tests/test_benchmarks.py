@@ -20,6 +20,7 @@ from tests.helpers import finished_runs, tiny_corpus, tiny_whisper
 torch = pytest.importorskip("torch")
 
 from benchmarks import (  # noqa: E402
+    adaptation,
     epoch,
     memory,
     peer,
@@ -234,3 +235,53 @@ def test_the_svm_is_told_with_what_others_gain(corpus, tmp_path, monkeypatch, ca
     assert [line.split()[0] for line in gains] == ["macro_f1", "uar", "accuracy"]
     with pytest.raises(FileNotFoundError, match=r"other/train\.npz"):
         svm.theirs(roots.runs / "other", "train")
+
+
+def people(rng, *, tangled: bool) -> adaptation.Pooled:
+    """Six voices far apart, of three emotions; or each of one alone, if tangled."""
+    voice = np.repeat(np.arange(6), 30)
+    emotion = voice % 3 if tangled else np.tile(np.arange(3), 60)
+    x = 0.5 * rng.standard_normal((180, 9)) + 4 * rng.standard_normal((6, 9))[voice]
+    x[:, :3] += 3 * np.eye(3)[emotion]
+    names = np.array(["angry", "neutral", "sad"])
+    return adaptation.Pooled(x, names[emotion], np.array([f"s{k}" for k in voice]))
+
+
+@pytest.mark.parametrize("tangled", [False, True])
+def test_speakers_statistics_help_where_all_say_everything_and_harm_elsewhere(
+    rng, tangled
+):
+    source, target = people(rng, tangled=False), people(rng, tangled=tangled)
+    rows = adaptation.compare(source, target)
+    uar = {
+        r.split(" | ")[0].strip("| "): float(r.split(" | ")[1][:5]) for r in rows[2:-2]
+    }
+    none, speaker = uar["none"], uar["speaker (transductive)"]
+    assert speaker < 0.5 if tangled else speaker > max(none + 0.1, 0.9)
+    few, many = (
+        uar[f"{n} of the speaker"] for n in ("1 other recording", "32 other recordings")
+    )
+    assert tangled or few < many
+    assert f"right on {1 if tangled else 1 / 3:.0%}" in rows[-1]
+
+
+def test_what_is_centred_is_without_the_recording_itself(rng):
+    target = people(rng, tangled=False)
+    found = adaptation.centred(target, target, 99, rng)
+    mine = target.speaker == "s2"
+    row = np.flatnonzero(mine)[4]
+    others = mine & (np.arange(180) != row)
+    each = [target.x[target.speaker == s].std(axis=0) for s in set(target.speaker)]
+    want = (target.x[row] - target.x[others].mean(axis=0)) / np.mean(each, axis=0)
+    np.testing.assert_allclose(found[row], want)
+
+
+def test_stored_frames_are_pooled(corpus):
+    found = adaptation.Pooled.read(corpus.data / "small", corpus.features, "logmel")
+    assert found.x.shape == (60, 2 * 80)
+    assert set(found.speaker) == {"a", "b", "c", "d", "e"}
+    frames = np.arange(6.0).reshape(3, 2)
+    np.testing.assert_allclose(
+        adaptation.pooled(frames, is_pooled=False), [2, 3, *[np.sqrt(8 / 3)] * 2]
+    )
+    np.testing.assert_array_equal(adaptation.pooled(frames[:1], is_pooled=True), [0, 1])

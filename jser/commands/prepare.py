@@ -6,6 +6,7 @@ jser prepare --corpus emodb --source emodb --out data/emodb --split loso
 import pathlib
 import shlex
 
+from jser.commands.shared_flags import MergeFlag
 from jser.commands.verb_flags import VerbFlags
 
 FLAGS = VerbFlags()
@@ -23,7 +24,7 @@ _FOLDS = FLAGS.integer("folds", 5, "Cross-validation folds, by speakers.")
 _SEED = FLAGS.integer("seed", 0, "Of the splits, and of the demo's voices.")
 _ROOT = FLAGS.optional("audio_root", "Where files start, if not there.")
 _TEXTS = FLAGS.optional("transcripts", "A CSV of transcripts.")
-_MERGE = FLAGS.strings("merge", "Emotions to count as another: excited=happy.")
+_MERGE = MergeFlag(FLAGS, "Emotions to count as another: excited=happy.")
 _KEEP = FLAGS.strings("keep", "The only emotions to keep.")
 _SKIP = FLAGS.switch("skip_missing", "Leaves out rows whose sound file is missing.")
 _SHARED = FLAGS.switch(
@@ -34,8 +35,6 @@ _SHARED = FLAGS.switch(
 def main() -> None:
     from jser.corpora import prepare
 
-    if bad := [m for m in _MERGE.value if m.count("=") != 1]:
-        raise ValueError(f"--merge: {bad[0]!r} does not read one=other.")
     table = prepare.prepare(
         _CORPUS.value,
         pathlib.Path(_SOURCE.value),
@@ -45,7 +44,7 @@ def main() -> None:
         seed=_SEED.value,
         audio_root=pathlib.Path(_ROOT.value) if _ROOT.value else None,
         transcripts=pathlib.Path(_TEXTS.value) if _TEXTS.value else None,
-        merge=dict(m.split("=") for m in _MERGE.value),
+        merge=_MERGE.value,
         keep=_KEEP.value,
         skip_missing=_SKIP.value,
         allow_shared_speakers=_SHARED.value,

@@ -1,10 +1,12 @@
-"""What verbs share: a config with its fields, seeds, and the folders."""
+"""What verbs share: a config with its fields, seeds, the folders, and the like."""
 
 import pathlib
 
+from absl.flags import FlagHolder
+
 from jser import overrides, recipes
 from jser.commands.verb_flags import FIELD, VerbFlags
-from jser.config import Ensemble, Experiment
+from jser.config import ADAPTATIONS, Ensemble, Experiment
 from jser.roots import Roots
 
 _FOLDERS = {
@@ -66,6 +68,35 @@ class ConfigFlags:
     def _load(self) -> Experiment | Ensemble:
         config = recipes.load_either(self._config.value or "")
         return overrides.apply(config, self._fields.value)
+
+
+class MergeFlag:
+    """`--merge`: emotions to count as another."""
+
+    def __init__(self, where: VerbFlags, help_string: str):
+        self._pairs = where.strings("merge", help_string)
+
+    @property
+    def value(self) -> dict[str, str]:
+        """By emotion, what it is counted as.
+
+        Raises:
+          ValueError: if one does not read one=other.
+        """
+        if bad := [m for m in self._pairs.value if m.count("=") != 1]:
+            raise ValueError(f"--merge: {bad[0]!r} does not read one=other.")
+        return dict(m.split("=") for m in self._pairs.value)
+
+
+def adapt_flag(where: VerbFlags) -> FlagHolder[str | None]:
+    """`--adapt`: whose statistics scale the frames."""
+    return where.choice(
+        "adapt",
+        ADAPTATIONS,
+        "Scales frames by unlabelled statistics, transductively: target, of all that is"
+        " predicted; speaker, of runs trained with data.adapt=speaker. Default: as the"
+        " run was trained.",
+    )
 
 
 class RootFlags:

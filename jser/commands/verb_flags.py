@@ -1,5 +1,7 @@
 """The flags of one verb; every verb has its own, so that all fit in one process."""
 
+from collections.abc import Sequence
+
 from absl import flags
 from absl.flags import FlagHolder
 
@@ -29,6 +31,14 @@ class VerbFlags(flags.FlagValues):
         """A whole number with a default."""
         return flags.DEFINE_integer(
             name, default, help_string, lower_bound, flag_values=self
+        )
+
+    def choice(
+        self, name: str, allowed: Sequence[str], help_string: str
+    ) -> FlagHolder[str | None]:
+        """One of several names; none unless given."""
+        return flags.DEFINE_enum(
+            name, None, list(allowed), help_string, flag_values=self
         )
 
     def switch(self, name: str, help_string: str) -> FlagHolder[bool]:

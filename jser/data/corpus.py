@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from jser.config import Data
+from jser.config import SPEAKER, Data
 from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
 from jser.data.padding import LengthBuckets
 from jser.data.split import Split
 from jser.features import store
 from jser.features.store import FeatureSet
-from jser.roots import HELDOUT, Roots
+from jser.roots import ALL, HELDOUT, Roots
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Corpus:
         return self._join([u for u in rows if u.fold not in self.config.holdout])
 
     def split(self, name: str) -> Split:
-        """The utterances of a split of the table, or those held out (`HELDOUT`).
+        """The utterances of a split of the table, those held out (`HELDOUT`), or all.
 
         Raises:
           ValueError: if there is no such split, or nothing was held out.
@@ -44,15 +44,19 @@ class Corpus:
         return self._join(rows_of(self.table, self.config, name))
 
     def _join(self, rows: Sequence[Utterance]) -> Split:
-        return Split.join(self.table, rows, self.streams)
+        c = self.config
+        adapted = c.standardize if c.adapt == SPEAKER else ()
+        return Split.join(self.table, rows, self.streams, adapted)
 
 
 def rows_of(table: Table, c: Data, name: str) -> list[Utterance]:
-    """The utterances of a split of the table, or those held out (`HELDOUT`).
+    """The utterances of a split of the table, those held out (`HELDOUT`), or all.
 
     Raises:
       ValueError: if there is no such split, or nothing was held out.
     """
+    if name == ALL and all(u.split != ALL for u in table.utterances):
+        return list(table.utterances)
     if name != HELDOUT:
         return table.select(name)
     if not c.holdout:
@@ -72,20 +76,24 @@ def _train_split(table: Table, c: Data) -> list[Utterance]:
     return rows
 
 
-def open_corpus(roots: Roots, c: Data, *, speed: float = 0.0) -> Corpus:
+def open_corpus(
+    roots: Roots, c: Data, *, speed: float = 0.0, table: Table | None = None
+) -> Corpus:
     """Opens the table and the features that an experiment reads.
 
     Args:
       roots: Where they lie.
       c: Which corpus and streams.
       speed: Up to which share training stretches speech (`Augment.speed`).
+      table: Another one in place of the experiment's, as its features.
 
     Raises:
       FileNotFoundError: if the table or features are not there.
       ValueError: if they are damaged or do not fit each other.
     """
-    table = tables.read(roots.data / c.corpus)
-    streams = store.open_streams(roots.features, c.corpus, c.streams)
+    corpus = table.folder.resolve().name if table else c.corpus
+    table = table or tables.read(roots.data / c.corpus)
+    streams = store.open_streams(roots.features, corpus, c.streams)
     length = {
         s: np.ceil(f.length / (1 - speed if f.spec["kind"] == "speech" else 1))
         for s, f in streams.items()

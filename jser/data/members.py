@@ -55,9 +55,12 @@ def _read_once(
         frames = sets[folder].read(np.array(order))
         read[folder] = dict(zip(order, frames, strict=True))
     return [
-        {
-            s: [read[f.folder][r] for r in split.record[s][rows].tolist()]
-            for s, f in split.streams.items()
-        }
+        split.scaled(
+            rows,
+            {
+                s: [read[f.folder][r] for r in split.record[s][rows].tolist()]
+                for s, f in split.streams.items()
+            },
+        )
         for split, rows in wanted
     ]

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import io
 import pathlib
+from typing import Any
 
 import numpy as np
 
 from jser import archives, files
+from jser.config import NONE, TARGET
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class OutdatedError(ValueError):
@@ -30,6 +32,13 @@ class Logits:
     labels: np.ndarray  # Str, C; the label set.
     made_by: np.ndarray  # Str, any number; digests of the runs behind the rows.
     system: str = ""  # Of combined logits: what combined them. Empty for a run's.
+    trained_on: str = ""  # The run's table as name@fingerprint; empty where not kept.
+    table: str = ""  # Of another table than the run's: its name,
+    fingerprint: str = ""  # its digest,
+    merged: np.ndarray = dataclasses.field(  # and "one=other" of its emotions, if any.
+        default_factory=lambda: np.array([], str)
+    )
+    adapt: str = NONE  # Whose unlabelled statistics scaled the frames.
 
     def __len__(self) -> int:
         return len(self.utt_id)
@@ -38,6 +47,26 @@ class Logits:
         """Some of the rows, by number or by mask."""
         columns = {c: getattr(self, c)[rows] for c in _PER_ROW}
         return dataclasses.replace(self, **columns)
+
+    def occurring(self) -> tuple[str, ...]:
+        """The labels of the utterances that a score can be of, in the order of all."""
+        can = self.take((self.label >= 0) & ~self.in_sample)
+        return tuple(self.labels[np.unique(can.label)].tolist())
+
+    def among(self, labels: Sequence[str]) -> "Logits":
+        """What can be scored on another table than the run's, among some of its labels.
+
+        Utterances without one of them, and those the run was trained on, are left out;
+        the other labels cannot be predicted.
+        """
+        columns = np.flatnonzero(np.isin(self.labels, labels))
+        rows = np.isin(self.label, columns) & ~self.in_sample
+        return dataclasses.replace(
+            self.take(rows),
+            logits=self.logits[rows][:, columns],
+            label=np.searchsorted(columns, self.label[rows]),
+            labels=self.labels[columns],
+        )
 
     def save(self, path: pathlib.Path) -> None:
         """Writes the rows, sorted by utt_id, whole or not at all.
@@ -78,8 +107,10 @@ class Logits:
                 f"{path}: an older version of jser made it, without"
                 f" {', '.join(missing)}. Run jser predict again."
             )
-        system = str(columns.pop("system", ""))  # Earlier versions did not keep it.
-        logits = cls(**{name: columns[name] for name in _FIELDS}, system=system)
+        known: dict[str, Any] = {name: columns[name] for name in _FIELDS}
+        known |= {name: str(columns[name]) for name in _TEXTS if name in columns}
+        known |= {name: columns[name] for name in _LISTS if name in columns}
+        logits = cls(**known)
         logits._refuse_other_shapes(path)
         logits._refuse_non_finite(path, "Remove it and run jser predict again.")
         return logits
@@ -121,7 +152,7 @@ class Logits:
                 f" {str(ids[count > 1][0])!r}."
             )
         made_by = np.concatenate([p.made_by for p in parts])
-        merged = cls(**whole, labels=labels, made_by=made_by, system="")
+        merged = dataclasses.replace(parts[0], **whole, made_by=made_by, system="")
         return merged.take(np.argsort(merged.utt_id))
 
 
@@ -134,3 +165,30 @@ _PER_ROW = (
     *("utt_id", "logits", "label", "fold", "speaker", "in_sample", "speaker_seen"),
 )
 _FIELDS = (*_PER_ROW, "labels", "made_by")
+# Schema 1 has none of these but `system`, and its earliest files not even that.
+_TEXTS = ("system", "trained_on", "table", "fingerprint", "adapt")
+_LISTS = ("merged",)
+
+
+def path_of(
+    workdir: pathlib.Path, split: str, *, table: str = "", adapt: str = NONE
+) -> pathlib.Path:
+    """Where a run's logits lie: of another table in a folder of its name.
+
+    Those by the target's statistics lie beside those without.
+    """
+    name = f"{split}+{TARGET}.npz" if adapt == TARGET else f"{split}.npz"
+    return workdir / "logits" / table / name
+
+
+def splits_of(
+    workdir: pathlib.Path, *, table: str = "", adapt: str = NONE
+) -> list[str]:
+    """The splits that a run has predicted so, as `path_of` names them."""
+    stems = sorted(p.stem for p in (workdir / "logits" / table).glob("*.npz"))
+    by_target = f"+{TARGET}"
+    return [
+        stem.removesuffix(by_target)
+        for stem in stems
+        if stem.endswith(by_target) == (adapt == TARGET)
+    ]

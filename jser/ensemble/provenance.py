@@ -6,11 +6,12 @@
 from collections.abc import Iterable, Sequence
 import pathlib
 
-from jser.config import Experiment
+from jser.config import NONE, TARGET, Experiment
 from jser.corpora.tables import Table, Utterance
+from jser.data import other_table
 from jser.data.corpus import rows_of
 from jser.ensemble import checkpoint_metrics, run_config
-from jser.ensemble.logits import Logits
+from jser.ensemble.logits import Logits, path_of
 from jser.features import store
 from jser.roots import Roots
 
@@ -23,8 +24,17 @@ def of_run(
     split: str,
     table: Table,
     roots: Roots,
+    adapt: str = NONE,
 ) -> Logits:
-    """A run's logits on a split, or on the folds it held out.
+    """A run's logits on a split of its own table, or on the folds it held out.
+
+    Args:
+      workdir: Of the run.
+      experiment: That it is of.
+      split: Of the table.
+      table: The run's own.
+      roots: Where features lie.
+      adapt: "target" for those by the target's statistics.
 
     Raises:
       FileNotFoundError: if there is no run, or it has not predicted the split yet.
@@ -32,8 +42,9 @@ def of_run(
     """
     run_config.refuse_other_config(workdir, experiment)
     refuse_other_table(workdir, table, roots)
-    path = workdir / "logits" / f"{split}.npz"
+    path = path_of(workdir, split, adapt=adapt)
     logits = load(path)
+    _refuse_other_kind(path, logits, experiment, adapt)
     rows = rows_of(table, experiment.data, split)
     if len(rows) != len(logits):
         failed = failures(experiment, roots)
@@ -41,6 +52,60 @@ def of_run(
     refuse_other_rows(path, logits, table, rows)
     _refuse_other_training(path, logits, rows, experiment)
     return logits
+
+
+def of_other_table(
+    workdir: pathlib.Path, split: str, table: Table, roots: Roots, adapt: str = NONE
+) -> Logits:
+    """A run's logits on a split of another table than its own, or on all of that.
+
+    Its own is the caller's to compare (`refuse_other_table`).
+
+    Args:
+      workdir: Of the run.
+      split: Of the table.
+      table: The other one, as it was read.
+      roots: Where features lie.
+      adapt: "target" for those by the target's statistics.
+
+    Raises:
+      FileNotFoundError: if there is no run, or it has not predicted the split yet.
+      ValueError: if run, table or logits are not those of each other, naming the file.
+    """
+    experiment, metadata = run_config.read(workdir)
+    name = table.folder.resolve().name
+    path = path_of(workdir, split, table=name, adapt=adapt)
+    logits = load(path)
+    _refuse_other_kind(path, logits, experiment, adapt, table=name)
+    if logits.fingerprint != table.fingerprint:
+        raise ValueError(
+            f"{path}: of table {logits.fingerprint}, but {table.folder} is"
+            f" {table.fingerprint}. Run jser predict again."
+        )
+    merge = dict(m.split("=") for m in logits.merged.tolist())
+    seen = other_table.under(table, metadata["labels"], merge)
+    rows = rows_of(seen, experiment.data, split)
+    if len(rows) != len(logits):
+        failed = failures(experiment, roots, name)
+        rows = [u for u in rows if u.utt_id not in failed]
+    refuse_other_rows(path, logits, seen, rows)
+    return logits
+
+
+def _refuse_other_kind(
+    path: pathlib.Path, logits: Logits, c: Experiment, adapt: str, table: str = ""
+) -> None:
+    """Raises ValueError if logits are of another table, or by other statistics."""
+    want = TARGET if adapt == TARGET else c.data.adapt
+    for what, then, now in (
+        ("the table", logits.table, table),
+        ("--adapt", logits.adapt, want),
+    ):
+        if then != now:
+            raise ValueError(
+                f"{path}: made with {what} {then!r}, but lies where those with {now!r}"
+                f" do. {_AGAIN}"
+            )
 
 
 def refuse_other_table(workdir: pathlib.Path, table: Table, roots: Roots) -> None:
@@ -76,18 +141,19 @@ def load(path: pathlib.Path) -> Logits:
       FileNotFoundError: if they are not there.
       ValueError: if they are not, or as `Logits.load`.
     """
-    logits, workdir = Logits.load(path), path.parent.parent
-    system = logits.system.partition("@")[0]
-    if path.parent.name == "logits" and (workdir / "config.json").exists():
+    logits = Logits.load(path)
+    folder = path.parent.parent if logits.table else path.parent
+    workdir, system = folder.parent, logits.system.partition("@")[0]
+    if folder.name == "logits" and (workdir / "config.json").exists():
         refuse_other_run(path, logits, workdir)
         if not are_of(logits.made_by, [workdir]):
             raise ValueError(
                 f"{path}: of another checkpoint ({', '.join(logits.made_by)}) than the"
                 f" best of its run today ({made_by(workdir)}). Run jser predict again."
             )
-    elif system and workdir.name == "logits" and path.parent.name != system:
+    elif system and folder.parent.name == "logits" and folder.name != system:
         raise ValueError(
-            f"{path}: of the system {system!r}, not {path.parent.name!r}. Run jser"
+            f"{path}: of the system {system!r}, not {folder.name!r}. Run jser"
             " stack again."
         )
     return logits
@@ -172,10 +238,16 @@ def _refuse_other_values(
             )
 
 
-def failures(experiment: Experiment, roots: Roots) -> set[str]:
-    """The utterances that one of its front ends could not encode."""
+def failures(experiment: Experiment, roots: Roots, corpus: str = "") -> set[str]:
+    """The utterances that one of its front ends could not encode.
+
+    Args:
+      experiment: Names the front ends.
+      roots: Where features lie.
+      corpus: The name of another table than the experiment's.
+    """
     folders = [
-        store.dataset_folder(roots.features, experiment.data.corpus, front_end)
-        for front_end in experiment.data.streams.values()
+        store.dataset_folder(roots.features, corpus or experiment.data.corpus, f)
+        for f in experiment.data.streams.values()
     ]
     return {u for f in folders for u in store.read_manifest(f)["failures"]}

@@ -161,6 +161,7 @@ def _network(c: Experiment) -> dict[str, Any]:
         "model": c.to_dict()["model"],
         "data.streams": dict(c.data.streams),
         "data.standardize": list(c.data.standardize),
+        "data.adapt": c.data.adapt,
         "a neutral head": c.loss.neutral_weight > 0,
     }
 

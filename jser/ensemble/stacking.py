@@ -14,6 +14,7 @@ from sklearn import model_selection
 from tqdm import tqdm
 
 from jser import files
+from jser.config import NONE
 from jser.ensemble import combiners
 from jser.ensemble.logits import Logits
 from jser.statistics import metrics
@@ -26,7 +27,7 @@ _FEWEST = 50  # Rows of a class that "oof" draws, where the rarest has fewer.
 class Joined:
     """The logits of all members on the same utterances."""
 
-    first: Logits  # Ids, labels, folds; `in_sample`, `speaker_seen` by any member.
+    first: Logits  # Ids, labels, folds; `in_sample`, `adapt` and so on by any member.
     members: tuple[str, ...]
     logits: np.ndarray  # Float64, N M C; as the members gave them.
     made_by: list[str]
@@ -70,8 +71,9 @@ def join(members: Mapping[str, Logits]) -> Joined:
         column: np.any([getattr(x, column) for x in everyone], axis=0)
         for column in ("in_sample", "speaker_seen")
     }
+    adapted = [x.adapt for x in everyone if x.adapt != NONE]
     return Joined(
-        first=dataclasses.replace(first, **seen),
+        first=dataclasses.replace(first, adapt=max(adapted, default=NONE), **seen),
         members=tuple(ordered),
         logits=np.stack([x.logits.astype(np.float64) for x in everyone], axis=1),
         made_by=[str(m) for x in everyone for m in x.made_by],

@@ -1,6 +1,6 @@
 """Two systems on the same utterances: which is better, by chance? No JAX here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
 from typing import Any
@@ -68,10 +68,20 @@ def of_files(a: pathlib.Path, b: pathlib.Path, split: str) -> dict[str, Any]:
     if paths[0] == paths[1]:
         raise ValueError(f"--compare: {a} and {b} are the same logits.")
     both = [provenance.load(path) for path in paths]
+    if all(x.table for x in both):
+        both = _comparable(both)
     for path, logits in zip(paths, both, strict=True):
         if logits.in_sample.any():
             raise ValueError(f"{path}: its run was trained on some of the utterances.")
     return {"a": str(paths[0]), "b": str(paths[1]), **of(*both)}
+
+
+def _comparable(both: Sequence[Logits]) -> list[Logits]:
+    """What can be scored of both on another table than those of their runs."""
+    shared = [label for label in both[0].occurring() if label in both[1].occurring()]
+    both = [x.among(shared) for x in both]
+    ids = set.intersection(*(set(x.utt_id.tolist()) for x in both))
+    return [x.take(np.isin(x.utt_id, sorted(ids))) for x in both]
 
 
 def _logits_path(place: pathlib.Path, split: str) -> pathlib.Path:

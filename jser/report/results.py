@@ -42,6 +42,7 @@ class Inputs:
     stacker: Mapping[str, Any] | None = None  # What stack.json says, and importance.
     failures: Mapping[str, str] = dataclasses.field(default_factory=dict)  # By utt_id.
     notes: Sequence[str] = ()  # What a reader must know to read the numbers.
+    labels: Sequence[str] = ()  # Of the logits, where not those of the table.
 
 
 def write(inputs: Inputs, folder: pathlib.Path) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def score(inputs: Inputs) -> dict[str, Any]:
         "name": inputs.name,
         "jser": jser.__version__,
         "corpus": _corpus(inputs.table),
-        "labels": list(inputs.table.labels),
+        "labels": list(inputs.labels or inputs.table.labels),
         "notes": list(inputs.notes),
         "members": list(inputs.members),
         "splits": splits,

@@ -10,15 +10,17 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from jser.config import Ensemble, Experiment
+from jser.config import NONE, SPEAKER, TARGET, Ensemble, Experiment
 from jser.corpora import tables
 from jser.corpora.tables import Table
+from jser.data import adaptation
 from jser.ensemble import (
     checkpoint_metrics,
     combined_logits,
     provenance,
     run_config,
 )
+from jser.ensemble.logits import Logits, splits_of
 from jser.ensemble.member_logits import MemberLogits
 from jser.ensemble.out_of_fold import (
     folds,
@@ -34,55 +36,122 @@ from jser.roots import Roots
 from jser.training import chance, metrics_log
 
 UNIFORM = "uniform_prior"  # Folder of logits under a uniform prior.
+SYNTHETIC = (
+    "The speech is synthetic, made by a small program with known rules. These numbers"
+    " show that the stages work; they say nothing about real emotion."
+)
 
 
-def of_run(workdir: pathlib.Path, roots: Roots) -> results.Inputs:
-    """A run by itself, on the splits it was asked about.
+def of_run(
+    workdir: pathlib.Path, roots: Roots, adapt: str | None = None
+) -> results.Inputs:
+    """A run by itself, on the splits of its own table that it was asked about.
+
+    Args:
+      workdir: Of the run.
+      roots: Where tables, features and runs lie.
+      adapt: "target" scores what it predicts by the target's statistics, beside what it
+        predicts without. None: as it was trained.
 
     Raises:
       FileNotFoundError: if there is no run, or it was asked about no split.
       ValueError: if table, run and logits are not those of each other.
     """
-    experiment, metadata = run_config.read(workdir)
+    experiment, _ = run_config.read(workdir)
     table = tables.read(roots.data / experiment.data.corpus)
     provenance.refuse_other_table(workdir, table, roots)
-    logits = {
-        path.stem: provenance.of_run(workdir, experiment, path.stem, table, roots)
-        for path in sorted((workdir / "logits").glob("*.npz"))
-    }
-    seen = {split for split, x in logits.items() if x.in_sample.any()}
-    if not logits.keys() - seen:
-        raise FileNotFoundError(
-            f"{workdir}/logits: no split that it was not trained on;"
-            f" jser predict --workdir {workdir} --split test makes one."
-        )
     known = notes((experiment,), roots, table)
-    known += [f"{s} is not scored: the run was trained on it." for s in sorted(seen)]
-    name = workdir.resolve().name
-    curves, missing = _curves({name: workdir})
-    known += _at_chance([(name, experiment, workdir)])
-    # Runs of earlier versions do not know what they were given.
-    given = metadata.get("arguments") or ["--config", experiment.name]
-    there = ["--workdir", str(workdir), *roots.arguments()]
-    return results.Inputs(
-        name=name,
-        table=table,
-        systems={name: {s: x for s, x in logits.items() if s not in seen}},
-        members=(name,),
-        curves=curves,
-        commands=[
-            *([table.command] if table.command else []),
-            *_extractions(table, experiment, metadata["front_ends"], roots),
-            shlex.join(["jser", "train", *given, *there]),
-            *(shlex.join(["jser", "predict", *there, "--split", s]) for s in logits),
-            shlex.join(["jser", "evaluate", *there]),
-        ],
-        failures=failures((experiment,), roots),
-        notes=known + missing,
+    by_adapt: dict[str, dict[str, Logits]] = {}
+    commands = []
+    for how in adaptation.shown(experiment, adapt):
+        logits = {
+            s: provenance.of_run(workdir, experiment, s, table, roots, how)
+            for s in splits_of(workdir, adapt=how)
+        }
+        seen = {s for s, x in logits.items() if x.in_sample.any()}
+        known += [
+            f"{s} is not scored: the run was trained on it." for s in sorted(seen)
+        ]
+        commands += [
+            command_of("predict", workdir, roots, adapt=how, split=s) for s in logits
+        ]
+        by_adapt[how] = {s: x for s, x in logits.items() if s not in seen}
+    *_, meant = by_adapt
+    commands.append(command_of("evaluate", workdir, roots, adapt=meant))
+    return of_predictions(workdir, roots, table, by_adapt, commands, known)
+
+
+def command_of(verb: str, workdir: pathlib.Path, roots: Roots, **given: str) -> str:
+    """The command line of a verb about a run, with flags that are not of a default."""
+    flags = [x for k, v in given.items() if v and v != NONE for x in (f"--{k}", v)]
+    return shlex.join(
+        ["jser", verb, "--workdir", str(workdir), *roots.arguments(), *flags]
     )
 
 
-def _extractions(
+def of_predictions(
+    workdir: pathlib.Path,
+    roots: Roots,
+    table: Table,
+    by_adapt: Mapping[str, Mapping[str, Logits]],
+    commands: Sequence[str],
+    known: Sequence[str],
+) -> results.Inputs:
+    """A run by what it predicted.
+
+    Args:
+      workdir: Of the run.
+      roots: Where tables, features and runs lie.
+      table: Of the run.
+      by_adapt: What can be scored, by split, of each adaptation; the primary system's
+        is the last, and the others are shown on its splits.
+      commands: That predict and score, from the run on.
+      known: What a reader must know.
+
+    Raises:
+      FileNotFoundError: if the primary system can be scored nowhere.
+    """
+    experiment, metadata = run_config.read(workdir)
+    name, adapt = workdir.resolve().name, list(by_adapt)[-1]
+    if not by_adapt[adapt]:
+        predict = command_of("predict", workdir, roots, adapt=adapt, split="test")
+        raise FileNotFoundError(
+            f"{workdir}/logits: no split that it was not trained on; {predict} makes"
+            " one."
+        )
+    systems = {
+        adaptation.system_name(name, how): {
+            s: x for s, x in by_split.items() if s in by_adapt[adapt]
+        }
+        for how, by_split in by_adapt.items()
+    }
+    told = [adaptation.NOTES[TARGET].format(name)] if adapt == TARGET else []
+    curves, missing = _curves({name: workdir})
+    # Runs of earlier versions do not know what they were given.
+    given = metadata.get("arguments") or ["--config", experiment.name]
+    train = ["jser", "train", *given, "--workdir", str(workdir), *roots.arguments()]
+    return results.Inputs(
+        name=name,
+        table=table,
+        systems={system: x for system, x in systems.items() if x},
+        members=(list(systems)[-1],),
+        curves=curves,
+        commands=[
+            *([table.command] if table.command else []),
+            *extractions(table, experiment, metadata["front_ends"], roots),
+            shlex.join(train),
+            *commands,
+        ],
+        failures=failures((experiment,), roots),
+        notes=[
+            *dict.fromkeys([*told, *known]),
+            *_at_chance([(name, experiment, workdir)]),
+            *missing,
+        ],
+    )
+
+
+def extractions(
     table: Table, experiment: Experiment, specs: dict[str, Any], roots: Roots
 ) -> list[str]:
     """The commands that make the features of a run."""
@@ -268,11 +337,20 @@ def seeds_of(members: Sequence[Experiment]) -> dict[str, list[str]]:
     }
 
 
-def failures(members: Sequence[Experiment], roots: Roots) -> dict[str, str]:
-    """Front end and reason by utterance, of those that could not be encoded."""
+def failures(
+    members: Sequence[Experiment], roots: Roots, corpus: str = ""
+) -> dict[str, str]:
+    """Front end and reason by utterance, of those that could not be encoded.
+
+    Args:
+      members: All of one table.
+      roots: Where features lie.
+      corpus: The name of another table than theirs.
+    """
     by_utterance: dict[str, str] = {}
     for front_end in front_ends(members):
-        folder = store.dataset_folder(roots.features, members[0].data.corpus, front_end)
+        name = corpus or members[0].data.corpus
+        folder = store.dataset_folder(roots.features, name, front_end)
         for utt_id, reason in store.read_manifest(folder)["failures"].items():
             by_utterance.setdefault(utt_id, f"{front_end}: {reason}")
     return by_utterance
@@ -285,12 +363,10 @@ def front_ends(members: Sequence[Experiment]) -> list[str]:
 
 def notes(members: Sequence[Experiment], roots: Roots, table: Table) -> list[str]:
     """What a reader must know about the numbers."""
-    known = []
+    adapted = [m.name for m in members if m.data.adapt == SPEAKER]
+    known = [adaptation.NOTES[SPEAKER].format(", ".join(adapted))] if adapted else []
     if table.source == "demo":
-        known.append(
-            "The speech is synthetic, made by a small program with known rules. These"
-            " numbers show that the stages work; they say nothing about real emotion."
-        )
+        known.append(SYNTHETIC)
     if table.shares_speakers:
         known.append("Speakers are shared between splits, so the scores are flattered.")
     if members[0].data.train_split == tables.CROSS_VALIDATED:
@@ -304,9 +380,14 @@ def notes(members: Sequence[Experiment], roots: Roots, table: Table) -> list[str
             f"Each member's epoch was chosen on {members[0].data.dev_split}, which"
             " flatters the scores there."
         )
-    if left_out := failures(members, roots):
-        known.append(
-            f"{len(left_out)} utterances are left out everywhere, because a front end"
-            " could not encode them; they are listed below."
-        )
-    return known
+    return known + left_out(failures(members, roots))
+
+
+def left_out(failed: Mapping[str, str]) -> list[str]:
+    """A note on the utterances that could not be encoded, if there are any."""
+    if not failed:
+        return []
+    return [
+        f"{len(failed)} utterances are left out everywhere, because a front end"
+        " could not encode them; they are listed below."
+    ]

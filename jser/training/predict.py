@@ -1,24 +1,36 @@
 """Prediction: checkpoint + split -> `<workdir>/logits/<split>.npz`. docs/logits.md."""
 
+from collections.abc import Mapping
+import dataclasses
 import pathlib
 from typing import Any
 
 from absl import logging
 import numpy as np
 
+from jser.config import TARGET
+from jser.corpora import tables
+from jser.data import adaptation, other_table
 from jser.data.corpus import Corpus, open_corpus
 from jser.data.split import Split
 from jser.ensemble import provenance, run_config
-from jser.ensemble.logits import Logits, OutdatedError
-from jser.roots import Roots
-from jser.training import compilation
+from jser.ensemble.logits import Logits, OutdatedError, path_of
+from jser.roots import HELDOUT, Roots
+from jser.training import compilation, standardization
 from jser.training.checkpoints import Checkpoints
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.network import make_model
 
 
 def predict(
-    roots: Roots, workdir: pathlib.Path, split: str, *, batch_size: int = 0
+    roots: Roots,
+    workdir: pathlib.Path,
+    split: str,
+    *,
+    batch_size: int = 0,
+    table: pathlib.Path | None = None,
+    merge: Mapping[str, str] | None = None,
+    adapt: str | None = None,
 ) -> Logits:
     """Writes a run's logits on a split and returns them.
 
@@ -30,44 +42,114 @@ def predict(
     Args:
       roots: Where tables, features and runs lie.
       workdir: Of the run.
-      split: A split of the table, or "heldout": the folds the run did not train on.
+      split: A split of the table, "heldout" for the folds the run did not train on, or
+        "all".
       batch_size: Utterances at a time; 0 for as many as in training.
+      table: Folder of another table than the run's. Utterances whose emotion is not
+        among the run's have the label -1.
+      merge: Emotions of that table to count as one of the run's.
+      adapt: Whose unlabelled statistics scale the frames: "target", those of the
+        utterances predicted; None as the run was trained. See `data.adaptation`.
 
     Raises:
       FileNotFoundError: if there is no run, or no finished checkpoint.
       ValueError: if table or features are not those the run was trained on, or logits
-        or checkpoints that lie there are another run's.
+        or checkpoints that lie there are another run's; if the run cannot adapt so.
     """
     compilation.enable_cache()
     experiment, metadata = run_config.read(workdir)
-    corpus = open_corpus(roots, experiment.data)
-    _refuse_others(workdir, metadata, corpus)
-    provenance.refuse_other_table(workdir, corpus.table, roots)
-    path = workdir / "logits" / f"{split}.npz"
-    rows = corpus.split(split)
+    adapt = adaptation.chosen(experiment, adapt)
+    adaptation.warn(experiment, adapt)
+    if table:
+        asked = _of_other_table(roots, workdir, split, table, merge or {})
+    else:
+        asked = _of_own_table(roots, workdir)
+    path = path_of(workdir, split, table=asked.about["table"], adapt=adapt)
+    corpus, rows = asked.corpus, asked.corpus.split(split)
     with Checkpoints(workdir) as saved:
         step, made_by = best_step(saved), provenance.made_by(workdir)
         kept = _kept(path, workdir)
-        if kept and kept.made_by.tolist() == [made_by] and _is_of(kept, rows):
+        about: dict[str, Any] = {**asked.about, "adapt": adapt}
+        if kept and kept.made_by.tolist() == [made_by] and _is_of(kept, rows, about):
             provenance.refuse_other_rows(path, kept, corpus.table, rows.utterances)
             return kept
         variables = saved.load_variables(step)
+    if adapt == TARGET:
+        variables["standard"] = standardization.statistics(corpus, rows)
     model = make_model(experiment, len(corpus.table.labels))
-    trained_on = corpus.train().utterances
-    utt_ids = {u.utt_id for u in trained_on}
-    speakers = {u.speaker for u in trained_on if u.speaker}
     Logits(
         utt_id=np.array([u.utt_id for u in rows.utterances]),
         logits=logits_of(make_predict_step(model), variables, rows, corpus, batch_size),
         label=rows.label,
         fold=np.array([-1 if u.fold is None else u.fold for u in rows.utterances]),
         speaker=np.array([u.speaker for u in rows.utterances]),
-        in_sample=np.array([u.utt_id in utt_ids for u in rows.utterances]),
-        speaker_seen=np.array([u.speaker in speakers for u in rows.utterances]),
+        in_sample=np.array([u.utt_id in asked.sounds for u in rows.utterances]),
+        speaker_seen=np.array([u.speaker in asked.speakers for u in rows.utterances]),
         labels=np.array(corpus.table.labels),
         made_by=np.array([made_by]),
+        trained_on=f"{experiment.data.corpus}@{metadata['table']}",
+        **about,
     ).save(path)
     return Logits.load(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """What a run is asked about, and what of that it was trained on."""
+
+    corpus: Corpus
+    sounds: set[str]  # By utt_id.
+    speakers: set[str]
+    about: dict[str, Any]  # Fields of the logits: of the table, where it is another.
+
+
+def _of_own_table(roots: Roots, workdir: pathlib.Path) -> _Asked:
+    experiment, metadata = run_config.read(workdir)
+    corpus = open_corpus(roots, experiment.data)
+    _refuse_others(workdir, metadata, corpus)
+    provenance.refuse_other_table(workdir, corpus.table, roots)
+    trained_on = corpus.train().utterances
+    return _Asked(
+        corpus,
+        {u.utt_id for u in trained_on},
+        {u.speaker for u in trained_on if u.speaker},
+        {"table": "", "fingerprint": "", "merged": np.array([], str)},
+    )
+
+
+def _of_other_table(
+    roots: Roots,
+    workdir: pathlib.Path,
+    split: str,
+    folder: pathlib.Path,
+    merge: Mapping[str, str],
+) -> _Asked:
+    if split == HELDOUT:
+        raise ValueError(
+            f"--split {split}: those are folds of the run's own table. Of {folder} give"
+            " a split, or --split all."
+        )
+    experiment, metadata = run_config.read(workdir)
+    c = experiment.data
+    own, other = tables.read(roots.data / c.corpus), other_table.read(roots, c, folder)
+    provenance.refuse_other_table(workdir, own, roots)
+    seen = other_table.under(other, metadata["labels"], merge)
+    # Folds held out are those of the run's own table.
+    elsewhere = dataclasses.replace(c, holdout=())
+    corpus = open_corpus(roots, elsewhere, table=seen)
+    _refuse_other_front_ends(workdir, metadata, corpus)
+    train = own.select(c.train_split)
+    trained_on = [u for u in train if u.fold not in c.holdout]
+    return _Asked(
+        corpus,
+        other_table.same_sounds(trained_on, other),
+        other_table.same_speakers(own, trained_on, other),
+        {
+            "table": other.folder.resolve().name,
+            "fingerprint": other.fingerprint,
+            "merged": np.array([f"{a}={b}" for a, b in sorted(merge.items())], str),
+        },
+    )
 
 
 def _kept(path: pathlib.Path, workdir: pathlib.Path) -> Logits | None:
@@ -83,8 +165,10 @@ def _kept(path: pathlib.Path, workdir: pathlib.Path) -> Logits | None:
     return logits
 
 
-def _is_of(logits: Logits, rows: Split) -> bool:
-    return set(logits.utt_id.tolist()) == {u.utt_id for u in rows.utterances}
+def _is_of(logits: Logits, rows: Split, about: Mapping[str, Any]) -> bool:
+    return set(logits.utt_id.tolist()) == {u.utt_id for u in rows.utterances} and all(
+        np.array_equal(getattr(logits, field), now) for field, now in about.items()
+    )
 
 
 def best_step(saved: Checkpoints) -> int:
@@ -112,4 +196,22 @@ def _refuse_others(
             raise ValueError(
                 f"{workdir}: trained with {what} {then}, but {corpus.table.folder} has"
                 f" {now}. Train again, with another --workdir."
+            )
+
+
+def _refuse_other_front_ends(
+    workdir: pathlib.Path, metadata: dict[str, Any], corpus: Corpus
+) -> None:
+    for stream, features in corpus.streams.items():
+        then, now = metadata["front_ends"][stream], features.spec
+        differ = [k for k in {**then, **now} if then.get(k) != now.get(k)]
+        if differ:
+            was, is_ = (
+                ", ".join(f"{k}={spec.get(k)!r}" for k in differ)
+                for spec in (then, now)
+            )
+            raise ValueError(
+                f"{features.folder}: made with {is_}, and {workdir} reads {was}. Remove"
+                f" {features.folder.parent} and run jser extract as for the run's own"
+                " table."
             )

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 
 from jser.config import Experiment
+from jser.data import adaptation
 from jser.data.batches import TrainBatches
 from jser.data.corpus import Corpus
 from jser.data.split import Split
@@ -41,6 +42,7 @@ class TrainingSetup:
     @classmethod
     def of(cls, experiment: Experiment, corpus: Corpus) -> "TrainingSetup":
         """Opens the splits; builds step config, batches and fresh parameters."""
+        adaptation.warn(experiment, experiment.data.adapt)
         split, labels = corpus.train(), corpus.table.labels
         source = TrainBatches(
             split,

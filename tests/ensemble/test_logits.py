@@ -36,3 +36,38 @@ def test_columns_that_were_edited_are_noticed(rng, tmp_path):
     del columns["content"]  # As earlier versions wrote it.
     np.savez(path, **columns)
     assert len(Logits.load(path)) == len(good)
+
+
+def test_what_was_asked_is_kept_and_of_older_files_nothing(rng, tmp_path):
+    path = tmp_path / "test.npz"
+    asked = {"trained_on": "one@0", "table": "two", "fingerprint": "1"}
+    said = dataclasses.replace(
+        simulated_members.said(rng), adapt="target", merged=np.array(["a=b"]), **asked
+    )
+    said.save(path)
+    found = Logits.load(path)
+    for field in (*asked, "adapt"):
+        assert getattr(found, field) == getattr(said, field)
+    assert found.merged.tolist() == ["a=b"]
+    with np.load(path) as data:
+        columns = {name: data[name] for name in data.files}
+    for name in (*asked, "adapt", "merged", "content"):
+        del columns[name]
+    np.savez(path, **columns | {"schema": np.array(1)})  # As earlier versions wrote it.
+    older = Logits.load(path)
+    assert (older.table, older.fingerprint, older.trained_on) == ("", "", "")
+    assert (older.adapt, older.merged.tolist()) == ("none", [])
+
+
+def test_what_can_be_scored_among_some_labels(rng):
+    said = simulated_members.said(rng)
+    label, in_sample = said.label.copy(), said.in_sample.copy()
+    label[:3], in_sample[5] = -1, True
+    said = dataclasses.replace(said, label=label, in_sample=in_sample)
+    assert said.occurring() == tuple(said.labels)
+    found = said.among(("emotion0", "emotion2"))
+    rows = (label != 1) & (label >= 0) & ~in_sample
+    assert found.utt_id.tolist() == said.utt_id[rows].tolist()
+    np.testing.assert_array_equal(found.logits, said.logits[rows][:, [0, 2]])
+    np.testing.assert_array_equal(found.label, label[rows] // 2)
+    assert found.labels.tolist() == ["emotion0", "emotion2"]

@@ -22,7 +22,7 @@ def test_a_context_that_is_not_the_names_own_is_said(tmp_path, name, context, gi
     )
     spec = {"name": name, "layer": "last", **context}
     experiment = recipes.demo("x", speech=name)
-    (line,) = subjects._extractions(table, experiment, {"speech": spec}, roots.Roots())
+    (line,) = subjects.extractions(table, experiment, {"speech": spec}, roots.Roots())
     made = f"jser extract --table {tmp_path} --frontend {name} --layer last{given}"
     assert line == made
 
@@ -33,7 +33,7 @@ def test_a_layer_that_the_name_says_is_said_once(tmp_path):
     )
     spec = {"name": "wavlm", "layer": "3", "model": "mine"}
     experiment = recipes.demo("x", speech="wavlm-mine@3.pooled")
-    (line,) = subjects._extractions(table, experiment, {"speech": spec}, roots.Roots())
+    (line,) = subjects.extractions(table, experiment, {"speech": spec}, roots.Roots())
     assert line == (
         f"jser extract --table {tmp_path} --frontend wavlm-mine@3.pooled --weights mine"
     )
