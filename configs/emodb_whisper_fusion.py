@@ -1,10 +1,10 @@
 """A gated network on pooled Whisper base, leave-one-speaker-out on EMO-DB.
 
-  jser extract --table data/emodb --frontend whisper_base@2-4.trimmed.pooled
-  jser train --config emodb_whisper_fusion
+jser train --config emodb_whisper_fusion
 
-Add --config.data.holdout="(0,)" to leave out the first speaker. As emodb_functionals,
-on what an encoder has heard.
+The features: jser extract --table data/emodb --frontend whisper_base@2-4.trimmed.pooled
+Add --config.data.holdout="(0,)" to leave out the first speaker. As
+emodb_functionals, on three layers of an encoder side by side.
 """
 
 from jser import recipes

@@ -1,10 +1,10 @@
 """Frames of Whisper base and a bi-GRU, leave-one-speaker-out on EMO-DB.
 
-  jser extract --table data/emodb --frontend whisper_base@2-4.trimmed.every5
-  jser train --config emodb_whisper_gru
+jser train --config emodb_whisper_gru
 
-Add --config.data.holdout="(0,)" to leave out the first speaker. A frame is the mean of
-a tenth of a second; the layers' weights are learned.
+The features: jser extract --table data/emodb --frontend whisper_base@2-4.trimmed.every5
+Add --config.data.holdout="(0,)" to leave out the first speaker. A frame is
+the mean of a tenth of a second; the weights of the layers are learned.
 """
 
 from jser import recipes

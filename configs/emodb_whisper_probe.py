@@ -1,10 +1,10 @@
 """A linear probe on Whisper base, leave-one-speaker-out on EMO-DB.
 
-  jser extract --table data/emodb --frontend whisper_base@2-4.trimmed.pooled
-  jser train --config emodb_whisper_probe
+jser train --config emodb_whisper_probe
 
-Add --config.data.holdout="(0,)" to leave out the first speaker. Three layers lie side
-by side, each as mean and standard deviation over time.
+The features: jser extract --table data/emodb --frontend whisper_base@2-4.trimmed.pooled
+Add --config.data.holdout="(0,)" to leave out the first speaker. Three layers
+lie side by side, each as mean and standard deviation over time.
 """
 
 from jser import recipes
