@@ -1,4 +1,4 @@
-"""A gated network on all layers of pooled Whisper base, leave-one-speaker-out on EMO-DB.
+"""A gated network on all layers of Whisper base, leave-one-speaker-out on EMO-DB.
 
 jser train --config emodb_whisper_fusion_all
 
