@@ -31,8 +31,7 @@ import numpy as np
 
 from jser import overrides, recipes
 from jser.config import Experiment
-from jser.data.corpus import open_corpus
-from jser.features.store import FeatureSet
+from jser.data.corpus import Corpus, open_corpus
 from jser.roots import HELDOUT, Roots
 from jser.statistics import bootstrap, metrics
 from jser.training import compilation
@@ -51,33 +50,53 @@ def predictor(configs: dict[str, Experiment], roots: Roots) -> Predict:
 
     @functools.lru_cache
     def corpus_of(name: str):
-        corpus = open_corpus(roots, configs[name].data)
-        streams = {s: _in_memory(f) for s, f in corpus.streams.items()}
-        return dataclasses.replace(corpus, streams=streams)
+        return in_memory(open_corpus(roots, configs[name].data))
 
     @functools.lru_cache(None)
     def predict(name: str, holdout: tuple[int, ...], seed: int):
         config = configs[name]
-        data = dataclasses.replace(config.data, holdout=holdout)
-        config = dataclasses.replace(config, data=data, seed=config.seed + seed)
-        corpus = dataclasses.replace(corpus_of(name), config=data)
-        setup = TrainingSetup.of(config, corpus)
-        step, state = jitted_step(setup.step_config), setup.fresh
-        for i in range(len(setup.source)):
-            state, _ = step(state, setup.source[i], setup.hyperparameters)
-        held = corpus.split(HELDOUT)
-        run = make_predict_step(setup.step_config.model)
-        logits = logits_of(run, state.variables, held, corpus)
-        return dict(zip((u.utt_id for u in held.utterances), logits, strict=True))
+        config = dataclasses.replace(config, seed=config.seed + seed)
+        return heldout_logits(config, corpus_of(name), holdout)
 
     return predict
 
 
-def _in_memory(features: FeatureSet) -> FeatureSet:
-    """The same features, read once: hundreds of short trainings ask for them."""
-    held, frames = copy.copy(features), features.read(range(len(features.utt_id)))
-    held.read = lambda records: [frames[int(r)] for r in records]  # pyright: ignore
-    return held
+def in_memory(corpus: Corpus, layer: int | None = None) -> Corpus:
+    """The same corpus, read once: hundreds of short trainings ask for its frames.
+
+    Args:
+      corpus: As it is opened.
+      layer: The only one to keep, where streams have several.
+    """
+    streams = {}
+    for s, features in corpus.streams.items():
+        held, frames = copy.copy(features), features.read(range(len(features.utt_id)))
+        if layer is not None:
+            frames = [x[:, layer] for x in frames]
+        held.read = functools.partial(_rows, frames)  # pyright: ignore
+        streams[s] = held
+    return dataclasses.replace(corpus, streams=streams)
+
+
+def _rows(frames: list[np.ndarray], records: Sequence[int]) -> list[np.ndarray]:
+    return [frames[int(r)] for r in records]
+
+
+def heldout_logits(
+    config: Experiment, corpus: Corpus, holdout: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """Trains without some folds, leaves nothing on disk, and predicts these."""
+    data = dataclasses.replace(config.data, holdout=holdout)
+    config = dataclasses.replace(config, data=data)
+    corpus = dataclasses.replace(corpus, config=data)
+    setup = TrainingSetup.of(config, corpus)
+    step, state = jitted_step(setup.step_config), setup.fresh
+    for i in range(len(setup.source)):
+        state, _ = step(state, setup.source[i], setup.hyperparameters)
+    held = corpus.split(HELDOUT)
+    run = make_predict_step(setup.step_config.model)
+    logits = logits_of(run, state.variables, held, corpus)
+    return dict(zip((u.utt_id for u in held.utterances), logits, strict=True))
 
 
 def candidate(text: str) -> Experiment:
