@@ -1,7 +1,8 @@
 r"""UAR against layer: an SVM, the linear probe and the network on each layer alone.
 
     python -m benchmarks.layers --table data/emodb \
-        --features whisper_base@all.trimmed.pooled --figure docs/layers_emodb.svg
+        --features whisper_base@all.trimmed.pooled \
+        --figure benchmarks/results/emodb_layers.svg
 
 By the folds of the table, pooled; one seed. Probe and network are the configs
 `emodb_whisper_probe` and `emodb_whisper_fusion`, the SVM that of `benchmarks.svm`.
@@ -24,6 +25,7 @@ from jser.roots import Roots
 from jser.statistics import metrics
 from jser.training import compilation
 
+_BELOW = (170, 128)  # Of the lines, which are highest in the middle.
 NAMES = ("emodb_whisper_probe", "emodb_whisper_fusion")
 
 
@@ -84,7 +86,7 @@ def main() -> None:
             x_label="layer",
             y_label="UAR",
         )
-        a.figure.write_text(picture.alone(chart, list(found)))
+        a.figure.write_text(picture.alone(chart, list(found), _BELOW))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,15 @@ _STYLE = (
 )
 
 
-def alone(chart: Markup, names: Sequence[str]) -> str:
+def alone(
+    chart: Markup, names: Sequence[str], key_at: tuple[int, int] = (60, 30)
+) -> str:
     """A line chart of `jser.report.charts` as an SVG file, its key inside."""
+    left, top = key_at
     svg = str(chart).partition("</svg>")[0].replace("<svg ", f"<svg {_XMLNS} ", 1)
     key = "".join(
-        f'<path class="line{n}" d="M60 {30 + 14 * n}h24"/>'
-        f'<text x="90" y="{34 + 14 * n}">{name}</text>'
+        f'<path class="line{n}" d="M{left} {top + 14 * n}h24"/>'
+        f'<text x="{left + 30}" y="{top + 4 + 14 * n}">{name}</text>'
         for n, name in enumerate(names)
     )
     return f"{svg}{_STYLE}{key}</svg>\n"
