@@ -59,8 +59,9 @@ def our_tokens(folder, mel, language=None):
     greedy = jax.jit(
         lambda *args: whisper_decoder.greedy(decoder, rules, params, *args)
     )
-    said = greedy(cross, prompt, np.ones(len(mel), bool))[:, prompt.shape[1] :]
-    return [until(row, rules.end) for row in np.asarray(said)], found
+    made = greedy(cross, prompt, np.ones(len(mel), bool))
+    said = np.asarray(made.tokens)[:, prompt.shape[1] :]
+    return [until(row, rules.end) for row in said], found
 
 
 def until(row, end):

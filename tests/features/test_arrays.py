@@ -106,9 +106,7 @@ def test_another_source_is_refused_until_the_features_are_removed(
         front_end = arrays.front_end(table, source, name="words", kind="text")
         if factor == 1:
             extract(table, front_end, tmp_path / "features")
-    with pytest.raises(
-        ValueError, match=r"made with weights=.*words and run"
-    ):
+    with pytest.raises(ValueError, match=r"made with weights=.*words and run"):
         extract(table, front_end, tmp_path / "features")
 
 

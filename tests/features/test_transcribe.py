@@ -160,7 +160,7 @@ def test_killed_and_run_again_is_uncut(checkpoint, tmp_path):
     want = transcribe.transcribe(uncut, weights=folder, batch_size=1).table
     code = (
         "import pathlib, sys, time; from jser.corpora import tables;"
-        "from jser.features import transcribe; transcribe._UTTERANCES_PER_CHUNK = 2;"
+        "from jser.features import transcribe; transcribe._KEEP_S = 0;"
         "write = transcribe._write_chunk;"
         "transcribe._write_chunk = lambda *a: (write(*a), time.sleep(1));"
         "transcribe.transcribe(tables.read(pathlib.Path(sys.argv[1])),"
