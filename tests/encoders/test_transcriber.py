@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jser import encoders
 from jser.encoders import transcriber, weights, whisper, whisper_decoder
 from jser.encoders.transcriber import Transcriber
 from jser.encoders.whisper_prompts import Rules
@@ -193,6 +194,82 @@ def test_frames_are_the_encoders(checkpoint, heard):
             want = apply(params, mel)[-1, 0, : whisper.frames(len(part))]
             got = frames[start // 320 :][: len(want)]
             np.testing.assert_allclose(got, want, atol=2e-5, rtol=0)
+
+
+@slow
+def test_a_short_context_is_the_encoders(checkpoint, heard):
+    """Frames are those of its own short context, and batches change no transcript."""
+    sounds = [heard[0][i] for i in (0, 2, 1, 4)]  # 0.5, 31, 2 and 1 s.
+    options = {"language": "de", "context": "short"}
+    short = Transcriber(str(checkpoint[0]), batch_size=3, **options)
+    frames, transcripts = short.encode_and_transcribe(sounds)
+    alone = Transcriber(str(checkpoint[0]), batch_size=1, **options)
+    cut = [transcriber.windows(x, short.bands, "short") for x in sounds]
+    assert [[len(w.mel) for w in of] for of in cut] == [
+        [100],
+        [3000, 3000],
+        [200],
+        [100],
+    ]
+    assert list(alone.transcribe(cut)) == transcripts
+    assert alone.heard_s == short.heard_s == 64
+    encode = encoders.load(checkpoint[0], context="short")
+    for i in (0, 2, 3):
+        np.testing.assert_allclose(frames[i], encode([sounds[i]])[0], atol=2e-5, rtol=0)
+    whole = Transcriber(str(checkpoint[0]), batch_size=1, language="de")
+    assert whole.source != short.source == alone.source
+    _, (text,) = whole.encode_and_transcribe(sounds[1:2])
+    assert text == transcripts[1]  # Over 30 s nothing is short.
+    with pytest.raises(ValueError, match="context: 'long' is not one of full, short"):
+        Transcriber(str(checkpoint[0]), context="long")
+
+
+@slow
+def test_how_sure_the_decoder_is(tmp_path):
+    """By all logits of a row, read at once."""
+    tiny_whisper.make(tmp_path, positions=120)
+    encoder, encoder_params = whisper.load(tmp_path, "last")
+    decoder, params = whisper_decoder.load(tmp_path)
+    rules = Rules.read(tmp_path)
+    states = encoder.apply(encoder_params, short_windows(1))
+    cross = decoder.apply(params, states, method="cross")
+    prompt = rules.prompts([rules.languages["de"]] * 6)
+    real = np.arange(6) < 5
+    made = whisper_decoder.greedy(decoder, rules, params, cross, prompt, real)
+    empty = decoder.empty_cache(6, rules.limit)
+    logits, _ = decoder.apply(params, made.tokens, 0, cross, empty)
+    first = jax.nn.softmax(logits[:, 0])[:, rules.no_speech]
+    np.testing.assert_allclose(made.no_speech, first, atol=1e-5)
+    lengths = set()
+    for row in range(5):
+        ids, given = np.asarray(made.tokens[row]), prompt.shape[1]
+        scores = []
+        for i in range(given, len(ids)):
+            never = set(rules.suppress)
+            never |= set(rules.suppress_first if i == given else ())
+            allowed = np.array(logits[row, i - 1])
+            allowed[list(never)] = -np.inf
+            scores.append(jax.nn.log_softmax(allowed)[ids[i]])
+            if ids[i] == rules.end:
+                break
+        lengths.add(len(scores))
+        assert made.log_probability[row] == pytest.approx(np.mean(scores), abs=1e-4)
+    assert len(lengths) > 1
+
+
+@slow
+def test_words_of_nobody_are_held_back(checkpoint, heard, monkeypatch):
+    sounds = heard[0]
+    model = Transcriber(str(checkpoint[0]), batch_size=2, language="de")
+    cut = [transcriber.windows(sounds[i], model.bands) for i in (0, 1)]
+    assert [t.note for t in model.transcribe(cut)] == ["", ""]
+    for least, most in ((-1.0, -100.0), (1.0, 0.0)):  # Only one of the two holds.
+        monkeypatch.setattr(transcriber, "_LEAST_NO_SPEECH", least)
+        monkeypatch.setattr(transcriber, "_MOST_UNSURE", most)
+        assert [t.note for t in model.transcribe(cut)] == ["", ""]
+    monkeypatch.setattr(transcriber, "_LEAST_NO_SPEECH", -1.0)
+    nobody = transcriber.Transcript("", "de", "no_speech")
+    assert list(model.transcribe(cut)) == [nobody, nobody]
 
 
 @slow
