@@ -18,7 +18,9 @@ _ALL = FLAGS.switch("all", "Also those that have a transcript.")
 _BATCH = FLAGS.integer("batch_size", 16, "Windows of 30 s at a time.")
 _DTYPE = FLAGS.string("dtype", "float32", "float32, or bfloat16 for GPU or TPU.")
 _CONTEXT = FLAGS.string(
-    "context", "full", "What Whisper reads: full for 30 s, or short for the utterance."
+    "context",
+    "full",
+    "What Whisper reads: full (30 s), or short (10 or 20 after less).",
 )
 _FRONTEND = FLAGS.optional(
     "frontend", "Also makes the features of this Whisper front end, by one pass."

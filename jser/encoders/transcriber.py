@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 import functools
 import itertools
+import math
 import pathlib
 import time
 from typing import Any
@@ -17,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jser import files
-from jser.encoders import hub, processors, tokens, weights, whisper, whisper_decoder
+from jser import audio, files
+from jser.encoders import hub, tokens, weights, whisper, whisper_decoder
 from jser.encoders.whisper_prompts import Rules
 
 VERSION = 2  # Raised when other transcripts come out.
@@ -27,6 +28,8 @@ CONTEXTS = ("full", "short")
 NOTES = ("no_speech", "empty", "repetition", "unfinished")
 NO_SPEECH, EMPTY, REPETITION, UNFINISHED = NOTES
 FRAMES_PER_S = 100  # Of a spectrogram.
+_STEP_S = 10  # Of a short context; few, as each is compiled.
+_LEAST_SILENCE_S = 2
 # Whisper's own thresholds.
 _MOST_COMPRESSIBLE = 2.4
 _LEAST_NO_SPEECH = 0.6
@@ -53,12 +56,16 @@ class Window:
 def spectrogram_frames(samples: int, context: str = "full") -> list[int]:
     """The lengths that the windows of so many samples are padded to: 100 a second.
 
-    All are 30 s, but for an utterance that has less and a short context: silence then
-    goes on to the end of its second, as in `processors.MelProcessor`.
+    All are 30 s, but for an utterance that has less and a short context: the next 10 s
+    that leave it 2 s of silence. Where it had less of that, Whisper would not end, and
+    say the same over and over.
     """
     count = max(-(-samples // whisper.WINDOW_SAMPLES), 1)
-    processor = processors.MelProcessor(0, short=context == "short" and count == 1)
-    return [2 * processor.padded(max(whisper.frames(samples), 1))] * count
+    whole = whisper.WINDOW_SAMPLES // audio.SAMPLE_RATE_HZ
+    if context == "short" and count == 1:
+        least = samples / audio.SAMPLE_RATE_HZ + _LEAST_SILENCE_S
+        whole = min(math.ceil(least / _STEP_S) * _STEP_S, whole)
+    return [whole * FRAMES_PER_S] * count
 
 
 def windows(samples: np.ndarray, bands: int, context: str = "full") -> list[Window]:
@@ -112,8 +119,7 @@ class Transcriber:
           batch_size: Windows that are computed together; it changes no transcript.
           dtype: One of `DTYPES`, of matrix products and of the weights in memory.
           context: One of `CONTEXTS`: "full" for silence up to 30 s, as Whisper was
-            trained, or "short" for silence up to the end of a second where an utterance
-            has less.
+            trained, or "short" for silence up to 10 or 20 s after less.
 
         Raises:
           FileNotFoundError: if a file is missing.

@@ -92,11 +92,11 @@ def transcribe(
         for u in table.utterances
         if everything or not (u.transcript or u.transcript_source)
     ]
+    front_end = _front_end(also[0], weights, dtype, context) if also else None
     model = Transcriber(
         weights, language=language, batch_size=batch_size, dtype=dtype, context=context
     )
     chunks = table.folder / f"transcripts-{model.source.rpartition('@')[2]}"
-    front_end = _front_end(also[0], weights, dtype, context) if also else None
     if front_end and also:
         _encode_too(table, rows, model, chunks, front_end, also[1])
     failures = _transcribe_all(table, rows, model, chunks)
@@ -120,7 +120,12 @@ def _front_end(name: str, weights: str, dtype: str, context: str) -> FrontEnd:
     known = [p.name for p in entries if p.model_type == "whisper"]
     if name not in known:
         raise ValueError(f"front end {name!r} is not one of {', '.join(known)}.")
-    # The decoder's states are of its own context, whatever the name has.
+    if context != "full":
+        raise ValueError(
+            f"context={context!r} makes transcripts alone, since it leaves more silence"
+            f" than features do. Make those of {name} by jser extract."
+        )
+    # The decoder's states are those of 30 s, whatever the name has.
     return frontends.open(name, weights=weights, dtype=dtype, context=context)
 
 

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jser import encoders
 from jser.encoders import transcriber, weights, whisper, whisper_decoder
 from jser.encoders.transcriber import Transcriber
 from jser.encoders.whisper_prompts import Rules
@@ -198,30 +197,40 @@ def test_frames_are_the_encoders(checkpoint, heard):
 
 @slow
 def test_a_short_context_is_the_encoders(checkpoint, heard):
-    """Frames are those of its own short context, and batches change no transcript."""
+    """Frames are those of a spectrogram's beginning; batches change no transcript."""
     sounds = [heard[0][i] for i in (0, 2, 1, 4)]  # 0.5, 31, 2 and 1 s.
     options = {"language": "de", "context": "short"}
     short = Transcriber(str(checkpoint[0]), batch_size=3, **options)
     frames, transcripts = short.encode_and_transcribe(sounds)
     alone = Transcriber(str(checkpoint[0]), batch_size=1, **options)
     cut = [transcriber.windows(x, short.bands, "short") for x in sounds]
-    assert [[len(w.mel) for w in of] for of in cut] == [
-        [100],
-        [3000, 3000],
-        [200],
-        [100],
-    ]
+    lengths = [[len(w.mel) for w in of] for of in cut]
+    assert lengths == [[1000], [3000, 3000], [1000], [1000]]
     assert list(alone.transcribe(cut)) == transcripts
-    assert alone.heard_s == short.heard_s == 64
-    encode = encoders.load(checkpoint[0], context="short")
+    assert alone.heard_s == short.heard_s == 90
+    module, params = whisper.load(checkpoint[0], "last")
     for i in (0, 2, 3):
-        np.testing.assert_allclose(frames[i], encode([sounds[i]])[0], atol=2e-5, rtol=0)
+        mel = whisper.log_mel(sounds[i], 80)[None, :1000]
+        want = module.clone(short=True).apply(params, mel)[0, : len(frames[i])]
+        np.testing.assert_allclose(frames[i], want, atol=2e-5, rtol=0)
     whole = Transcriber(str(checkpoint[0]), batch_size=1, language="de")
     assert whole.source != short.source == alone.source
     _, (text,) = whole.encode_and_transcribe(sounds[1:2])
     assert text == transcripts[1]  # Over 30 s nothing is short.
     with pytest.raises(ValueError, match="context: 'long' is not one of full, short"):
         Transcriber(str(checkpoint[0]), context="long")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lengths"),
+    [(0, [10]), (8, [10]), (8.01, [20]), (18.01, [30]), (30, [30]), (61, [30] * 3)],
+)
+def test_lengths_of_a_short_context(seconds, lengths):
+    """There are always 2 s of silence, but for what nearly fills a window."""
+    samples = round(seconds * 16_000)
+    got = transcriber.spectrogram_frames(samples, "short")
+    assert got == [100 * s for s in lengths]
+    assert transcriber.spectrogram_frames(samples) == [3000] * len(lengths)
 
 
 @slow

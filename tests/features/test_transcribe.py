@@ -276,6 +276,10 @@ def test_one_pass_makes_transcripts_and_features(checkpoint, tmp_path, monkeypat
         np.testing.assert_allclose(ours, theirs, atol=2e-3)  # Of float16, near 1.
     with pytest.raises(ValueError, match="'logmel' is not one of whisper_large_v3"):
         transcribe.transcribe(table, weights=weights_, also=("logmel", root))
+    with pytest.raises(ValueError, match="context='short' makes transcripts alone"):
+        transcribe.transcribe(
+            table, weights=weights_, context="short", also=("whisper", root)
+        )
 
 
 @slow
