@@ -1,5 +1,7 @@
 """The decoder against transformers', and in batches against itself."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -211,7 +213,8 @@ def test_a_short_context_is_the_encoders(checkpoint, heard):
     module, params = whisper.load(checkpoint[0], "last")
     for i in (0, 2, 3):
         mel = whisper.log_mel(sounds[i], 80)[None, :1000]
-        want = module.clone(short=True).apply(params, mel)[0, : len(frames[i])]
+        want: Any = module.clone(short=True).apply(params, mel)
+        want = want[0, : len(frames[i])]
         np.testing.assert_allclose(frames[i], want, atol=2e-5, rtol=0)
     whole = Transcriber(str(checkpoint[0]), batch_size=1, language="de")
     assert whole.source != short.source == alone.source
@@ -241,7 +244,7 @@ def test_how_sure_the_decoder_is(tmp_path):
     decoder, params = whisper_decoder.load(tmp_path)
     rules = Rules.read(tmp_path)
     states = encoder.apply(encoder_params, short_windows(1))
-    cross = decoder.apply(params, states, method="cross")
+    cross: Any = decoder.apply(params, states, method="cross")
     prompt = rules.prompts([rules.languages["de"]] * 6)
     real = np.arange(6) < 5
     made = whisper_decoder.greedy(decoder, rules, params, cross, prompt, real)
