@@ -17,6 +17,11 @@ _LANGUAGE = FLAGS.optional("language", "As en; detected by default.")
 _ALL = FLAGS.switch("all", "Also those that have a transcript.")
 _BATCH = FLAGS.integer("batch_size", 16, "Windows of 30 s at a time.")
 _DTYPE = FLAGS.string("dtype", "float32", "float32, or bfloat16 for GPU or TPU.")
+_CONTEXT = FLAGS.string(
+    "context",
+    "full",
+    "What Whisper reads: full (30 s), or short (10 or 20 after less).",
+)
 _FRONTEND = FLAGS.optional(
     "frontend", "Also makes the features of this Whisper front end, by one pass."
 )
@@ -36,6 +41,7 @@ def main() -> None:
         everything=_ALL.value,
         batch_size=_BATCH.value,
         dtype=_DTYPE.value,
+        context=_CONTEXT.value,
         max_failures=_MAX_FAILURES.value,
         also=(_FRONTEND.value, roots.features) if _FRONTEND.value else None,
     )

@@ -3,7 +3,7 @@
     module, params = load(folder)
     rules = whisper_rules.Rules.read(folder)
     cross = module.apply(params, states, method="cross")
-    tokens = greedy(module, rules, params, cross, rules.prompts([language] * B), real)
+    made = greedy(module, rules, params, cross, rules.prompts([language] * B), real)
 
 Logits are those of transformers' PyTorch model to 1e-5 in float32, and the tokens are
 those that its `generate` gives.
@@ -12,7 +12,7 @@ those that its `generate` gives.
 import dataclasses
 import functools
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from flax import linen as nn
 import jax
@@ -30,19 +30,19 @@ NAMES = {
     "embedding": "embed_tokens.weight",
     "position": "embed_positions.weight",
     "norm": "layer_norm",
-    "blocks/norm": "layers.{}.self_attn_layer_norm",
-    "blocks/query": "layers.{}.self_attn.q_proj",
-    "blocks/key": "layers.{}.self_attn.k_proj",
-    "blocks/value": "layers.{}.self_attn.v_proj",
-    "blocks/out": "layers.{}.self_attn.out_proj",
-    "blocks/cross_norm": "layers.{}.encoder_attn_layer_norm",
-    "blocks/cross_query": "layers.{}.encoder_attn.q_proj",
-    "blocks/cross_out": "layers.{}.encoder_attn.out_proj",
-    "blocks/final_norm": "layers.{}.final_layer_norm",
-    "blocks/up": "layers.{}.fc1",
-    "blocks/down": "layers.{}.fc2",
-    "cross_blocks/key": "layers.{}.encoder_attn.k_proj",
-    "cross_blocks/value": "layers.{}.encoder_attn.v_proj",
+    "blocks_{}/norm": "layers.{}.self_attn_layer_norm",
+    "blocks_{}/query": "layers.{}.self_attn.q_proj",
+    "blocks_{}/key": "layers.{}.self_attn.k_proj",
+    "blocks_{}/value": "layers.{}.self_attn.v_proj",
+    "blocks_{}/out": "layers.{}.self_attn.out_proj",
+    "blocks_{}/cross_norm": "layers.{}.encoder_attn_layer_norm",
+    "blocks_{}/cross_query": "layers.{}.encoder_attn.q_proj",
+    "blocks_{}/cross_out": "layers.{}.encoder_attn.out_proj",
+    "blocks_{}/final_norm": "layers.{}.final_layer_norm",
+    "blocks_{}/up": "layers.{}.fc1",
+    "blocks_{}/down": "layers.{}.fc2",
+    "cross_blocks_{}/key": "layers.{}.encoder_attn.k_proj",
+    "cross_blocks_{}/value": "layers.{}.encoder_attn.v_proj",
 }
 _KEYS = {
     "width": "d_model",
@@ -54,9 +54,17 @@ _KEYS = {
 }
 _FLAGS = (*whisper.FLAGS, ("tie_word_embeddings", True, True))
 
-# Keys and values of all layers, [L, B, A, T, E] each: products of matrices read them as
+# Keys and values of every layer, [B, A, T, E] each: products of matrices read them as
 # they lie, at every step.
-KeysValues = tuple[jax.Array, jax.Array]
+KeysValues = tuple[tuple[Array, Array], ...]
+
+
+class Decoded(NamedTuple):
+    """What `greedy` makes of a batch."""
+
+    tokens: Int[Array, "B S"]  # The prompt first, and the end after the last.
+    no_speech: Float[Array, " B"]  # Probability that nobody speaks, 0 if not known.
+    log_probability: Float[Array, " B"]  # Of a token, the end included, as a mean.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,25 +103,20 @@ class WhisperDecoder(nn.Module):
         small = nn.initializers.normal(0.02)
         self.embedding = self.param("embedding", small, (c.tokens, c.width))
         self.position = self.param("position", small, (c.positions, c.width))
-        scan: Any = functools.partial(
-            nn.scan,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            length=c.layers,
-        )
-        self.blocks = scan(_Block, in_axes=(0, 0, nn.broadcast))(c, self.dtype)
-        self.cross_blocks = scan(_CrossKeysValues)(c, self.dtype)
+        # No `nn.scan`: it would copy a layer's weights out of the stack at every token.
+        self.blocks = [_Block(c, self.dtype) for _ in range(c.layers)]
+        self.cross_blocks = [_CrossKeysValues(c, self.dtype) for _ in range(c.layers)]
         self.norm = norm(c.epsilon, None)
 
     def cross(self, states: Float[Array, "B T D"]) -> KeysValues:
         """What every layer attends to in the encoder's last states, once a window."""
-        return self.cross_blocks(states, None)[1]
+        return tuple(block(states) for block in self.cross_blocks)
 
     def empty_cache(self, batch: int, length: int) -> KeysValues:
         """Room for the keys and values of so many tokens."""
         c = self.config
-        room = (c.layers, batch, c.heads, length, c.width // c.heads)
-        return jnp.zeros(room, self.dtype), jnp.zeros(room, self.dtype)
+        room = jnp.zeros((batch, c.heads, length, c.width // c.heads), self.dtype)
+        return ((room, room),) * c.layers
 
     def __call__(
         self,
@@ -131,13 +134,15 @@ class WhisperDecoder(nn.Module):
         # The dtype of the table, as the checkpoint was read, decides that of products.
         x_BSD = self.embedding[tokens].astype(jnp.float32)
         x_BSD += jax.lax.dynamic_slice_in_dim(self.position, start, tokens.shape[1])
-        layer = jnp.arange(self.config.layers)
-        (x_BSD, cache), _ = self.blocks((x_BSD, cache), layer, cross, start)
+        filled = []
+        for block, of_sound, known in zip(self.blocks, cross, cache, strict=True):
+            x_BSD, keys_values = block(x_BSD, of_sound, known, start)
+            filled.append(keys_values)
         x_BSD = self.norm(x_BSD).astype(self.embedding.dtype)
         logits_BSV = jnp.einsum(
             "BSD,VD->BSV", x_BSD, self.embedding, preferred_element_type=jnp.float32
         )
-        return logits_BSV, cache
+        return logits_BSV, tuple(filled)
 
 
 def _heads_first(x_BTD, heads: int) -> Array:
@@ -152,43 +157,38 @@ def _attend(query_BASE, keys_BATE, values_BATE, unseen_ST: Any = 0.0) -> Array:
 
 
 class _CrossKeysValues(nn.Module):
-    """A layer's keys and values of the encoder's states, for `nn.scan`."""
+    """A layer's keys and values of the encoder's states."""
 
     config: Config
     dtype: Any
 
     @nn.compact
-    def __call__(self, states_BTD, _):
+    def __call__(self, states_BTD):
         c = self.config
         dense = functools.partial(nn.Dense, c.width, dtype=self.dtype)
         keys = dense(name="key", use_bias=False)(states_BTD)
         values = dense(name="value")(states_BTD)
-        return states_BTD, (_heads_first(keys, c.heads), _heads_first(values, c.heads))
+        return _heads_first(keys, c.heads), _heads_first(values, c.heads)
 
 
 class _Block(nn.Module):
-    """A transformer decoder block, for `nn.scan`: hands on its output and the cache."""
+    """A transformer decoder block: returns its output and its part of the cache."""
 
     config: Config
     dtype: Any
 
     @nn.compact
-    def __call__(self, carry, layer, cross, start):
+    def __call__(self, x_BSD, cross, cache, start):
         c = self.config
-        x_BSD, cache = carry
         dense = functools.partial(nn.Dense, c.width, dtype=self.dtype)
         y_BSD = norm(c.epsilon, "norm")(x_BSD)
         query_BASE = _heads_first(dense(name="query")(y_BSD), c.heads)
         key_BSD = dense(name="key", use_bias=False)(y_BSD)
         value_BSD = dense(name="value")(y_BSD)
-        at = (layer, 0, 0, start, 0)
-        put = lambda x_LBATE, x_BSD: jax.lax.dynamic_update_slice(
-            x_LBATE, _heads_first(x_BSD, c.heads)[None], at
+        put = lambda x_BATE, x_BSD: jax.lax.dynamic_update_slice(
+            x_BATE, _heads_first(x_BSD, c.heads), (0, 0, start, 0)
         )
-        cache = (put(cache[0], key_BSD), put(cache[1], value_BSD))
-        keys, values = (
-            jax.lax.dynamic_index_in_dim(x, layer, keepdims=False) for x in cache
-        )
+        keys, values = put(cache[0], key_BSD), put(cache[1], value_BSD)
         newest_S1 = start + jnp.arange(x_BSD.shape[1])[:, None]
         unseen_ST = jnp.where(jnp.arange(keys.shape[2]) > newest_S1, -jnp.inf, 0.0)
         context_BSD = _attend(query_BASE, keys, values, unseen_ST)
@@ -199,14 +199,14 @@ class _Block(nn.Module):
         x_BSD = x_BSD + dense(name="cross_out")(context_BSD)
         up = nn.Dense(c.inner, dtype=self.dtype, name="up")
         inner_BSF = gelu(up(norm(c.epsilon, "final_norm")(x_BSD)))
-        return (x_BSD + dense(name="down")(inner_BSF), cache), None
+        return x_BSD + dense(name="down")(inner_BSF), (keys, values)
 
 
 def detect(
     module: WhisperDecoder, rules: Rules, params: Any, cross: KeysValues
 ) -> Int[Array, " B"]:
     """The token of the likeliest language of each window, after the start alone."""
-    batch = cross[0].shape[1]
+    batch = len(cross[0][0])
     start = jnp.full((batch, 1), rules.prompt[0])
     cache = module.empty_cache(batch, 1)
     logits_BSV, _ = module.apply(params, start, 0, cross, cache)
@@ -221,7 +221,7 @@ def greedy(
     cross: KeysValues,
     prompt: Int[Array, "B P"],
     real: Bool[Array, " B"],
-) -> Int[Array, "B S"]:
+) -> Decoded:
     """The likeliest token after the likeliest token, until all windows have ended.
 
     Args:
@@ -233,7 +233,8 @@ def greedy(
       real: False on rows that only fill the batch; they are not waited for.
 
     Returns:
-      `rules.limit` tokens a window, the prompt first and `rules.end` after the last.
+      `rules.limit` tokens a window, the prompt first and `rules.end` after the last;
+      and how sure the decoder is that there is speech, and of the tokens.
     """
     batch, given = prompt.shape
     never = np.zeros(module.config.tokens, np.float32)
@@ -242,24 +243,33 @@ def greedy(
     at_first[list(rules.suppress_first)] = -np.inf
 
     def choose(logits_BV, ban, done_B):
-        best_B = jnp.where(done_B, rules.end, jnp.argmax(logits_BV + ban, axis=-1))
-        return best_B.astype(jnp.int32), done_B | (best_B == rules.end)
+        logits_BV += ban
+        best_B = jnp.where(done_B, rules.end, jnp.argmax(logits_BV, axis=-1))
+        score_B = logits_BV.max(axis=-1) - jax.nn.logsumexp(logits_BV, axis=-1)
+        score_B = jnp.where(done_B, 0.0, score_B)
+        return best_B.astype(jnp.int32), score_B, done_B | (best_B == rules.end)
 
     def advance(state):
-        i, tokens_BS, done_B, cache = state
+        i, tokens_BS, sum_B, done_B, cache = state
         newest_B1 = jax.lax.dynamic_slice_in_dim(tokens_BS, i - 1, 1, axis=1)
         logits_BSV, cache = module.apply(params, newest_B1, i - 1, cross, cache)
-        best_B, done_B = choose(logits_BSV[:, 0], never, done_B)
-        return i + 1, tokens_BS.at[:, i].set(best_B), done_B, cache
+        best_B, score_B, done_B = choose(logits_BSV[:, 0], never, done_B)
+        return i + 1, tokens_BS.at[:, i].set(best_B), sum_B + score_B, done_B, cache
 
     cache = module.empty_cache(batch, rules.limit)
     logits_BSV, cache = module.apply(params, prompt, 0, cross, cache)
-    best_B, done_B = choose(logits_BSV[:, -1], at_first, ~real)
+    no_speech_B = jnp.zeros(batch)
+    if rules.no_speech is not None:
+        no_speech_B = jax.nn.softmax(logits_BSV[:, 0])[:, rules.no_speech]
+    best_B, sum_B, done_B = choose(logits_BSV[:, -1], at_first, ~real)
     tokens_BS = jnp.full((batch, rules.limit), rules.end, jnp.int32)
     tokens_BS = tokens_BS.at[:, :given].set(prompt).at[:, given].set(best_B)
-    unfinished = lambda state: (state[0] < rules.limit) & ~state[2].all()
-    state = (jnp.array(given + 1), tokens_BS, done_B, cache)
-    return jax.lax.while_loop(unfinished, advance, state)[1]
+    unfinished = lambda state: (state[0] < rules.limit) & ~state[3].all()
+    state = (jnp.array(given + 1), tokens_BS, sum_B, done_B, cache)
+    _, tokens_BS, sum_B, *_ = jax.lax.while_loop(unfinished, advance, state)
+    words_B = (tokens_BS[:, given:] != rules.end).sum(axis=1)
+    chosen_B = jnp.minimum(words_B + 1, rules.limit - given)
+    return Decoded(tokens_BS, no_speech_B, sum_B / chosen_B)
 
 
 def load(

@@ -33,6 +33,7 @@ class Rules:
     languages: dict[str, int]  # Code ("en") to token; empty if there is no choice.
     language: str  # Code of the one to write where none is asked for; empty: detect.
     end: int
+    no_speech: int | None  # Likely after the start where nobody speaks.
     suppress: tuple[int, ...]  # Tokens that are never chosen,
     suppress_first: tuple[int, ...]  # nor these right after the prompt.
     limit: int  # Most tokens of a window, prompt included.
@@ -90,6 +91,7 @@ class Rules:
             languages={_code(name): i for name, i in languages.items()},
             language="",
             end=end,
+            no_speech=no_times - 1 if no_times else None,  # As `generate` finds it.
             suppress=tuple(g.get("suppress_tokens") or ()),
             suppress_first=tuple(g.get("begin_suppress_tokens") or ()),
             limit=min(longest + given, positions),

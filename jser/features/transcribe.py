@@ -21,7 +21,7 @@ from jser.features import frontends, shards, store, workers, writer
 from jser.features.extract import TooManyFailures, extract
 from jser.features.frontends import FrontEnd
 
-_UTTERANCES_PER_CHUNK = 64
+_KEEP_S = 120  # Between chunks, of a run that may be cut.
 _WINDOW_S = whisper.WINDOW_SAMPLES / audio.SAMPLE_RATE_HZ
 _READERS = 4  # Threads that decode sounds,
 _READ_AHEAD = 64  # and how many utterances they are ahead at most.
@@ -58,6 +58,7 @@ def transcribe(
     everything: bool = False,
     batch_size: int = 16,
     dtype: str = "float32",
+    context: str = "full",
     max_failures: int = 0,
     also: tuple[str, pathlib.Path] | None = None,
 ) -> Summary:
@@ -68,12 +69,13 @@ def transcribe(
 
     Args:
       table: The utterances.
-      weights: See `Transcriber`, as `language`, `batch_size` and `dtype`.
+      weights: See `Transcriber`, as `language`, `batch_size`, `dtype` and `context`.
       language: Of all utterances.
       everything: Transcribes all utterances, otherwise those without a transcript; one
         that is empty but has a `transcript_source` counts as one.
       batch_size: Windows.
       dtype: Of the computation.
+      context: What the encoder reads.
       max_failures: How many utterances may fail. They are listed in
         `transcribe_failures.csv` and keep what they had.
       also: Name of a Whisper front end and the folder of all features: its features are
@@ -90,9 +92,11 @@ def transcribe(
         for u in table.utterances
         if everything or not (u.transcript or u.transcript_source)
     ]
-    model = Transcriber(weights, language=language, batch_size=batch_size, dtype=dtype)
+    front_end = _front_end(also[0], weights, dtype, context) if also else None
+    model = Transcriber(
+        weights, language=language, batch_size=batch_size, dtype=dtype, context=context
+    )
     chunks = table.folder / f"transcripts-{model.source.rpartition('@')[2]}"
-    front_end = _front_end(also[0], weights, dtype) if also else None
     if front_end and also:
         _encode_too(table, rows, model, chunks, front_end, also[1])
     failures = _transcribe_all(table, rows, model, chunks)
@@ -111,13 +115,18 @@ def transcribe(
     return Summary(table, model.source, new, failures)
 
 
-def _front_end(name: str, weights: str, dtype: str) -> FrontEnd:
+def _front_end(name: str, weights: str, dtype: str, context: str) -> FrontEnd:
     entries = frontends.PRETRAINED.values()
     known = [p.name for p in entries if p.model_type == "whisper"]
     if name not in known:
         raise ValueError(f"front end {name!r} is not one of {', '.join(known)}.")
+    if context != "full":
+        raise ValueError(
+            f"context={context!r} makes transcripts alone, since it leaves more silence"
+            f" than features do. Make those of {name} by jser extract."
+        )
     # The decoder's states are those of 30 s, whatever the name has.
-    return frontends.open(name, weights=weights, dtype=dtype, context="full")
+    return frontends.open(name, weights=weights, dtype=dtype, context=context)
 
 
 def _encode_too(
@@ -167,46 +176,80 @@ def _transcribe_all(
     failures: dict[str, str] = {}
     under_way: deque[Utterance] = deque()
 
+    progress = _Progress(model, rows, todo)
+
     def sounds() -> Iterator[list[Window]]:
-        for u, sound in _read_ahead(table, todo, model.bands):
+        for u, sound in _read_ahead(table, todo, model):
             if isinstance(sound, audio.AudioError):
                 failures[u.utt_id] = str(sound)
-                progress.update()
+                progress.leave_out(u)
             else:
                 under_way.append(u)
                 yield sound
 
     chunk: dict[str, Transcript] = {}
-    start_s, heard_s = time.monotonic(), 0.0
-    with tqdm(
-        total=len(rows),
-        initial=len(rows) - len(todo),
-        desc=model.source,
-        unit="utterance",
-    ) as progress:
+    kept_s = time.monotonic()
+    with progress.bar:
         for transcript in model.transcribe(sounds()):
-            u = under_way.popleft()
-            chunk[_key(u)] = transcript
-            heard_s += u.seconds or 0
-            speed = heard_s / (time.monotonic() - start_s)
-            progress.set_postfix_str(f"{speed:.1f} audio-hours/h", refresh=False)
+            chunk[_key(under_way.popleft())] = transcript
             progress.update()
-            if len(chunk) == _UTTERANCES_PER_CHUNK:
+            if time.monotonic() - kept_s >= _KEEP_S:
                 _write_chunk(chunks, chunk)
-                chunk = {}
+                chunk, kept_s = {}, time.monotonic()
     if chunk:
         _write_chunk(chunks, chunk)
     return failures
 
 
+class _Progress:
+    """A bar of utterances, and the time left by what the encoder has still to read.
+
+    That is padded: where all windows have 30 s, one that says little takes its time.
+    """
+
+    def __init__(
+        self, model: Transcriber, rows: Sequence[Utterance], todo: Sequence[Utterance]
+    ):
+        done = len(rows) - len(todo)
+        self.bar = tqdm(
+            total=len(rows),
+            initial=done,
+            desc=model.source,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}",
+        )
+        self._model, self._began_s = model, time.monotonic()
+        self._before_s = model.heard_s, model.compiling_s
+        self._left_s = sum(map(self._padded_s, todo))
+
+    def _padded_s(self, u: Utterance) -> float:
+        samples = round((u.seconds or 0) * audio.SAMPLE_RATE_HZ)
+        lengths = transcriber.spectrogram_frames(samples, self._model.context)
+        return sum(lengths) / transcriber.FRAMES_PER_S
+
+    def leave_out(self, u: Utterance) -> None:
+        """One that cannot be read."""
+        self._left_s -= self._padded_s(u)
+        self.bar.update()
+
+    def update(self) -> None:
+        """One more is done, of a batch that is computed."""
+        heard_s = self._model.heard_s - self._before_s[0]
+        compiling_s = self._model.compiling_s - self._before_s[1]
+        taken_s = time.monotonic() - self._began_s - compiling_s
+        left_s = max(self._left_s - heard_s, 0) * taken_s / heard_s
+        self.bar.set_postfix_str(f"{tqdm.format_interval(left_s)} left", refresh=False)
+        self.bar.update()
+
+
 def _read_ahead(
-    table: Table, rows: Sequence[Utterance], bands: int
+    table: Table, rows: Sequence[Utterance], model: Transcriber
 ) -> Iterator[tuple[Utterance, list[Window] | audio.AudioError]]:
     """The sounds, or why there is none, decoded in threads ahead of the device."""
 
     def read(u: Utterance) -> list[Window] | audio.AudioError:
         try:
-            return transcriber.windows(audio.load(table.audio_path(u)), bands)
+            sound = audio.load(table.audio_path(u))
+            return transcriber.windows(sound, model.bands, model.context)
         except audio.AudioError as e:
             return e
 

@@ -1,5 +1,7 @@
 """The decoder against transformers', and in batches against itself."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,8 +61,9 @@ def our_tokens(folder, mel, language=None):
     greedy = jax.jit(
         lambda *args: whisper_decoder.greedy(decoder, rules, params, *args)
     )
-    said = greedy(cross, prompt, np.ones(len(mel), bool))[:, prompt.shape[1] :]
-    return [until(row, rules.end) for row in np.asarray(said)], found
+    made = greedy(cross, prompt, np.ones(len(mel), bool))
+    said = np.asarray(made.tokens)[:, prompt.shape[1] :]
+    return [until(row, rules.end) for row in said], found
 
 
 def until(row, end):
@@ -192,6 +195,94 @@ def test_frames_are_the_encoders(checkpoint, heard):
             want = apply(params, mel)[-1, 0, : whisper.frames(len(part))]
             got = frames[start // 320 :][: len(want)]
             np.testing.assert_allclose(got, want, atol=2e-5, rtol=0)
+
+
+@slow
+def test_a_short_context_is_the_encoders(checkpoint, heard):
+    """Frames are those of a spectrogram's beginning; batches change no transcript."""
+    sounds = [heard[0][i] for i in (0, 2, 1, 4)]  # 0.5, 31, 2 and 1 s.
+    options = {"language": "de", "context": "short"}
+    short = Transcriber(str(checkpoint[0]), batch_size=3, **options)
+    frames, transcripts = short.encode_and_transcribe(sounds)
+    alone = Transcriber(str(checkpoint[0]), batch_size=1, **options)
+    cut = [transcriber.windows(x, short.bands, "short") for x in sounds]
+    lengths = [[len(w.mel) for w in of] for of in cut]
+    assert lengths == [[1000], [3000, 3000], [1000], [1000]]
+    assert list(alone.transcribe(cut)) == transcripts
+    assert alone.heard_s == short.heard_s == 90
+    module, params = whisper.load(checkpoint[0], "last")
+    for i in (0, 2, 3):
+        mel = whisper.log_mel(sounds[i], 80)[None, :1000]
+        want: Any = module.clone(short=True).apply(params, mel)
+        want = want[0, : len(frames[i])]
+        np.testing.assert_allclose(frames[i], want, atol=2e-5, rtol=0)
+    whole = Transcriber(str(checkpoint[0]), batch_size=1, language="de")
+    assert whole.source != short.source == alone.source
+    _, (text,) = whole.encode_and_transcribe(sounds[1:2])
+    assert text == transcripts[1]  # Over 30 s nothing is short.
+    with pytest.raises(ValueError, match="context: 'long' is not one of full, short"):
+        Transcriber(str(checkpoint[0]), context="long")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lengths"),
+    [(0, [10]), (8, [10]), (8.01, [20]), (18.01, [30]), (30, [30]), (61, [30] * 3)],
+)
+def test_lengths_of_a_short_context(seconds, lengths):
+    """There are always 2 s of silence, but for what nearly fills a window."""
+    samples = round(seconds * 16_000)
+    got = transcriber.spectrogram_frames(samples, "short")
+    assert got == [100 * s for s in lengths]
+    assert transcriber.spectrogram_frames(samples) == [3000] * len(lengths)
+
+
+@slow
+def test_how_sure_the_decoder_is(tmp_path):
+    """By all logits of a row, read at once."""
+    tiny_whisper.make(tmp_path, positions=120)
+    encoder, encoder_params = whisper.load(tmp_path, "last")
+    decoder, params = whisper_decoder.load(tmp_path)
+    rules = Rules.read(tmp_path)
+    states = encoder.apply(encoder_params, short_windows(1))
+    cross: Any = decoder.apply(params, states, method="cross")
+    prompt = rules.prompts([rules.languages["de"]] * 6)
+    real = np.arange(6) < 5
+    made = whisper_decoder.greedy(decoder, rules, params, cross, prompt, real)
+    empty = decoder.empty_cache(6, rules.limit)
+    logits, _ = decoder.apply(params, made.tokens, 0, cross, empty)
+    first = jax.nn.softmax(logits[:, 0])[:, rules.no_speech]
+    np.testing.assert_allclose(made.no_speech, first, atol=1e-5)
+    lengths = set()
+    for row in range(5):
+        ids, given = np.asarray(made.tokens[row]), prompt.shape[1]
+        scores = []
+        for i in range(given, len(ids)):
+            never = set(rules.suppress)
+            never |= set(rules.suppress_first if i == given else ())
+            allowed = np.array(logits[row, i - 1])
+            allowed[list(never)] = -np.inf
+            scores.append(jax.nn.log_softmax(allowed)[ids[i]])
+            if ids[i] == rules.end:
+                break
+        lengths.add(len(scores))
+        assert made.log_probability[row] == pytest.approx(np.mean(scores), abs=1e-4)
+    assert len(lengths) > 1
+
+
+@slow
+def test_words_of_nobody_are_held_back(checkpoint, heard, monkeypatch):
+    sounds = heard[0]
+    model = Transcriber(str(checkpoint[0]), batch_size=2, language="de")
+    cut = [transcriber.windows(sounds[i], model.bands) for i in (0, 1)]
+    heard_of = list(model.transcribe(cut))
+    assert all(t.text for t in heard_of)
+    for least, most in ((-1.0, -100.0), (1.0, 0.0)):  # Only one of the two holds.
+        monkeypatch.setattr(transcriber, "_LEAST_NO_SPEECH", least)
+        monkeypatch.setattr(transcriber, "_MOST_UNSURE", most)
+        assert list(model.transcribe(cut)) == heard_of
+    monkeypatch.setattr(transcriber, "_LEAST_NO_SPEECH", -1.0)
+    nobody = transcriber.Transcript("", "de", "no_speech")
+    assert list(model.transcribe(cut)) == [nobody, nobody]
 
 
 @slow

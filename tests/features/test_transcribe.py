@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -160,7 +161,7 @@ def test_killed_and_run_again_is_uncut(checkpoint, tmp_path):
     want = transcribe.transcribe(uncut, weights=folder, batch_size=1).table
     code = (
         "import pathlib, sys, time; from jser.corpora import tables;"
-        "from jser.features import transcribe; transcribe._UTTERANCES_PER_CHUNK = 2;"
+        "from jser.features import transcribe; transcribe._KEEP_S = 0;"
         "write = transcribe._write_chunk;"
         "transcribe._write_chunk = lambda *a: (write(*a), time.sleep(1));"
         "transcribe.transcribe(tables.read(pathlib.Path(sys.argv[1])),"
@@ -201,6 +202,32 @@ def test_what_was_done_is_not_done_again(checkpoint, tmp_path, monkeypatch):
     )
     transcribe.transcribe(table, weights=str(checkpoint[0]), max_failures=1)
     assert read == ["u01.wav"]
+
+
+def test_the_time_left_is_right_from_the_first_batch(tmp_path, monkeypatch):
+    """Compiling does not count, nor what was heard before or cannot be read."""
+    there = zip(make_table(tmp_path, 5).utterances, (61, 9, 9, 9, 9), strict=True)
+    rows = [dataclasses.replace(u, seconds=s) for u, s in there]
+    model = object.__new__(Transcriber)
+    model.source, model.context = "m", "full"
+    model.heard_s, model.compiling_s = 0.0, 7.0
+    now = iter((1000.0, 1100.0, 1101.0, 1140.0))
+    clock = types.SimpleNamespace(monotonic=lambda: next(now))
+    monkeypatch.setattr(transcribe, "time", clock)
+    progress = transcribe._Progress(model, rows, rows[:-1])
+    assert (progress.bar.n, progress.bar.total) == (1, 5)
+    model.heard_s, model.compiling_s = 90, 67  # Three windows of 30 s in 40 s.
+    progress.update()
+    assert progress.bar.postfix == "00:40 left"
+    progress.leave_out(rows[1])
+    model.heard_s = 120
+    progress.update()
+    assert progress.bar.postfix == "00:10 left"
+    model.heard_s = 150
+    progress.update()
+    assert progress.bar.postfix == "00:00 left"
+    assert progress.bar.n == 5
+    progress.bar.close()
 
 
 def test_old_tables_are_read_and_stay_as_they_are(tmp_path):
@@ -249,6 +276,10 @@ def test_one_pass_makes_transcripts_and_features(checkpoint, tmp_path, monkeypat
         np.testing.assert_allclose(ours, theirs, atol=2e-3)  # Of float16, near 1.
     with pytest.raises(ValueError, match="'logmel' is not one of whisper_large_v3"):
         transcribe.transcribe(table, weights=weights_, also=("logmel", root))
+    with pytest.raises(ValueError, match="context='short' makes transcripts alone"):
+        transcribe.transcribe(
+            table, weights=weights_, context="short", also=("whisper", root)
+        )
 
 
 @slow
