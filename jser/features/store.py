@@ -128,7 +128,7 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     if not (folder / "manifest.json").exists():
         raise FileNotFoundError(
             f"{folder}: no features. Make them with jser extract"
-            f" {_frontend_flag(folder.parent.name)}."
+            f" {_flags_of(folder.parent.name, is_array=not _is_known(folder))}."
         )
     path = folder / "manifest.json"
     manifest = files.read_record(path, remedy=_remedy(folder))
@@ -140,12 +140,17 @@ def read_manifest(folder: pathlib.Path) -> dict[str, Any]:
     return manifest
 
 
-def _frontend_flag(name: str) -> str:
-    """How `jser extract` is told to make features of that name."""
+def _is_known(folder: pathlib.Path) -> bool:
+    """Whether a dataset's name is of a front end of ours."""
     known = {*frontends.FRONT_ENDS, *frontends.PRETRAINED}
-    if FeatureName.parse(name).front_end in known:
-        return f"--frontend {name}"
-    return f"--frontend array --name {name} --source WHERE --kind speech|text"
+    return FeatureName.parse(folder.parent.name).front_end in known
+
+
+def _flags_of(name: str, *, is_array: bool) -> str:
+    """How `jser extract` is told to make features of that name."""
+    if is_array:
+        return f"--frontend array --name {name} --source WHERE --kind speech|text"
+    return f"--frontend {name}"
 
 
 def read_index(folder: pathlib.Path) -> dict[str, np.ndarray]:
@@ -292,11 +297,12 @@ def refuse_other_inputs(
     table: Table, rows: Sequence[Utterance], features: FeatureSet
 ) -> None:
     """Raises ValueError unless all rows have frames, made of what the table has now."""
+    is_array = features.spec["name"] == frontends.ARRAY
+    flags = _flags_of(features.folder.parent.name, is_array=is_array)
+    if features.spec.get("weights"):
+        flags += ", with its flags of before"
     remedy = (
-        f"Run jser extract --table {table.folder}"
-        f" {_frontend_flag(features.folder.parent.name)}"
-        f"{', with its flags of before' if features.spec.get('weights') else ''}; it"
-        " encodes only what is new."
+        f"Run jser extract --table {table.folder} {flags}; it encodes only what is new."
     )
     missing = [u.utt_id for u in rows if u.utt_id not in features.record]
     if missing:

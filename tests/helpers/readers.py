@@ -138,7 +138,9 @@ def _verify(path: pathlib.Path) -> None:
 def _part(folder: pathlib.Path) -> pathlib.Path:
     names = np.array(["a", "b"])
     frames, length = np.ones((5, 4), np.float16), np.array([2, 3], np.int32)
-    part = shards.Part(names, names, names, length, frames, {"c": "too short"})
+    start, stop = np.array([0, 400]), np.array([0, 9000])
+    columns = names, names, names, length, start, stop, frames
+    part = shards.Part(*columns, {"c": "too short"})
     part.save(folder / "part.npz")
     return folder / "part.npz"
 
