@@ -16,6 +16,7 @@ from typing import Any
 
 from jser.commands.shared_flags import RootFlags
 from jser.commands.verb_flags import VerbFlags
+from jser.feature_names import FeatureName
 
 if typing.TYPE_CHECKING:
     from jser.corpora.tables import Table
@@ -114,9 +115,17 @@ def _weights(names: Sequence[str]) -> dict[str, str]:
     for pair in given.split(","):
         name, _, folder = pair.partition("=")
         pairs[name] = folder
-    if odd := set(pairs) - set(names):
+    # By the features' whole name, or without what comes behind the front end's.
+    short = {name: _without_layer(name) for name in names}
+    if odd := set(pairs) - {*short, *short.values()}:
         raise ValueError(
             f"--weights: {sorted(odd)[0]!r} is not one of --frontend, which are"
             f" {', '.join(names)}."
         )
-    return pairs
+    found = {n: pairs.get(n) or pairs.get(short[n]) for n in names}
+    return {name: folder for name, folder in found.items() if folder}
+
+
+def _without_layer(name: str) -> str:
+    named = FeatureName.parse(name)
+    return str(FeatureName(front_end=named.front_end, tag=named.tag))

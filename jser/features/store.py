@@ -268,7 +268,11 @@ def _field(made: Mapping[str, Any], name: str) -> Any:
 def _refuse_other_fields(features: FeatureSet, want: Mapping[str, Any]) -> None:
     beside = ""
     if features.spec["name"] in frontends.PRETRAINED:
-        beside = f" To keep both, add a tag: --frontend {features.spec['name']}-mine."
+        named = FeatureName.parse(features.folder.parent.name)
+        tagged = dataclasses.replace(
+            named, tag=f"{named.tag}2" if named.tag else "mine"
+        )
+        beside = f" To keep both, give one a tag: --frontend {tagged}."
     for field, now in want.items():
         then = _field(features.spec, field)
         if then != now:
