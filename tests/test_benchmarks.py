@@ -28,6 +28,7 @@ from benchmarks import (  # noqa: E402
     sides,
     svm,
     train_step,
+    transcribe,
     whisper_context,
 )
 
@@ -285,3 +286,23 @@ def test_stored_frames_are_pooled(corpus):
         adaptation.pooled(frames, is_pooled=False), [2, 3, *[np.sqrt(8 / 3)] * 2]
     )
     np.testing.assert_array_equal(adaptation.pooled(frames[:1], is_pooled=True), [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("want", "got", "errors"),
+    [
+        ("Der Lappen liegt.", "der lappen, liegt", 0),
+        ("a b c d", "a x c", 2),
+        ("", "a b", 2),
+        ("a b", "", 2),
+        ("a b c", "b c a", 2),
+    ],
+)
+def test_word_errors_are_the_least_changes(want, got, errors):
+    made, said = transcribe.words(want), transcribe.words(got)
+    assert transcribe.word_errors(made, said) == errors
+    assert transcribe.word_errors(said, made) == errors
+
+
+def test_a_word_error_rate_is_over_all_words():
+    assert transcribe.error_rate(["a b c", "d"], ["a b x", "d"]) == 0.25

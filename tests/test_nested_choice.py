@@ -1,8 +1,14 @@
 """The nested choice looks at nothing of the fold it is for."""
 
 import numpy as np
+import pytest
 
 from benchmarks import nested_choice
+from jser.data.corpus import open_corpus
+from jser.roots import HELDOUT
+from jser.training.predict import predict
+from jser.training.train import train
+from tests.helpers import tiny_corpus
 
 FOLDS = range(5)
 LABEL = {
@@ -50,3 +56,24 @@ def test_of_equals_the_first_is_chosen():
     for names in (["b", "a", "c"], ["c", "b", "a"]):
         found = nested_choice.choose(names, 0, FOLDS, predict, TRUTH)
         assert found["chosen"] == names[0]
+
+
+def test_what_is_left_nowhere_is_what_a_run_leaves(corpus, tmp_path):
+    roots = tiny_corpus.elsewhere(corpus, tmp_path)
+    config = tiny_corpus.experiment()
+    config.data.dev_split, config.data.holdout = "", (1,)
+    opened = nested_choice.in_memory(open_corpus(roots, config.data))
+    got = nested_choice.heldout_logits(config, opened, (1,))
+    train(config, roots)
+    said = predict(roots, roots.workdir(config), HELDOUT)
+    assert set(got) == set(said.utt_id)
+    for u, logits in zip(said.utt_id, said.logits, strict=True):
+        np.testing.assert_allclose(got[u], logits, atol=1e-6)
+
+
+def test_a_candidate_is_a_config_with_fields_set():
+    text = "emodb_whisper_probe;model.layers=mix;optim.lr=3e-4"
+    config = nested_choice.candidate(text)
+    assert (config.model.layers, config.optim.lr) == ("mix", 3e-4)
+    with pytest.raises(ValueError, match="optim"):
+        nested_choice.candidate("emodb_whisper_probe;optim.rate=3e-4")
