@@ -91,6 +91,8 @@ def make_store(home: pathlib.Path, count: int) -> Store:
                 digest=np.array([tables.input_digest(u, s) for u in some]),
                 content=np.array([shards.content_digest(x) for x in each]),
                 length=T,
+                start=np.zeros_like(T),
+                stop=np.zeros_like(T),
                 frames=frames,
                 failures={},
             ).save(parts[-1])

@@ -139,7 +139,7 @@ def test_memory_is_judged_once_it_has_settled():
     ElementTree.fromstring(memory.drawn(points))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_every_stage_is_measured_at_every_size(tmp_path):
     page = scale.report((300, 600), tmp_path)
     for stage in scale.STAGES:

@@ -33,6 +33,7 @@ NOT_RUN = {
     "runs/ensemble_paper/predictions/test3.csv": "needs MSP-Podcast, and days",
     "data/emodb": "needs EMO-DB",
     "ensemble_emodb": "needs EMO-DB, and 220 trainings",
+    "ensemble_emodb_whisper": "needs EMO-DB, and Whisper base",
     "data/urdu": "needs URDU",
     "roberta_large": "needs a checkpoint of the hub",
     "openai/whisper-large-v3": "needs a checkpoint of the hub",

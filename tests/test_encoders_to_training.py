@@ -104,7 +104,7 @@ def test_a_member_trains_and_predicts(emodb, streams):
     assert np.ptp(logits, axis=0).max() > 0
 
 
-def test_the_script_refuses_another_layer_of_the_same_weights(emodb):
+def test_another_layer_goes_beside_and_another_dtype_is_refused(emodb):
     def script(*flags: str) -> subprocess.CompletedProcess:
         command = [sys.executable, str(ROOT / "scripts" / "extract.py")]
         command += [f"--table={emodb.data / 'emodb'}", "--frontend=roberta"]
@@ -113,6 +113,7 @@ def test_the_script_refuses_another_layer_of_the_same_weights(emodb):
         return subprocess.run(command, capture_output=True, text=True)
 
     assert " 0 failures" in script().stdout
-    other = script("--layer=1")
+    assert "roberta@1" in script("--layer=1").stdout
+    other = script("--dtype=bfloat16")
     assert other.returncode == 1
-    assert "made with layer='last', now it is '1'" in other.stderr
+    assert "made with dtype='float32', now it is 'bfloat16'" in other.stderr
