@@ -24,6 +24,7 @@ from benchmarks import (  # noqa: E402
     epoch,
     memory,
     peer,
+    precision,
     scale,
     sides,
     svm,
@@ -306,3 +307,13 @@ def test_word_errors_are_the_least_changes(want, got, errors):
 
 def test_a_word_error_rate_is_over_all_words():
     assert transcribe.error_rate(["a b c", "d"], ["a b x", "d"]) == 0.25
+
+
+@pytest.mark.slow
+def test_precisions_are_compared_layer_by_layer(tmp_path):
+    tiny_whisper.make(tmp_path)
+    sounds = [tiny_whisper.sound(seed, 1.5) for seed in range(2)]
+    *rows, _, told = precision.compare(tmp_path, sounds, 1)
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| float32", "| bfloat16"]
+    off = [float(x.rstrip("%")) for x in told.split(": ")[1].split(". ")[0].split(", ")]
+    assert all(0.01 < x < 5 for x in off)
