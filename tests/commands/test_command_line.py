@@ -19,8 +19,8 @@ FLAGS = {
         *("transcripts", "merge", "keep", "skip_missing", "allow_shared_speakers"),
     ),
     "transcribe": (
-        *("table", "weights", "language", "all", "batch_size", "dtype", "frontend"),
-        *("max_failures", *ROOTS),
+        *("table", "weights", "language", "all", "batch_size", "dtype", "context"),
+        *("frontend", "max_failures", *ROOTS),
     ),
     "extract": (
         *("table", "frontend", "weights", "layer", "dtype", "backend", "compat"),
