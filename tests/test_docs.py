@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 
+import numpy as np
 import pytest
 
 import jser
@@ -143,8 +144,8 @@ def test_commands_that_do_not_run_here_can_be_read(argv, tmp_path, monkeypatch, 
 def home(tmp_path, monkeypatch) -> pathlib.Path:
     """A working folder with tones in the place of what the pages take for granted.
 
-    Sounds and a CSV of one's own, the demo corpus with its features, a checkpoint. The
-    demo's configs train one epoch instead of fifteen.
+    Sounds and a CSV of one's own, arrays, the demo corpus with its features, a
+    checkpoint. The demo's configs train one epoch instead of fifteen.
     """
     source = tiny_corpus.make(tmp_path / "sounds")
     source = source.rename(source.with_name("mine.csv"))
@@ -154,6 +155,8 @@ def home(tmp_path, monkeypatch) -> pathlib.Path:
     for front_end in ("logmel", "functionals", "prosody", "char_ngrams"):
         extract(demo, front_end, tmp_path / "features", workers=1)
     tiny_checkpoints.make("wavlm", tmp_path / "microsoft" / "wavlm-large")
+    words = {u.utt_id: np.ones((2, 4), np.float32) for u in demo.utterances}
+    np.savez(tmp_path / "words.npz", allow_pickle=False, **words)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console, "quiet", lambda: None)
     demo_config = recipes.demo
