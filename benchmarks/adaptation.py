@@ -19,7 +19,7 @@ import numpy as np
 from sklearn import svm
 
 from jser.corpora import tables
-from jser.features import store
+from jser.features import pooling, store
 from jser.statistics import bootstrap, metrics
 
 COUNTS: tuple[int, ...] = (1, 2, 4, 8, 32)
@@ -55,7 +55,7 @@ class Pooled:
 def pooled(frames: np.ndarray, *, is_pooled: bool) -> np.ndarray:
     """One vector of frames [T, ...]."""
     x = frames.reshape(len(frames), -1).astype(np.float64)
-    return x[0] if is_pooled else np.concatenate([x.mean(axis=0), x.std(axis=0)])
+    return x[0] if is_pooled else pooling.pool(x, pooling.POOLED)[0]
 
 
 def scaled(x: np.ndarray, group: np.ndarray | None = None) -> np.ndarray:

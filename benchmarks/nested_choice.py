@@ -1,6 +1,6 @@
 """Chooses a recipe inside the training folds, fold by fold, and scores the choice.
 
-    python -m benchmarks.nested_choice emodb_whisper_mix emodb_whisper_beside ...
+    python -m benchmarks.nested_choice emodb_whisper_probe emodb_whisper_fusion ...
 
 The rule, for each fold of the table in turn (on EMO-DB, a speaker):
 

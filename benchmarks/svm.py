@@ -24,7 +24,7 @@ from jser.corpora.tables import Table
 from jser.data.split import Split
 from jser.ensemble import provenance
 from jser.ensemble.logits import Logits
-from jser.features import store
+from jser.features import pooling, store
 from jser.report import comparison, markdown
 from jser.roots import HELDOUT
 from jser.statistics import bootstrap, metrics
@@ -53,7 +53,7 @@ def vectors(split: Split) -> np.ndarray:
         x = frames.astype(np.float32).reshape(len(frames), -1, frames.shape[-1])
         if is_pooled:
             return x[0]
-        return np.concatenate([x.mean(axis=0), x.std(axis=0)], axis=-1)
+        return pooling.pool(x, pooling.POOLED)[0]
 
     rows = np.arange(len(split))
     chunks = [rows[i : i + _AT_ONCE] for i in range(0, len(rows), _AT_ONCE)]

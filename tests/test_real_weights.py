@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jser import audio, encoders, recipes
-from jser.corpora import emodb, prepare, tables
+from jser.corpora import emodb, prepare
 from jser.encoders.transcriber import Transcriber, windows
 from jser.features import frontends
 from jser.features.extract import extract
@@ -96,4 +96,3 @@ def test_a_probe_knows_a_speaker_it_never_heard(tmp_path):
     said = predict(roots, roots.workdir(config), HELDOUT)
     predicted = said.logits.argmax(axis=1)
     assert metrics.scores(said.label, predicted, 7)["uar"] > 0.7
-    assert {u.speaker for u in tables.read(table.folder).utterances} >= {"13"}

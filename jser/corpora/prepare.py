@@ -231,7 +231,7 @@ def describe(table: Table) -> str:
     speakers = {u.speaker for u in table.utterances if u.speaker}
     nameless = sum(not u.speaker for u in table.utterances)
     untold = sum(not u.transcript for u in table.utterances)
-    unread = sum(u.seconds is None for u in table.utterances)
+    unread = sum(bool(u.file) and u.seconds is None for u in table.utterances)
     odd = Counter(u.sound_note for u in table.utterances if u.sound_note)
     folds = {u.fold for u in table.utterances if u.fold is not None}
     lines += [

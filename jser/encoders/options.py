@@ -4,7 +4,7 @@ import dataclasses
 
 _DTYPES = ("float32", "bfloat16")
 _BACKENDS = ("jax", "torch")
-_CONTEXTS = ("full", "short")
+CONTEXTS = ("full", "short")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Options:
         for option, known in (
             ("dtype", _DTYPES),
             ("backend", _BACKENDS),
-            ("context", _CONTEXTS),
+            ("context", CONTEXTS),
         ):
             if (value := getattr(self, option)) not in known:
                 raise ValueError(

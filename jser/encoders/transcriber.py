@@ -20,11 +20,11 @@ import numpy as np
 
 from jser import audio, files
 from jser.encoders import hub, tokens, weights, whisper, whisper_decoder
+from jser.encoders.options import CONTEXTS
 from jser.encoders.whisper_prompts import Rules
 
 VERSION = 2  # Raised when other transcripts come out.
 DTYPES = ("float32", "bfloat16")
-CONTEXTS = ("full", "short")
 NOTES = ("no_speech", "empty", "repetition", "unfinished")
 NO_SPEECH, EMPTY, REPETITION, UNFINISHED = NOTES
 FRAMES_PER_S = 100  # Of a spectrogram.

@@ -124,6 +124,8 @@ class Shard:
             return stored
         if self.spec.kind == "text":
             return u.transcript
+        if not u.file:
+            return audio.AudioError(u.utt_id, "missing", "the table has no sounds")
         try:
             samples = audio.load(sound, max_hours=self.max_hours)
             if u.sha256 and (now := files.file_digest(sound)) != u.sha256:

@@ -237,14 +237,19 @@ def open_streams(
     opened = {}
     for stream, name in streams.items():
         features = FeatureSet(dataset_folder(root, corpus, name))
-        if features.spec["name"] == frontends.ARRAY:
-            pass
-        elif features.spec.get("weights"):
-            _refuse_other_fields(features, frontends.identity(name))
-        else:
-            refuse_other_spec(features, frontends.get(name).spec)
+        _refuse_other_version(features, name)
         opened[stream] = features
     return opened
+
+
+def _refuse_other_version(features: FeatureSet, name: str) -> None:
+    """Raises ValueError if they are another version's than the name's today."""
+    if features.spec["name"] == frontends.ARRAY:
+        return  # Of one's own; there is no other version.
+    if features.spec.get("weights"):
+        _refuse_other_fields(features, frontends.identity(name))
+    else:
+        refuse_other_spec(features, frontends.get(name).spec)
 
 
 def refuse_other_spec(features: FeatureSet, spec: frontends.Spec) -> None:

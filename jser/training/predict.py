@@ -8,7 +8,7 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from jser.config import TARGET
+from jser.config import TARGET, Experiment
 from jser.corpora import tables
 from jser.data import adaptation, other_table
 from jser.data.corpus import Corpus, open_corpus
@@ -20,6 +20,8 @@ from jser.training import compilation, standardization
 from jser.training.checkpoints import Checkpoints
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.network import make_model
+
+_Run = tuple[Experiment, dict[str, Any]]  # What `run_config.read` gives.
 
 
 def predict(
@@ -57,13 +59,13 @@ def predict(
         or checkpoints that lie there are another run's; if the run cannot adapt so.
     """
     compilation.enable_cache()
-    experiment, metadata = run_config.read(workdir)
+    experiment, metadata = run = run_config.read(workdir)
     adapt = adaptation.chosen(experiment, adapt)
     adaptation.warn(experiment, adapt)
     if table:
-        asked = _of_other_table(roots, workdir, split, table, merge or {})
+        asked = _of_other_table(roots, workdir, run, split, table, merge or {})
     else:
-        asked = _of_own_table(roots, workdir)
+        asked = _of_own_table(roots, workdir, run)
     path = path_of(workdir, split, table=asked.about["table"], adapt=adapt)
     corpus, rows = asked.corpus, asked.corpus.split(split)
     with Checkpoints(workdir) as saved:
@@ -103,8 +105,8 @@ class _Asked:
     about: dict[str, Any]  # Fields of the logits: of the table, where it is another.
 
 
-def _of_own_table(roots: Roots, workdir: pathlib.Path) -> _Asked:
-    experiment, metadata = run_config.read(workdir)
+def _of_own_table(roots: Roots, workdir: pathlib.Path, run: _Run) -> _Asked:
+    experiment, metadata = run
     corpus = open_corpus(roots, experiment.data)
     _refuse_others(workdir, metadata, corpus)
     provenance.refuse_other_table(workdir, corpus.table, roots)
@@ -120,6 +122,7 @@ def _of_own_table(roots: Roots, workdir: pathlib.Path) -> _Asked:
 def _of_other_table(
     roots: Roots,
     workdir: pathlib.Path,
+    run: _Run,
     split: str,
     folder: pathlib.Path,
     merge: Mapping[str, str],
@@ -129,7 +132,7 @@ def _of_other_table(
             f"--split {split}: those are folds of the run's own table. Of {folder} give"
             " a split, or --split all."
         )
-    experiment, metadata = run_config.read(workdir)
+    experiment, metadata = run
     c = experiment.data
     own, other = tables.read(roots.data / c.corpus), other_table.read(roots, c, folder)
     provenance.refuse_other_table(workdir, own, roots)

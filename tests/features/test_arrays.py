@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from jser.corpora import prepare
 from jser.features import arrays, store, verify
 from jser.features.extract import TooManyFailures, extract
+from tests.helpers import fake_encoder
 
 IDS = tuple(f"{speaker}/{emotion}" for speaker in "ab" for emotion in ("angry", "sad"))
 
@@ -88,6 +89,12 @@ def test_an_odd_array_is_a_failure_of_its_utterance(table, made, tmp_path, chang
         extract(table, front_end, tmp_path / "features")
     features = extract(table, front_end, tmp_path / "features", max_failures=1)
     assert set(features.utt_id) == {*IDS} - {IDS[2]}
+
+
+def test_a_table_without_sounds_says_so(table, tmp_path):
+    assert "0 sound files whose header" in prepare.describe(table)
+    with pytest.raises(TooManyFailures, match="a/angry: missing: the table has no so"):
+        extract(table, fake_encoder.front_end(), tmp_path / "features")
 
 
 def test_a_damaged_file_is_a_failure_of_its_utterance(table, made, tmp_path):
