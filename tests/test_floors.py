@@ -32,7 +32,8 @@ FLOORS = (
     {"ensemble"},
     {"training"},
     {"report"},
-    {"pipeline"},
+    {"recognizer"},
+    {"pipeline", "web"},
     {"commands"},
     {"__main__"},
 )
