@@ -28,6 +28,7 @@ from jser.front_end_table import PRETRAINED, WITHOUT_WEIGHTS
 SCHEMA = 1  # Of config.json.
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 _STACKER = ("stacker.skops", "stack.json")
+FILES = (CONFIG, TENSORS, *_STACKER, CARD)
 _AGAIN = "Fetch the model again, or make it anew with jser bundle."
 _MOST_TENSOR_BYTES = 1 << 32
 _LONGEST_LABEL = 80

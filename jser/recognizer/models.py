@@ -10,7 +10,6 @@ _HERE = pathlib.Path(__file__).parent / "models"
 DEFAULT = "emodb-whisper-base"
 NAMES = ("emodb-functionals", DEFAULT)
 _SHOWN = 300  # Characters of what the hub says.
-_FILES = (bundle.CONFIG, bundle.TENSORS, "stacker.skops", "stack.json", bundle.CARD)
 
 
 def find(model: os.PathLike | str, revision: str | None = None) -> pathlib.Path:
@@ -39,7 +38,7 @@ def _fetched(name: str, revision: str | None) -> pathlib.Path:
     try:
         return pathlib.Path(
             huggingface_hub.snapshot_download(
-                name, revision=revision, allow_patterns=list(_FILES)
+                name, revision=revision, allow_patterns=list(bundle.FILES)
             )
         )
     except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError) as e:
