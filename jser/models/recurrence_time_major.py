@@ -142,9 +142,8 @@ def _backward(loop, dtype, residuals, d_states):
 
     d_gates = jnp.concatenate([d_h * to_r, d_h * to_z, d_h * to_n], axis=-1)
     d_hidden = jnp.tile(d_h, 3) * to_hidden_2TBG
-    weigh = lambda a, d: _dot(
-        "kna,kng->kag", *(y.reshape(2, T * B, -1).astype(dtype) for y in (a, d)), wide
-    )
+    rows = lambda y: y.reshape(2, T * B, -1).astype(dtype)
+    weigh = lambda a, d: _dot("kna,kng->kag", rows(a), rows(d), wide)
     d_x = _dot("kng,kdg->knd", d_gates, kernel_2DG.astype(dtype), wide)
     return (
         (d_x[0] + d_x[1, ::-1]).swapaxes(0, 1),
