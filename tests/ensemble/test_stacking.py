@@ -20,7 +20,7 @@ def accuracy(found: Logits) -> float:
     return float((found.logits.argmax(1) == found.label).mean())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "best_member"])
 def test_two_members_beat_each_alone(rng, kind):
     members = {m: said(rng, skill=1.0, each=120) for m in "ab"}
     alone = max(accuracy(m) for m in members.values())
