@@ -91,7 +91,7 @@ def test_channels_are_those_of_load(tmp_path, monkeypatch, gain):
 def test_the_shortest_sound_is_that_of_load(tmp_path, samples):
     soundfile.write(tmp_path / "a.wav", NOISE[:samples], 48_000)
     if samples * 16_000 < 399.5 * 48_000:
-        with pytest.raises(audio.AudioError, match="too short: 399 samples") as wanted:
+        with pytest.raises(audio.AudioError, match=r"short: 39[89] sam") as wanted:
             audio.load(tmp_path / "a.wav")
         with pytest.raises(audio.AudioError) as mine:
             audio.Stream(tmp_path / "a.wav")
