@@ -14,7 +14,7 @@ from jser.audio import SAMPLE_RATE_HZ
 FRAME = SAMPLE_RATE_HZ // 50  # 20 ms.
 _STRETCH = 500  # Frames, 10 s, whose level is
 _LOUD = 0.98  # this quantile of theirs.
-_RELEASE_DB = 1.0  # What the level loses in a stretch, where nothing is as loud.
+_RELEASE_DB = 1 / 3  # What the level loses in a stretch, where nothing is as loud.
 _BELOW_DB = 30.0
 _ABSOLUTE_DB = -70.0  # Of full scale; nothing below is speech, whatever is around it.
 _LEAST = 1e-12  # Of a mean square; below it all is alike.
@@ -41,8 +41,8 @@ def energy_db(blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, int]:
 def speech(energy: np.ndarray) -> np.ndarray:
     """Which frames of a recording are no silence.
 
-    The level is that of the loudest 2 % of every 10 s. It fades by 1 dB in 10 s, before
-    and after, so that a pause of some minutes is measured by the speech around it.
+    The level is that of the loudest 2 % of every 10 s. It fades by 2 dB in a minute,
+    before and after, so that a pause of minutes is measured by the speech around it.
 
     Args:
       energy: [frames], as `energy_db` has it.
