@@ -298,4 +298,4 @@ def _cut(blocks: Iterable[np.ndarray], spans: Iterable[Span]) -> Iterator[np.nda
                 held, begin = [], end
         whole = held[0] if len(held) == 1 else np.concatenate(held)
         held, begin = [whole[start - begin :]], start
-        yield held[0][: stop - start]
+        yield held[0][: stop - start].copy()  # A part of it would keep the whole.
