@@ -7,13 +7,9 @@ import pathlib
 from typing import Literal
 
 import numpy as np
-from scipy import special
 
 from jser import audio
-from jser.config import NONE
 from jser.corpora.draft import sound_files
-from jser.ensemble import stacking
-from jser.ensemble.logits import Logits
 from jser.recognizer import bundle, live, models, reading, sound_notes, timeline
 from jser.recognizer.bundle import Bundle
 from jser.recognizer.frames import FrameMaker, Weights
@@ -21,7 +17,6 @@ from jser.recognizer.network import Network
 from jser.recognizer.profiles import Profile
 from jser.recognizer.reading import Sound
 from jser.recognizer.recognition import UNKNOWN, Recognition, Segment
-from jser.statistics import calibration
 from jser.training import compilation
 
 COVERAGE = 0.9
@@ -166,7 +161,7 @@ class Recognizer:
         """
         texts = transcripts or [None] * len(samples)
         made = self._frames(samples, texts)
-        return self._calibrated(self._network(made, self._profile(profile))[0])
+        return self._network(made, self._profile(profile))[0]
 
     def timeline(
         self,
@@ -192,6 +187,10 @@ class Recognizer:
           AudioError: if the sound cannot be used.
           ValueError: if the model reads text, or the lengths or segments cannot be.
         """
+        if isinstance(segments, str) and segments != "pauses":
+            raise ValueError(
+                f"segments {segments!r}: give 'pauses', or a list of them."
+            )
         model = functools.partial(self.probabilities, profile=profile), self.labels
         sure = self._bundle.calibration.unknown_below
         with reading.opened(sound) as blocks:
@@ -294,7 +293,7 @@ class Recognizer:
             return []
         by = self._profile(profile)
         frames = self._frames([x.samples for x in sounds], transcripts)
-        logits, vectors = self._network(frames, by)
+        probabilities, vectors = self._network(frames, by)
         distance = self._network.distance(frames, by)
         far = np.any(
             [x > self._bundle.far.get(n, np.inf) for n, x in distance.items()], axis=0
@@ -305,7 +304,7 @@ class Recognizer:
             )
             for x, p, vector, text, f in zip(
                 sounds,
-                self._calibrated(logits),
+                probabilities,
                 vectors,
                 transcripts,
                 np.broadcast_to(far, len(sounds)),
@@ -345,36 +344,3 @@ class Recognizer:
             warnings=tuple(warnings),
             model=model | ({"profile": by.name} if by else {}),
         )
-
-    def _calibrated(self, logits: np.ndarray) -> np.ndarray:
-        """Probabilities [N, C] of the members' logits [N, M, C]."""
-        names = tuple(m.experiment.name for m in self._bundle.members)
-        joined = stacking.Joined(_unlabelled(logits, self.labels), names, logits, [])
-        stacker = self._bundle.stacker
-        combined = (
-            stacking.apply(stacker, joined) if stacker else stacking.average(joined)
-        ).logits
-        return calibrated(combined, self._bundle.calibration.temperature)
-
-
-def calibrated(log_p: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities [N, C], float64, of combined logits."""
-    scaled = calibration.apply_temperature(log_p.astype(np.float64), temperature)
-    return special.softmax(scaled, axis=-1)
-
-
-def _unlabelled(logits: np.ndarray, labels: Sequence[str]) -> Logits:
-    """Rows that nothing is known of, for the stacker to speak of."""
-    N, nothing = len(logits), np.zeros(len(logits), bool)
-    return Logits(
-        utt_id=np.array([str(i) for i in range(N)]),
-        logits=logits[:, 0],
-        label=np.full(N, -1),
-        fold=np.full(N, -1),
-        speaker=np.full(N, ""),
-        in_sample=nothing,
-        speaker_seen=nothing,
-        labels=np.array(labels),
-        made_by=np.array([], str),
-        adapt=NONE,
-    )
