@@ -40,7 +40,7 @@ class Network:
     def __call__(
         self, frames: Mapping[str, Sequence[np.ndarray]], profile: Profile | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities [N, C], and the vectors that the first member classifies [N, F].
+        """Probabilities [N, C], and what the first member classifies [N, F].
 
         Arguments as `logits`.
         """
