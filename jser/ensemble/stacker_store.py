@@ -14,6 +14,7 @@ import numpy as np
 
 import jser
 from jser import files
+from jser.config import CHOSEN
 from jser.ensemble import combiners
 from jser.ensemble.stacking import Stacker
 
@@ -58,6 +59,7 @@ def save(folder: pathlib.Path, fitted: Mapping[int, Stacker]) -> None:
                     "learned_from": s.learned_from,
                     "held_out": s.held_out,
                     "importance": s.importance,
+                    **_choice(s),
                     **({} if _has_models(s) else {"estimators": _numbers(s)}),
                 }
                 for k, s in fitted.items()
@@ -91,6 +93,13 @@ def _numbers(stacker: Stacker) -> list[dict[str, list[float]]]:
         {f: getattr(e, f).tolist() for f in _FIELDS if getattr(e, f) is not None}
         for e in stacker.estimators
     ]
+
+
+def _choice(stacker: Stacker) -> dict[str, Any]:
+    """What "chosen" has beside what all kinds have."""
+    if stacker.kind != CHOSEN:
+        return {}
+    return {"chosen": stacker.chosen, "candidates": stacker.candidates}
 
 
 AGAIN = "Run jser stack again."
@@ -132,6 +141,8 @@ def _stackers(path: pathlib.Path, record: dict[str, Any]) -> dict[int, Stacker]:
             importance=about["importance"],
             made_by=tuple(about["made_by"]),
             learned_from=about["learned_from"],
+            chosen=about.get("chosen"),
+            candidates=about.get("candidates"),
         )
         for estimator in stacker.estimators:
             _check(path, stacker, estimator)
@@ -160,13 +171,14 @@ def _check(
     for numbers in (estimator.temperature, estimator.weight):
         if numbers is not None and numbers.shape != (M,):
             raise ValueError(f"{path}: not a number for each of {M} members.")
-    model = estimator.model
-    kind = stacker.kind
+    model, kind = estimator.model, stacker.kind
+    if kind == CHOSEN:
+        kind = stacker.chosen
+        if kind not in combiners.CANDIDATES:
+            raise ValueError(f"{path}: {kind!r} cannot have been chosen. {AGAIN}")
     wanted = combiners.class_of(kind) if kind in combiners.MODELS else type(None)
     if type(model) is not wanted:
-        raise ValueError(
-            f"{path}: a {type(model).__name__} in a {stacker.kind} stacker."
-        )
+        raise ValueError(f"{path}: a {type(model).__name__} in a {kind} stacker.")
     if model is None:
         return
     if model.n_features_in_ != M * C or not np.isin(model.classes_, range(C)).all():

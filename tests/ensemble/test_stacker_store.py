@@ -22,6 +22,7 @@ def test_a_saved_stacker_says_the_same(rng, tmp_path, kind):
     np.testing.assert_array_equal(stacking.apply(again, joined).logits, want.logits)
     for field in (
         *("kind", "members", "labels", "seed", "held_out", "importance", "made_by"),
+        *("chosen", "candidates"),
     ):
         assert getattr(loaded, field) == getattr(fitted, field)
     assert loaded.learned_from == again.learned_from
@@ -29,7 +30,7 @@ def test_a_saved_stacker_says_the_same(rng, tmp_path, kind):
     assert other.learned_from != fitted.learned_from
 
 
-@pytest.mark.parametrize("kind", ["scaled_average", "weighted_average"])
+@pytest.mark.parametrize("kind", ["scaled_average", "best_member"])
 def test_what_has_no_model_needs_no_scikit_learn(rng, tmp_path, kind):
     (tmp_path / "stacker.skops").write_bytes(b"of an earlier stacker")
     fitted = stacking.fit(kind, stacking.join({"a": said(rng), "b": said(rng)}), 3)
@@ -112,3 +113,22 @@ def test_a_model_of_another_kind_or_width_is_refused(rng, tmp_path):
     stacker_store.save(tmp_path, {-1: dataclasses.replace(narrow, kind="logistic")})
     with pytest.raises(ValueError, match="RandomForestClassifier in a logistic"):
         stacker_store.load(tmp_path)
+
+
+def test_another_choice_than_its_estimators_is_refused(rng, tmp_path):
+    fitted = stacking.fit("chosen", stacking.join({"a": said(rng)}), seed=3)
+    assert fitted.chosen == "scaled_average"
+    stacker_store.save(tmp_path, {-1: dataclasses.replace(fitted, chosen="oof")})
+    with pytest.raises(ValueError, match="NoneType in a oof stacker"):
+        stacker_store.load(tmp_path)
+    stacker_store.save(tmp_path, {-1: dataclasses.replace(fitted, chosen="paper")})
+    with pytest.raises(ValueError, match="'paper' cannot have been chosen"):
+        stacker_store.load(tmp_path)
+
+
+def test_kinds_that_choose_nothing_write_what_they_did(rng, tmp_path):
+    """Their stack.json is that of versions which knew no choice."""
+    fitted = stacking.fit("oof", stacking.join({"a": said(rng)}), seed=3)
+    stacker_store.save(tmp_path, {-1: fitted})
+    (about,) = files.read_json(tmp_path / "stack.json")["folds"].values()
+    assert set(about) == {"made_by", "learned_from", "held_out", "importance"}
