@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import functools
 import os
 import pathlib
-from typing import Literal
 
 import numpy as np
 
@@ -169,7 +168,7 @@ class Recognizer:
         *,
         window_s: float = 4.0,
         hop_s: float = 1.0,
-        segments: Sequence[tuple[float, float, str]] | Literal["pauses"] | None = None,
+        segments: Sequence[tuple[float, float, str]] | str | None = None,
         profile: str | None = None,
     ) -> list[Segment]:
         """What is felt when, in a recording of any length.
