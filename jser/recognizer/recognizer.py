@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from typing import Any, Literal
+from typing import Any
 
 from absl import logging
 import numpy as np
@@ -207,7 +207,7 @@ class Recognizer:
         *,
         window_s: float = 4.0,
         hop_s: float = 1.0,
-        segments: Sequence[tuple[float, float, str]] | Literal["pauses"] | None = None,
+        segments: Sequence[tuple[float, float, str]] | str | None = None,
         profile: str | None = None,
     ) -> list[Segment]:
         """What is felt when, in a recording of any length.
