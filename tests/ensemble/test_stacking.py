@@ -353,7 +353,7 @@ def test_the_best_member_speaks_alone(rng):
     )
     found = stacking.fit("best_member", joined, seed=0)
     (estimator,) = found.estimators
-    assert estimator.weight.tolist() == [0, 1, 0]
+    np.testing.assert_array_equal(estimator.weight, [0, 1, 0])
     best = joined.logits[:, 1].argmax(axis=1)
     assert (stacking.apply(found, joined).logits.argmax(axis=1) == best).all()
 
