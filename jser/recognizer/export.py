@@ -39,8 +39,8 @@ def save(bundle: Bundle, folder: pathlib.Path) -> list[pathlib.Path]:
     """
     one_frame = all(_is_one_frame(spec) for spec in bundle.front_ends.values())
     (folder / MANIFEST).unlink(missing_ok=True)
-    programs = {}
-    for frames in (1,) if one_frame else _LENGTHS:
+    programs, lengths = {}, (1,) if one_frame else _LENGTHS
+    for frames in lengths:
         path = folder / f"frames_{frames}.stablehlo"
         files.write_atomically(path, _program(bundle, frames))
         programs[path.name] = {"frames": frames, "sha256": files.file_digest(path)}
@@ -65,7 +65,7 @@ def save(bundle: Bundle, folder: pathlib.Path) -> list[pathlib.Path]:
                 "dtype": "float32",
             },
             "programs": programs,
-            "loaded_by": _LOADED_BY.format(frames=frames).splitlines(),
+            "loaded_by": _LOADED_BY.format(frames=lengths[-1]).splitlines(),
         },
     )
     return [*(folder / name for name in programs), folder / MANIFEST]
@@ -95,7 +95,8 @@ def _program(bundle: Bundle, frames: int) -> bytes:
             names = member.experiment.data.streams
             streams = {s: Stream(x[n], mask[n]) for s, n in names.items()}
             variables = {"standard": {}, **member.variables}
-            made.append(model.apply(variables, streams, train=False)["emotion"])
+            outputs: Any = model.apply(variables, streams, train=False)
+            made.append(outputs["emotion"])
         return jax.numpy.stack(made, axis=1)
 
     (B,) = export.symbolic_shape("B")
