@@ -17,8 +17,10 @@ from jser.commands.shared_flags import WeightsFlag
 from jser.commands.verb_flags import VerbFlags
 
 if typing.TYPE_CHECKING:
-    from jser.recognizer.recognizer import Recognizer, Sound
+    from jser.recognizer.answers import File
+    from jser.recognizer.recognizer import Recognizer
 
+_MOST_PIPED_BYTES = 1 << 31
 FLAGS = VerbFlags()
 _FILES = FLAGS.arguments("files", "Sound files, folders of them, or -.")
 _MODEL = FLAGS.optional(
@@ -26,9 +28,16 @@ _MODEL = FLAGS.optional(
 )
 _REVISION = FLAGS.optional("revision", "Of a model on the hub.")
 _FORMAT = FLAGS.choice(
-    "format", ["text", "json", "csv"], "text, json (a line each) or csv.", "f"
+    "format",
+    ["text", "json", "csv", "rttm", "srt", "textgrid", "audacity"],
+    "text, json (a line each) or csv; the others are for --timeline.",
+    "f",
 )
-_OUT = FLAGS.optional("out", "Folder for a .json each; those there are left.", "o")
+_OUT = FLAGS.optional("out", "Folder for a file each; those there are left.", "o")
+_TIMELINE = FLAGS.switch("timeline", "What is felt when, by windows of 4 s.")
+_SEGMENTS = FLAGS.optional(
+    "segments", "With --timeline: pauses, or an .rttm that says who speaks when."
+)
 _TRANSCRIPT = FLAGS.optional("transcript", "What was said, for models that read it.")
 _TRANSCRIBER = FLAGS.optional(
     "transcriber", "A Whisper checkpoint that hears it, where it is not given."
@@ -43,9 +52,12 @@ def main() -> None:
     from jser.recognizer import answers
     from jser.recognizer.recognizer import Recognizer
 
-    sounds = _sounds()
-    if _OUT.value:
-        sounds = answers.without_done(sounds, pathlib.Path(_OUT.value))
+    how = _FORMAT.value or "text"
+    _refuse_format(how)
+    sounds, out = _sounds(), pathlib.Path(_OUT.value) if _OUT.value else None
+    ending = answers.ending(how, timeline=_TIMELINE.value)
+    if out:
+        sounds = answers.without_done(sounds, out, ending)
     load = {
         "revision": _REVISION.value,
         "weights": _WEIGHTS.value,
@@ -53,35 +65,56 @@ def main() -> None:
     }
     recognizer = Recognizer.load(*filter(None, [_MODEL.value]), **load)
     profile = _profile(recognizer)
-    made = recognizer.many(
-        [sound for _, sound in sounds],
-        transcripts=[_TRANSCRIPT.value] * len(sounds),
-        coverage=_coverage(),
-        profile=profile,
-    )
-    names = [name for name, _ in sounds]
-    how = _FORMAT.value or "text"
-    out = pathlib.Path(_OUT.value) if _OUT.value else None
-    failed = answers.write(zip(names, made, strict=True), len(names), how, out)
+    if _TIMELINE.value:
+        segments = _SEGMENTS.value
+        failed = answers.write_timelines(
+            recognizer, sounds, how, out, segments=segments, profile=profile
+        )
+    else:
+        made = recognizer.many(
+            [sound for _, sound in sounds],
+            transcripts=[_TRANSCRIPT.value] * len(sounds),
+            coverage=_coverage(),
+            profile=profile,
+        )
+        names = [name for name, _ in sounds]
+        failed = answers.write(zip(names, made, strict=True), len(names), how, out)
     if failed:
-        sys.exit(f"error: {failed} of {len(names)} sounds could not be used")
+        sys.exit(f"error: {failed} of {len(sounds)} sounds could not be used")
 
 
-def _sounds() -> list[tuple[str, "Sound"]]:
+def _refuse_format(how: str) -> None:
+    """Raises ValueError where flags do not go together."""
+    if _SEGMENTS.value and not _TIMELINE.value:
+        raise ValueError("--segments: they are of a --timeline.")
+    if how not in ("text", "json", "csv") and not _TIMELINE.value:
+        raise ValueError(f"-f {how}: it is of a --timeline.")
+    if _OUT.value and how in ("text", "csv") and not _TIMELINE.value and _FORMAT.value:
+        raise ValueError("-o writes a .json of each; -f text and csv are printed.")
+
+
+def _sounds() -> list[tuple[str, "File"]]:
     """What was given, by the name to show."""
     from jser.corpora.draft import sound_files
 
     if not _FILES.value:
         raise ValueError("give sound files, a folder of them, or - for a pipe.")
-    sounds: list[tuple[str, Sound]] = []
+    sounds: list[tuple[str, File]] = []
     for given in _FILES.value:
         if given == "-":
-            sounds.append(("-", sys.stdin.buffer.read()))
+            sounds.append(("-", _piped()))
         elif (path := pathlib.Path(given)).is_dir():
             sounds += [(str(p), p) for p in sound_files(path)]
         else:
             sounds.append((given, path))
     return sounds
+
+
+def _piped() -> bytes:
+    data = sys.stdin.buffer.read(_MOST_PIPED_BYTES + 1)
+    if len(data) > _MOST_PIPED_BYTES:
+        raise ValueError("-: more than 2 GiB; write it to a file, and give that.")
+    return data
 
 
 def _coverage() -> float:

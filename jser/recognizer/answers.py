@@ -1,19 +1,24 @@
 """Recognitions as people and programs read them: a table, JSON lines, CSV."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 import csv
 import io
 import json
 import pathlib
 import sys
+from typing import Any
 
 from tqdm import tqdm
 
 from jser import audio, files
+from jser.recognizer import formats
 from jser.recognizer.recognition import Recognition
-from jser.recognizer.recognizer import Sound
+from jser.recognizer.recognizer import Recognizer
 
 Answer = Recognition | audio.AudioError
+File = pathlib.Path | bytes  # A sound file, or what it would hold.
+_ENDING = ".json"
 _BAR = 24  # Characters of a probability of 1.
 
 
@@ -44,7 +49,8 @@ def write(
             continue
         told.update(dict.fromkeys(answer.warnings))
         if out is not None:
-            files.write_atomically(_path(out, name), answer.to_json(indent=2) + "\n")
+            path = _path(out, name, _ENDING)
+            files.write_atomically(path, answer.to_json(indent=2) + "\n")
             continue
         text = _FORMATS[how](name, answer, first=n == failed, alone=count == 1)
         tqdm.write(text, file=sys.stdout, end="")
@@ -54,26 +60,80 @@ def write(
     return failed
 
 
+def write_timelines(
+    recognizer: Recognizer,
+    sounds: Sequence[tuple[str, File]],
+    how: str,
+    out: pathlib.Path | None,
+    *,
+    segments: str | None,
+    profile: str | None,
+) -> int:
+    """Prints a timeline of each sound, or writes each into a folder.
+
+    Args:
+      recognizer: The model.
+      sounds: By their names.
+      how: One of `formats.FORMATS`.
+      out: Folder for a file of each, in place of printing.
+      segments: None for windows, "pauses", or an RTTM's path.
+      profile: As `Recognizer.timeline`.
+
+    Returns:
+      How many sounds could not be used; why is said on stderr.
+    """
+    failed = 0
+    for name, sound in tqdm(sounds, unit="sound", disable=len(sounds) == 1):
+        parts: Any = segments
+        if segments not in (None, "pauses"):
+            parts = formats.read_rttm(pathlib.Path(segments))
+        try:
+            with audio.Stream(_opened(sound)) as opened:
+                made = recognizer.timeline(opened, segments=parts, profile=profile)
+                seconds = opened.samples / audio.SAMPLE_RATE_HZ
+        except audio.AudioError as e:
+            failed += 1
+            tqdm.write(f"error: {e}", file=sys.stderr)
+            continue
+        text = formats.write(how, made, file=name, duration_s=seconds)
+        if out is None:
+            tqdm.write(text, file=sys.stdout, end="")
+        else:
+            ends = ending(how, timeline=True)
+            files.write_atomically(_path(out, name, ends), text)
+    if caution := recognizer.about.get("caution"):
+        print(f"note: {caution}", file=sys.stderr)
+    return failed
+
+
+def _opened(sound: File) -> pathlib.Path | io.BytesIO:
+    return io.BytesIO(sound) if isinstance(sound, bytes) else sound
+
+
+def ending(how: str, *, timeline: bool) -> str:
+    """How names of written files end."""
+    return formats.FORMATS[how][0] if timeline else _ENDING
+
+
 def without_done(
-    sounds: Sequence[tuple[str, Sound]], out: pathlib.Path
-) -> list[tuple[str, Sound]]:
+    sounds: Sequence[tuple[str, File]], out: pathlib.Path, ends: str
+) -> list[tuple[str, File]]:
     """The sounds that have no answer in the folder yet.
 
     Raises:
       ValueError: if two would be written to one file.
     """
-    paths = [_path(out, name) for name, _ in sounds]
-    twice = {p for p in paths if paths.count(p) > 1} if len(paths) < 10_000 else set()
-    if twice:
-        raise ValueError(f"{sorted(twice)[0]}: two sounds have that name.")
+    paths = [_path(out, name, ends) for name, _ in sounds]
+    if twice := [path for path, count in Counter(paths).items() if count > 1]:
+        raise ValueError(f"{twice[0]}: two sounds have that name.")
     pairs = zip(sounds, paths, strict=True)
     return [sound for sound, path in pairs if not path.exists()]
 
 
-def _path(out: pathlib.Path, name: str) -> pathlib.Path:
+def _path(out: pathlib.Path, name: str, ends: str) -> pathlib.Path:
     """Where an answer lies: by the sound's path, its root and any .. left out."""
     parts = [p for p in pathlib.PurePath(name).parts if p not in ("/", "..", ".")]
-    return out.joinpath(*parts[:-1], f"{parts[-1] if parts else name}.json")
+    return out.joinpath(*parts[:-1], f"{parts[-1] if parts else name}{ends}")
 
 
 def _text(name: str, answer: Recognition, *, first: bool, alone: bool) -> str:
