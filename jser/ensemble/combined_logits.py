@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from jser import files
-from jser.config import Ensemble
+from jser.config import CHOSEN, Ensemble
 from jser.ensemble import provenance
 from jser.ensemble.logits import Logits
 from jser.ensemble.member_logits import MemberLogits
@@ -90,6 +90,8 @@ def read_stack(ensemble: Ensemble, folder: pathlib.Path) -> dict[str, Any]:
         )
         for about in record["folds"].values():
             files.expect(about, {"made_by": list, "learned_from": str})
+            if ensemble.stacker == CHOSEN:
+                files.expect(about, {"chosen": str, "candidates": dict})
         made = [record["made_by"], *(a["made_by"] for a in record["folds"].values())]
         if not all(isinstance(m, str) for names in made for m in names):
             raise TypeError("made_by does not name runs")

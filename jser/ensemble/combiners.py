@@ -13,7 +13,8 @@ from scipy import special
 from sklearn import ensemble, linear_model
 from sklearn.utils import class_weight
 
-from jser.statistics import calibration
+from jser.config import CHOSEN
+from jser.statistics import calibration, metrics
 
 # The paper's forest.
 _PAPER = {
@@ -34,7 +35,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "early_stopping": False,
         "class_weight": "balanced",
     },
+    "best_member": {},
 }
+# What "chosen" chooses among; of equals the one named first, which learns least.
+CANDIDATES = ("scaled_average", "best_member", "oof")
+SETTINGS[CHOSEN] = {kind: SETTINGS[kind] for kind in CANDIDATES}
 MODELS: dict[str, type] = {
     "paper": ensemble.RandomForestClassifier,
     "oof": ensemble.RandomForestClassifier,
@@ -85,7 +90,7 @@ def fit(
     """Fits one part.
 
     Args:
-      kind: One of `SETTINGS`.
+      kind: One of `SETTINGS`, but "chosen".
       logits: Logits; for all kinds but "paper" log-probabilities.
       label: True classes.
       seed: Of the trees.
@@ -104,6 +109,8 @@ def fit(
         return BaseEstimator(
             temperature, weight=np.full(logits.shape[1], 1 / logits.shape[1])
         )
+    if kind == "best_member":
+        return BaseEstimator(temperature, weight=_best(logits, label))
     if kind == "weighted_average":
         return BaseEstimator(temperature, weight=_mixture(log_p, label, weight))
     return BaseEstimator(
@@ -128,6 +135,14 @@ def _scaled(logits: np.ndarray, temperature: np.ndarray) -> np.ndarray:
     """Log-probabilities at each member's temperature."""
     scaled = calibration.apply_temperature(logits, temperature[:, None])
     return special.log_softmax(scaled, axis=-1)
+
+
+def _best(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """All weight to the member of the best macro-F1, the first of equals."""
+    M, C = logits.shape[1:]
+    predicted = logits.argmax(axis=2)
+    macro_f1 = [metrics.scores(label, predicted[:, m], C)["macro_f1"] for m in range(M)]
+    return np.eye(M)[int(np.argmax(macro_f1))]
 
 
 def _mixture(log_p: np.ndarray, label: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import skops.io
 
 import jser
 from jser import files
+from jser.config import CHOSEN
 from jser.ensemble import combiners
 from jser.ensemble.stacking import Stacker
 
@@ -57,12 +58,20 @@ def save(folder: pathlib.Path, fitted: Mapping[int, Stacker]) -> None:
                     "learned_from": s.learned_from,
                     "held_out": s.held_out,
                     "importance": s.importance,
+                    **_choice(s),
                 }
                 for k, s in fitted.items()
             },
             "sha256": files.file_digest(folder / "stacker.skops"),
         },
     )
+
+
+def _choice(stacker: Stacker) -> dict[str, Any]:
+    """What "chosen" has beside what all kinds have."""
+    if stacker.kind != CHOSEN:
+        return {}
+    return {"chosen": stacker.chosen, "candidates": stacker.candidates}
 
 
 AGAIN = "Run jser stack again."
@@ -100,6 +109,8 @@ def _stackers(path: pathlib.Path, record: dict[str, Any]) -> dict[int, Stacker]:
             importance=about["importance"],
             made_by=tuple(about["made_by"]),
             learned_from=about["learned_from"],
+            chosen=about.get("chosen"),
+            candidates=about.get("candidates"),
         )
         for estimator in stacker.estimators:
             _check(path, stacker, estimator)
@@ -114,11 +125,13 @@ def _check(
     for numbers in (estimator.temperature, estimator.weight):
         if numbers is not None and numbers.shape != (M,):
             raise ValueError(f"{path}: not a number for each of {M} members.")
-    model = estimator.model
-    if type(model) is not combiners.MODELS.get(stacker.kind, type(None)):
-        raise ValueError(
-            f"{path}: a {type(model).__name__} in a {stacker.kind} stacker."
-        )
+    model, kind = estimator.model, stacker.kind
+    if kind == CHOSEN:
+        kind = stacker.chosen
+        if kind not in combiners.CANDIDATES:
+            raise ValueError(f"{path}: {kind!r} cannot have been chosen. {AGAIN}")
+    if type(model) is not combiners.MODELS.get(kind, type(None)):
+        raise ValueError(f"{path}: a {type(model).__name__} in a {kind} stacker.")
     if model is None:
         return
     if model.n_features_in_ != M * C or not np.isin(model.classes_, range(C)).all():
