@@ -105,8 +105,8 @@ def _figures(model: Bundle) -> str:
             low, high = score["interval"]
             cells.append(f"{score['value']:.3f} [{low:.3f}, {high:.3f}]")
         lines.append(
-            f"| {split} | {figures['utterances']} | {figures['speakers'] or 'unnamed'} |"
-            f" {' | '.join(cells)} |"
+            f"| {split} | {figures['utterances']} |"
+            f" {figures['speakers'] or 'unnamed'} | {' | '.join(cells)} |"
         )
     first = next(iter(model.about["figures"].values()))
     lines += [
