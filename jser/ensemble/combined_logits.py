@@ -6,7 +6,7 @@ from typing import Any
 
 from jser import files
 from jser.config import CHOSEN, Ensemble
-from jser.ensemble import provenance
+from jser.ensemble import provenance, stacker_store
 from jser.ensemble.logits import Logits
 from jser.ensemble.member_logits import MemberLogits
 from jser.ensemble.out_of_fold import plan
@@ -73,7 +73,7 @@ def read_stack(ensemble: Ensemble, folder: pathlib.Path) -> dict[str, Any]:
     if ensemble.stacker == "average":
         return {}
     path = folder / "stack.json"
-    record = files.read_record(path, remedy=_AGAIN)
+    record = files.read_record(path, stacker_store.MIGRATIONS, _AGAIN)
     for field, now in (
         ("stacker", ensemble.stacker),
         ("seed", ensemble.seed),

@@ -5,13 +5,12 @@ challenge's test set. docs/stack.md says why.
 """
 
 import dataclasses
+import importlib
 from typing import Any
 
 from jaxtyping import Float, Int
 import numpy as np
 from scipy import special
-from sklearn import ensemble, linear_model
-from sklearn.utils import class_weight
 
 from jser.config import CHOSEN
 from jser.statistics import calibration, metrics
@@ -40,11 +39,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 # What "chosen" chooses among; of equals the one named first, which learns least.
 CANDIDATES = ("scaled_average", "best_member", "oof")
 SETTINGS[CHOSEN] = {kind: SETTINGS[kind] for kind in CANDIDATES}
-MODELS: dict[str, type] = {
-    "paper": ensemble.RandomForestClassifier,
-    "oof": ensemble.RandomForestClassifier,
-    "logistic": linear_model.LogisticRegression,
-    "boosting": ensemble.HistGradientBoostingClassifier,
+_FOREST = "ensemble.RandomForestClassifier"
+MODELS = {  # Of scikit-learn, which takes a second to import: only where it is needed.
+    "paper": _FOREST,
+    "oof": _FOREST,
+    "logistic": "linear_model.LogisticRegression",
+    "boosting": "ensemble.HistGradientBoostingClassifier",
 }
 _EM_STEPS, _EM_CHANGE = 1000, 1e-6
 
@@ -97,6 +97,8 @@ def fit(
     """
     if kind in _AS_GIVEN:
         return BaseEstimator(model=_model(kind, seed).fit(columns(logits), label))
+    from sklearn.utils import class_weight
+
     weight = class_weight.compute_sample_weight("balanced", label)
     temperature = np.array(
         [
@@ -126,9 +128,15 @@ def columns(logits: Float[np.ndarray, "N M C"]) -> Float[np.ndarray, "N K"]:
     return logits.reshape(len(logits), -1)
 
 
+def class_of(kind: str) -> type:
+    """The class of scikit-learn that a kind of `MODELS` fits."""
+    module, _, name = MODELS[kind].partition(".")
+    return getattr(importlib.import_module(f"sklearn.{module}"), name)
+
+
 def _model(kind: str, seed: int) -> Any:
-    jobs = {"n_jobs": -1} if MODELS[kind] is ensemble.RandomForestClassifier else {}
-    return MODELS[kind](**SETTINGS[kind], random_state=seed, **jobs)
+    jobs = {"n_jobs": -1} if MODELS[kind] == _FOREST else {}
+    return class_of(kind)(**SETTINGS[kind], random_state=seed, **jobs)
 
 
 def _scaled(logits: np.ndarray, temperature: np.ndarray) -> np.ndarray:

@@ -10,7 +10,6 @@ import dataclasses
 from absl import logging
 import numpy as np
 from scipy import special
-from sklearn import model_selection
 from tqdm import tqdm
 
 from jser import files
@@ -268,6 +267,8 @@ def _folds(
     kind: str, rows: Logits, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows that a base estimator is fitted on, and the rest, one after the other."""
+    from sklearn import model_selection
+
     counts = np.unique(rows.label, return_counts=True)[1]
     if kind == "paper":
         if counts.min() < _FOLDS:
