@@ -19,7 +19,9 @@ _SOURCE = FLAGS.arguments(
     "source", "A folder with one subfolder per emotion, or a CSV."
 )
 _OUT = FLAGS.required("out", "Folder of the model; it and its runs are named by it.")
-_CORPUS = FLAGS.optional("corpus", "As prepare takes it: emodb. Default: as --source.")
+_CORPUS = FLAGS.optional(
+    "corpus", "As prepare takes it: emodb. Default: csv or folder."
+)
 _NAME = FLAGS.optional("name", "Of the corpus, in data/. Default: as the source.")
 _FRONTEND = FLAGS.strings(
     "frontend",
