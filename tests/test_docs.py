@@ -150,7 +150,8 @@ def home(tmp_path, monkeypatch) -> pathlib.Path:
     source = tiny_corpus.make(tmp_path / "sounds")
     source = source.rename(source.with_name("mine.csv"))
     (tmp_path / "sounds" / "a").mkdir()
-    shutil.copy(next(source.parent.glob("*.wav")), tmp_path / "sounds/a/001.wav")
+    for copy in ("sounds/a/001.wav", "my.wav"):
+        shutil.copy(next(source.parent.glob("*.wav")), tmp_path / copy)
     demo = prepare.prepare("csv", source, tmp_path / "data" / "demo", folds=3)
     for front_end in ("logmel", "functionals", "prosody", "char_ngrams"):
         extract(demo, front_end, tmp_path / "features", workers=1)

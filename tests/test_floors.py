@@ -33,7 +33,7 @@ FLOORS = (
     {"training"},
     {"report"},
     {"recognizer"},
-    {"pipeline", "web"},
+    {"fitting", "pipeline", "web"},
     {"commands"},
     {"__main__"},
 )

@@ -19,8 +19,8 @@ from jser.commands.verb_flags import FIELD
 # In the order of the road from sounds to a report.
 VERBS = (
     *("prepare", "transcribe", "extract", "train", "predict", "stack"),
-    *("evaluate", "report", "run", "submission", "convert", "bundle", "recognize"),
-    "export",
+    *("evaluate", "report", "run", "submission", "convert", "bundle", "fit"),
+    *("recognize", "export"),
 )
 _HELP = ("--help", "-h", "--helpfull", "-help", "--helpshort")
 
@@ -69,6 +69,17 @@ def run(verb: str, argv: Sequence[str]) -> int:
             raise
         return _tell(str(e), 1)
     return 0
+
+
+def perform(verb: str, argv: Sequence[str]) -> None:
+    """Runs a verb inside of another one, which is told of its errors.
+
+    Raises:
+      ValueError: for what a user can mend, and other errors as the verb's `main`.
+    """
+    module = importlib.import_module(f"jser.commands.{verb}")
+    _parse(module.FLAGS, argv)
+    module.main()
 
 
 def overview() -> str:

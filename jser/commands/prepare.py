@@ -18,7 +18,9 @@ _CORPUS = FLAGS.required(
 _SOURCE = FLAGS.required("source", "Its folder, or the CSV.")
 _OUT = FLAGS.required("out", "Folder of the table.")
 _SPLIT = FLAGS.string(
-    "split", "given", "given, speakers, kfold, loso, or utterances (speakers shared)."
+    "split",
+    "given",
+    "given, speakers, kfold, loso; without regard to speakers: utterances, stratified.",
 )
 _FOLDS = FLAGS.integer("folds", 5, "Cross-validation folds, by speakers.")
 _SEED = FLAGS.integer("seed", 0, "Of the splits, and of the demo's voices.")

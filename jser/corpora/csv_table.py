@@ -51,7 +51,7 @@ def reread(source: pathlib.Path) -> Draft:
         source=info["source"],
         command=info["command"],
         allow_shared_speakers=info.get("allow_shared_speakers", False)
-        or info["split_policy"] == "utterances",
+        or info["split_policy"] in tables.WITHOUT_SPEAKERS,
     )
 
 

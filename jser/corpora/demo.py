@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import io
 import pathlib
+import sys
 
 import numpy as np
 import soundfile
@@ -65,15 +66,8 @@ def make(folder: pathlib.Path, *, seed: int) -> None:
     ]
     folder.mkdir(parents=True, exist_ok=True)
     for speaker, emotion, take in tqdm(plan, desc="synthesising", unit="utterance"):
-        index = list(_EMOTION).index(emotion)
-        rng = np.random.default_rng((seed, speaker, index, take))
-        text = _words(emotion, rng)
-        manner = _manner(speaker, emotion, seed, rng)
-        plain_s = voice.plain_seconds(text)
-        rate = float(np.clip(manner.rate, plain_s / 3.6, plain_s / 1.2))  # 1 to 4 s.
-        samples = voice.speak(text, dataclasses.replace(manner, rate=rate), rng)
         name = f"s{speaker:02d}_{emotion}_{take}"
-        soundfile.write(folder / f"{name}.wav", samples, voice.SAMPLE_RATE_HZ)
+        text = _say(folder / f"{name}.wav", speaker, emotion, take, seed=seed)
         gender = "female" if speaker % 2 else "male"
         rows.append((f"{name}.wav", emotion, f"s{speaker:02d}", gender, text))
     out = io.StringIO()
@@ -88,6 +82,21 @@ def read(source: pathlib.Path) -> Draft:
     draft = csv_table.read(source / _TABLE)
     draft.labels = emotions.label_set(_EMOTION)
     return draft
+
+
+def _say(
+    path: pathlib.Path, speaker: int, emotion: str, take: int, *, seed: int
+) -> str:
+    """Synthesises an utterance; returns its words."""
+    index = list(_EMOTION).index(emotion)
+    rng = np.random.default_rng((seed, speaker, index, take))
+    text = _words(emotion, rng)
+    manner = _manner(speaker, emotion, seed, rng)
+    plain_s = voice.plain_seconds(text)
+    rate = float(np.clip(manner.rate, plain_s / 3.6, plain_s / 1.2))  # 1 to 4 s.
+    samples = voice.speak(text, dataclasses.replace(manner, rate=rate), rng)
+    soundfile.write(path, samples, voice.SAMPLE_RATE_HZ)
+    return text
 
 
 def _words(emotion: str, rng: np.random.Generator) -> str:
@@ -132,3 +141,15 @@ def _manner(
         jitter=max(0.0, 0.004 + jitter),
         formant_scale=formant_scale,
     )
+
+
+def main() -> None:
+    """Synthesises an angry utterance of a voice that is not in the corpus of seed 0.
+
+    `python -m jser.corpora.demo FILE.wav` prints its words.
+    """
+    print(_say(pathlib.Path(sys.argv[1]), 0, "angry", 0, seed=1))
+
+
+if __name__ == "__main__":
+    main()

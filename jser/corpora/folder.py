@@ -20,7 +20,10 @@ def read(source: pathlib.Path) -> Draft:
     for path in sound_files(source):
         file = path.relative_to(source)
         if len(file.parts) < 2:
-            raise ValueError(f"{path}: lies in no emotion's subfolder of {source}.")
+            raise ValueError(
+                f"{path}: lies in no emotion's subfolder of {source}. Make a folder for"
+                " each emotion, or write a CSV (--corpus csv)."
+            )
         rows.append(
             Utterance(
                 utt_id=file.with_suffix("").as_posix(),

@@ -80,7 +80,7 @@ def prepare(
       ValueError: for anything the table refuses, or a file that is missing; where
         rows are at fault, `prepare_problems.csv` in `out` has all of them.
     """
-    draft = _import(corpus, source, seed)
+    draft = read(corpus, source, seed=seed)
     draft.audio_root = audio_root or draft.audio_root
     chosen, missing = choose(draft, merge or {}, keep), []
     if skip_missing:
@@ -118,7 +118,12 @@ def _command(draft: Draft, command: str, *choices: object) -> str:
     return "\n".join(c for c in (draft.command, again) if c)
 
 
-def _import(corpus: str, source: pathlib.Path, seed: int) -> Draft:
+def read(corpus: str, source: pathlib.Path, *, seed: int = 0) -> Draft:
+    """A corpus as its owner ships it; what `prepare` makes a table of.
+
+    Raises:
+      ValueError: if there is no such corpus, or it cannot be read.
+    """
     if corpus not in IMPORTERS:
         raise ValueError(f"--corpus: {corpus!r} is not one of {', '.join(IMPORTERS)}.")
     if corpus == "demo":

@@ -10,7 +10,7 @@ import numpy as np
 from jser.corpora import tables
 from jser.corpora.tables import Utterance
 
-POLICIES = ("given", "speakers", "kfold", "loso", "utterances")
+POLICIES = ("given", "speakers", "kfold", "loso", "utterances", "stratified")
 _SHARES = {"train": 0.7, "dev": 0.15, "test": 0.15}
 
 
@@ -27,7 +27,7 @@ def assign(
         "kfold": `folds` parts, every row in the split "cv". "loso": the same, with one
         speaker a fold, in the order of their names. "utterances": train, dev and test
         without regard to speakers, for corpora that do not name them; scores flatter
-        there.
+        there. "stratified": `folds` parts in the same way, every row in the split "cv".
       folds: Number of folds. Under the policies with a train split, its rows get
         them too: the stacker needs out-of-fold logits of the training rows.
       seed: What the draw depends on.
@@ -53,8 +53,11 @@ def assign(
             if policy == "loso"
             else _divide(rows, _speaker, [1 / folds] * folds, seed)
         )
-        cv = tables.CROSS_VALIDATED
-        return [dataclasses.replace(u, split=cv, fold=part[u.speaker]) for u in rows]
+        return _in_folds(rows, part, _speaker)
+    if policy == "stratified":
+        _need_utterances(rows, folds)
+        part = _divide(rows, _utterance, [1 / folds] * folds, seed)
+        return _in_folds(rows, part, _utterance)
 
     if policy == "given":
         rows = _cross_validated(rows)
@@ -74,6 +77,14 @@ def assign(
         names = list(_SHARES)
         rows = [dataclasses.replace(u, split=names[part[group(u)]]) for u in rows]
     return _fold_train(rows, policy, folds, seed)
+
+
+def _in_folds(
+    rows: Sequence[Utterance], part: dict[str, int], group
+) -> list[Utterance]:
+    """The folds are the protocol."""
+    cv = tables.CROSS_VALIDATED
+    return [dataclasses.replace(u, split=cv, fold=part[group(u)]) for u in rows]
 
 
 def _cross_validated(rows: Sequence[Utterance]) -> Sequence[Utterance]:
@@ -127,6 +138,13 @@ def _need_speakers(rows: Sequence[Utterance], parts: int) -> None:
     speakers = len({u.speaker for u in rows})
     if not 2 <= parts <= speakers:
         raise ValueError(f"{speakers} speakers cannot fill {parts} parts (at least 2).")
+
+
+def _need_utterances(rows: Sequence[Utterance], parts: int) -> None:
+    if not 2 <= parts <= len(rows):
+        raise ValueError(
+            f"{len(rows)} utterances cannot fill {parts} parts, 2 or more."
+        )
 
 
 def _divide(rows, group, shares: list[float], seed: int) -> dict[str, int]:

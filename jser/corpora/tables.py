@@ -17,6 +17,7 @@ from jser.corpora.csv_rows import read_csv
 
 SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 SCHEMA = 1  # Of table.json.
+WITHOUT_SPEAKERS = ("utterances", "stratified")  # Policies that ask not who speaks.
 CROSS_VALIDATED = "cv"  # The split of every row when the folds are the protocol.
 
 
@@ -74,7 +75,7 @@ class Table:
     @property
     def shares_speakers(self) -> bool:
         """Whether scores are flattered by speakers on both sides of a split."""
-        return self.split_policy == "utterances" or self.allow_shared_speakers
+        return self.split_policy in WITHOUT_SPEAKERS or self.allow_shared_speakers
 
     def audio_path(self, utterance: Utterance) -> pathlib.Path:
         """Where the sound lies. A relative audio root starts at the table's folder."""
@@ -244,7 +245,7 @@ def shared_speakers(rows: Sequence[Utterance]) -> list[Fault]:
 def write(table: Table, folder: pathlib.Path) -> Table:
     """Checks the table, writes `table.csv` and `table.json`; returns it as read."""
     where = str(folder / "table.csv")
-    rows = tuple(map(_stripped, table.utterances))
+    rows = tuple(map(stripped, table.utterances))
     table = dataclasses.replace(table, utterances=rows, folder=folder)
     check(table, where)
     files.write_atomically(folder / "table.csv", _to_csv(table.utterances))
@@ -266,7 +267,7 @@ def write(table: Table, folder: pathlib.Path) -> Table:
     return table
 
 
-def _stripped(u: Utterance) -> Utterance:
+def stripped(u: Utterance) -> Utterance:
     """Cells without outer white space, the transcript on one line."""
     texts = {k: v for k, v in dataclasses.asdict(u).items() if isinstance(v, str)}
     clean = {k: v.strip() for k, v in texts.items()}

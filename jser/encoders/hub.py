@@ -31,8 +31,7 @@ def folder(checkpoint: pathlib.Path | str, files: tuple[str, ...] = ()) -> pathl
         raise FileNotFoundError(
             f"{name}: no such folder, and no <owner>/<model> of the hub."
         )
-    cached = _snapshot(name, None, local=True)
-    if cached is not None and _whole(cached, files):
+    if (cached := _cached(name, files)) is not None:
         return cached
     for wanted in (files,) if files else (_SMALL + _SAFETENSORS, _SMALL + _PYTORCH):
         fetched = _snapshot(name, wanted, local=False)
@@ -45,10 +44,20 @@ def folder(checkpoint: pathlib.Path | str, files: tuple[str, ...] = ()) -> pathl
     )
 
 
+def is_here(name: str) -> bool:
+    """Whether a checkpoint of the hub is whole in its cache; nothing is fetched."""
+    return _cached(name, ()) is not None
+
+
 def is_hub_name(checkpoint: str) -> bool:
     """Whether it can be `<owner>/<model>`."""
     owner, slash, model = checkpoint.partition("/")
     return bool(slash and owner.strip(".~") and model) and "/" not in model
+
+
+def _cached(name: str, files: tuple[str, ...]) -> pathlib.Path | None:
+    cached = _snapshot(name, None, local=True)
+    return cached if cached is not None and _whole(cached, files) else None
 
 
 def _snapshot(

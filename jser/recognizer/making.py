@@ -174,7 +174,8 @@ def _figures(
     """Scores with intervals, and what candidates keep of their promise."""
     classes, predicted = len(logits.labels), logits.logits.argmax(axis=1)
     speaker = _speakers(logits)
-    several = len(np.unique(speaker)) >= 5
+    named = len(set(logits.speaker.tolist()) - {""})
+    several = named >= 5
     by = bootstrap.interval(
         logits.label, predicted, classes, cluster=speaker if several else None
     )
@@ -183,7 +184,7 @@ def _figures(
     recall = metrics.recall(metrics.confusion(logits.label, predicted, classes))
     return {
         "utterances": len(logits),
-        "speakers": len(np.unique(speaker)),
+        "speakers": named,
         "interval_over": "speakers" if several else "utterances",
         "scores": {
             s: {"value": round(v, 4), "interval": [round(x, 4) for x in by[s]]}

@@ -87,10 +87,11 @@ def _corpus(about: Mapping[str, Any]) -> str:
 
 def _figures(model: Bundle) -> str:
     crossed = model.about["protocol"] == "cross-validation"
+    named = bool(model.about["speakers"])
     lines = [
         "Of the recipe, by cross-validation: each utterance by networks that had not"
-        " heard its speaker. The networks in here were trained once more, on all of"
-        " them."
+        f" heard {'its speaker' if named else 'it, but may have heard its speaker'}."
+        " The networks in here were trained once more, on all of them."
         if crossed
         else "Of these networks, on utterances that they were not trained on.",
         "",
@@ -104,8 +105,8 @@ def _figures(model: Bundle) -> str:
             low, high = score["interval"]
             cells.append(f"{score['value']:.3f} [{low:.3f}, {high:.3f}]")
         lines.append(
-            f"| {split} | {figures['utterances']} | {figures['speakers']} |"
-            f" {' | '.join(cells)} |"
+            f"| {split} | {figures['utterances']} |"
+            f" {figures['speakers'] or 'unnamed'} | {' | '.join(cells)} |"
         )
     first = next(iter(model.about["figures"].values()))
     lines += [

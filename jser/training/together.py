@@ -120,7 +120,7 @@ class Member:
 
     setup: TrainingSetup
     saved: checkpoints.Checkpoints
-    out: metrics_log.MetricWriter
+    out: metrics_log.MetricWriter | None  # None of a run that had ended before.
     state: TrainState  # Of the last stretch's beginning or end.
     began: int  # Steps it had when it was loaded.
     done: int  # Steps it has now.
@@ -145,8 +145,16 @@ class Member:
         if latest is not None:
             state = saved.load(latest, state)
         done = int(state.step)
-        out = stack.enter_context(metrics_log.MetricWriter(workdir, start=done))
+        out = None
+        if done < len(setup.source):
+            out = stack.enter_context(metrics_log.MetricWriter(workdir, start=done))
         return cls(setup, saved, out, state, began=done, done=done)
+
+    def logger(self, prefetched: PrefetchIterator, row: int) -> TrainingLogger:
+        """Of a run with steps to go, the one of that row."""
+        assert self.out is not None
+        stop = len(self.setup.source)
+        return TrainingLogger(self.setup, self.saved, self.out, prefetched, stop, row)
 
     @property
     def per_epoch(self) -> int:
@@ -187,10 +195,7 @@ def _stretch(
     source = MemberBatches([m.setup.source for m in members])
     step, per_epoch = together_step(step_config), source.steps_per_epoch
     prefetched = PrefetchIterator(batches.prefetch(source, start=first * per_epoch))
-    loggers = [
-        TrainingLogger(m.setup, m.saved, m.out, prefetched, len(m.setup.source), row)
-        for row, m in enumerate(members)
-    ]
+    loggers = [m.logger(prefetched, row) for row, m in enumerate(members)]
     for tick, batch in enumerate(prefetched, first * per_epoch):
         epoch, k = divmod(tick, per_epoch)
         moves = np.array([m.is_next(epoch, k) for m in members])

@@ -50,6 +50,16 @@ FLAGS = {
     "run": (*CONFIG, "seeds", "jobs", "together", *ROOTS),
     "submission": ("predictions", "out", "sample"),
     "convert": (*CONFIG, "checkpoint", "workdir", "out", *ROOTS),
+    "bundle": (
+        *(*CONFIG, "seeds", "workdir", "out", "weights", "license", "language"),
+        *("caution", "push", *ROOTS),
+    ),
+    "fit": ("out", "corpus", "name", "frontend", "transcripts", "weights", *ROOTS),
+    "recognize": (
+        *("model", "revision", "format", "out", "transcript", "coverage", "adapt"),
+        *("profile", "weights"),
+    ),
+    "export": ("to", "out"),
 }
 
 
@@ -80,11 +90,10 @@ def test_verbs_are_listed_in_the_order_of_the_road(jser):
 def test_help_shows_every_flag_and_an_example(jser, verb):
     status, shown, _ = jser(verb, "--help")
     assert status == 0
-    assert re.search(rf"^ *jser {verb} --", shown, re.MULTILINE)
+    assert re.search(rf"^  +jser {verb} \S|^jser {verb} --", shown, re.MULTILINE)
     flags = shown.partition("\nFlags:\n")[2].splitlines()
-    assert tuple(line.split()[0] for line in flags if line[2] == "-") == tuple(
-        f"--{flag}" for flag in FLAGS[verb]
-    )
+    named = [re.match(r"  (?:-\w, )?--(\S+)", line) for line in flags]
+    assert tuple(name[1] for name in named if name) == FLAGS[verb]
     assert max(map(len, flags)) <= 88
     assert jser(verb, "--out", "x", "-h")[1] == shown
 

@@ -1,0 +1,8 @@
+"""`jser fit`, from a checkout."""
+
+import sys
+
+from jser.commands import command_line
+
+if __name__ == "__main__":
+    sys.exit(command_line.run("fit", sys.argv[1:]))
