@@ -1,13 +1,16 @@
 """Extraction against PyTorch, in one run, turn and turn about.
 
     pip install -e ".[torch]"
-    python benchmarks/extract.py --utterances 64 --repeats 5
+    python -m benchmarks.extract --utterances 64 --repeats 5
+    taskset -c 0 python -m benchmarks.extract --weights weights/whisper-base
 
 Random weights and random noise, in lengths that have MSP-Podcast's quantiles. Three
 ways to the same frames: one utterance at a time in PyTorch, as the paper's authors
 extracted; padded batches in PyTorch; and jser's front ends. Where JAX has an
 accelerator, also the paper's encoders in their real sizes. Writes
-benchmarks/results/extract.md; `--utterances 16 --repeats 3` is a small run.
+benchmarks/results/extract.md; `--utterances 16 --repeats 3` is a small run. With
+--weights it is Whisper's encoder with these that races, CTranslate2 too, and the table
+is only printed (real_weights.py).
 """
 
 import argparse
@@ -21,6 +24,8 @@ import tempfile
 import time
 
 import numpy as np
+
+from benchmarks import real_sizes, real_weights
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "extract.md"
 # Seconds of MSP-Podcast's utterances: minimum, median, ..., maximum.
@@ -180,8 +185,6 @@ def accelerator(utterances: int, repeats: int, rehearse: bool) -> list[str]:
 
     if jax.default_backend() == "cpu" and not rehearse:
         return ["Open: JAX had no accelerator.", ""]
-    import real_sizes
-
     sounds = noise(4 if rehearse else max(utterances, 256))
     return real_sizes.table(sounds, repeats, rehearse=rehearse)
 
@@ -206,8 +209,17 @@ def main() -> None:
         action="store_true",
         help="run the accelerator's part too, tiny, on what there is",
     )
+    parser.add_argument("--weights", type=pathlib.Path, help="a Whisper's folder")
+    parser.add_argument("--batches", default="1,2,4,8", help="of the race with those")
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
     args = parser.parse_args()
+
+    if args.weights:
+        batches = [int(n) for n in args.batches.split(",")]
+        sounds = noise(args.utterances)
+        made = real_weights.table(args.weights, sounds, batches, args.repeats)
+        print("\n".join(made))
+        return
 
     import jax
     import torch
@@ -218,7 +230,7 @@ def main() -> None:
     lines = [
         "# Extraction against PyTorch",
         "",
-        f"Written by `python benchmarks/extract.py --utterances {args.utterances}"
+        f"Written by `python -m benchmarks.extract --utterances {args.utterances}"
         f" --repeats {args.repeats} --batch {args.batch}` on"
         f" {datetime.date.today():%Y-%m-%d}: jax {jax.__version__}, torch"
         f" {torch.__version__}, transformers {transformers.__version__}, Python"
