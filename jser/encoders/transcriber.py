@@ -38,6 +38,8 @@ _PAUSE = 10  # Frames, 0.2 s.
 _MOST_COMPRESSIBLE = 2.4
 _LEAST_NO_SPEECH = 0.6
 _MOST_UNSURE = -1.0
+# Ours: on digital silence Whisper base writes "you", and is sure of it.
+_SURE_NO_SPEECH = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,10 +311,9 @@ class Transcriber:
             (ends,) = np.nonzero(ids == self._rules.end)
             length = ends[0] if len(ends) else len(ids)
             text = self._tokenizer.decode(ids[:length], skip_special_tokens=True)
-            nobody = bool(
-                made.no_speech[row] > _LEAST_NO_SPEECH
-                and made.log_probability[row] < _MOST_UNSURE
-            )
+            unsure = made.log_probability[row] < _MOST_UNSURE
+            least = _LEAST_NO_SPEECH if unsure else _SURE_NO_SPEECH
+            nobody = bool(made.no_speech[row] > least)
             utterance.texts.append("" if nobody else text.strip())
             utterance.no_speech |= nobody
             utterance.unfinished |= not (len(ends) or nobody)

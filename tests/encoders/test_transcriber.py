@@ -304,6 +304,10 @@ def test_words_of_nobody_are_held_back(checkpoint, heard, monkeypatch):
     monkeypatch.setattr(transcriber, "_LEAST_NO_SPEECH", -1.0)
     nobody = transcriber.Transcript("", "de", "no_speech")
     assert list(model.transcribe(cut)) == [nobody, nobody]
+    monkeypatch.setattr(transcriber, "_MOST_UNSURE", -100.0)
+    assert list(model.transcribe(cut)) == heard_of
+    monkeypatch.setattr(transcriber, "_SURE_NO_SPEECH", -1.0)
+    assert list(model.transcribe(cut)) == [nobody, nobody]
 
 
 @slow
