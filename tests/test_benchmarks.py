@@ -183,6 +183,7 @@ def test_a_small_epoch_from_the_store(tmp_path):
     assert "16 | torch" in epoch.page(rows, store)
 
 
+@pytest.mark.slow
 def test_contexts_are_compared_layer_by_layer(tmp_path):
     tiny_whisper.make(tmp_path)
     sounds = [tiny_whisper.sound(seed, 1.5) for seed in range(2)]
