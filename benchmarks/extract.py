@@ -1,13 +1,16 @@
 """Extraction against PyTorch, in one run, turn and turn about.
 
     pip install -e ".[torch]"
-    python benchmarks/extract.py --utterances 64 --repeats 5
+    python -m benchmarks.extract --utterances 64 --repeats 5
+    taskset -c 0 python -m benchmarks.extract --weights weights/whisper-base
 
 Random weights and random noise, in lengths that have MSP-Podcast's quantiles. Three
 ways to the same frames: one utterance at a time in PyTorch, as the paper's authors
 extracted; padded batches in PyTorch; and jser's front ends. Writes
-benchmarks/results/extract.md; `--utterances 16 --repeats 3` is a small run. The
-encoders in their real sizes, on a GPU, are accelerator.py's.
+benchmarks/results/extract.md; `--utterances 16 --repeats 3` is a small run. With
+--weights it is Whisper's encoder with these that races, CTranslate2 too, and the table
+is only printed (real_weights.py). The encoders in their real sizes, on a GPU, are
+accelerator.py's.
 """
 
 import argparse
@@ -21,6 +24,8 @@ import tempfile
 import time
 
 import numpy as np
+
+from benchmarks import real_sizes, real_weights
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "extract.md"
 # Seconds of MSP-Podcast's utterances: minimum, median, ..., maximum.
@@ -189,8 +194,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8, help="of padded PyTorch")
     parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--weights", type=pathlib.Path, help="a Whisper's folder")
+    parser.add_argument("--batches", default="1,2,4,8", help="of the race with those")
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
     args = parser.parse_args()
+
+    if args.weights:
+        batches = [int(n) for n in args.batches.split(",")]
+        sounds = noise(args.utterances)
+        made = real_weights.table(args.weights, sounds, batches, args.repeats)
+        print("\n".join(made))
+        return
 
     import jax
     import torch
@@ -201,7 +215,7 @@ def main() -> None:
     lines = [
         "# Extraction against PyTorch",
         "",
-        f"Written by `python benchmarks/extract.py --utterances {args.utterances}"
+        f"Written by `python -m benchmarks.extract --utterances {args.utterances}"
         f" --repeats {args.repeats} --batch {args.batch}` on"
         f" {datetime.date.today():%Y-%m-%d}: jax {jax.__version__}, torch"
         f" {torch.__version__}, transformers {transformers.__version__}, Python"

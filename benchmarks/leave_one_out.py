@@ -24,6 +24,7 @@ def main() -> None:
     """Prints a row for each config, as soon as it is known."""
     parser = argparse.ArgumentParser(description="Leave-one-fold-out scores.")
     parser.add_argument("configs", nargs="+")
+    parser.add_argument("--folds", default="", help="only these, as 0,1")
     parser.add_argument("--data_root", type=pathlib.Path, default="data")
     parser.add_argument("--features_root", type=pathlib.Path, default="features")
     args = parser.parse_args()
@@ -35,13 +36,17 @@ def main() -> None:
         config = nested_choice.candidate(text)
         corpus = nested_choice.in_memory(open_corpus(roots, config.data))
         rows, logits = corpus.split(config.data.train_split), {}
-        for fold in sorted({u.fold for u in rows.utterances if u.fold is not None}):
+        there = sorted({u.fold for u in rows.utterances if u.fold is not None})
+        wanted = [int(f) for f in filter(None, args.folds.split(","))] or there
+        for fold in wanted:
             logits |= nested_choice.heldout_logits(config, corpus, (fold,))
-        predicted = np.array([logits[u.utt_id].argmax() for u in rows.utterances])
-        speaker = np.array([u.speaker for u in rows.utterances])
+        said = np.array([u.utt_id in logits for u in rows.utterances])
+        scored = [u for u in rows.utterances if u.utt_id in logits]
+        predicted = np.array([logits[u.utt_id].argmax() for u in scored])
+        label, speaker = rows.label[said], np.array([u.speaker for u in scored])
         classes = len(corpus.table.labels)
-        scores = metrics.scores(rows.label, predicted, classes)
-        drawn = bootstrap.interval(rows.label, predicted, classes, cluster=speaker)
+        scores = metrics.scores(label, predicted, classes)
+        drawn = bootstrap.interval(label, predicted, classes, cluster=speaker)
         cells = [
             f"{scores[s]:.3f} [{drawn[s][0]:.3f}, {drawn[s][1]:.3f}]"
             for s in ("macro_f1", "uar", "accuracy")
@@ -51,7 +56,7 @@ def main() -> None:
             first = predicted
         else:
             compared = bootstrap.compare(
-                rows.label, first, predicted, classes, cluster=speaker
+                label, first, predicted, classes, cluster=speaker
             )["uar"]
             low, high = compared.interval
             gain = f"{compared.difference:+.3f} [{low:+.3f}, {high:+.3f}]"

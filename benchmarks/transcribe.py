@@ -84,18 +84,22 @@ def transformers(folder: pathlib.Path, language: str) -> Contestant:
     return lambda sounds: [text_of(x) for x in sounds]
 
 
+def converted(folder: pathlib.Path, scratch: pathlib.Path) -> str:
+    """The folder of the same weights as CTranslate2 has them, in float32."""
+    converters = importlib.import_module("ctranslate2.converters")
+    converter = converters.TransformersConverter(
+        str(folder), copy_files=["tokenizer.json", "preprocessor_config.json"]
+    )
+    return converter.convert(str(scratch / "model"), quantization="float32")
+
+
 def faster_whisper(
     folder: pathlib.Path, language: str, scratch: pathlib.Path
 ) -> Contestant:
     """By faster-whisper as people call it, with one beam, without time stamps."""
-    converters = importlib.import_module("ctranslate2.converters")
     package = importlib.import_module("faster_whisper")
-    converter = converters.TransformersConverter(
-        str(folder), copy_files=["tokenizer.json", "preprocessor_config.json"]
-    )
-    converter.convert(str(scratch / "model"), quantization="float32")
     model = package.WhisperModel(
-        str(scratch / "model"),
+        converted(folder, scratch),
         device="cpu",
         compute_type="float32",
         cpu_threads=THREADS,

@@ -27,6 +27,7 @@ from benchmarks import (  # noqa: E402
     memory,
     peer,
     precision,
+    real_weights,
     scale,
     sides,
     svm,
@@ -246,6 +247,7 @@ def test_a_small_epoch_from_the_store(tmp_path):
     assert "16 | torch" in epoch.page(rows, store)
 
 
+@pytest.mark.slow
 def test_contexts_are_compared_layer_by_layer(tmp_path):
     tiny_whisper.make(tmp_path)
     sounds = [tiny_whisper.sound(seed, 1.5) for seed in range(2)]
@@ -381,3 +383,14 @@ def test_precisions_are_compared_layer_by_layer(tmp_path):
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| float32", "| bfloat16"]
     off = [float(x.rstrip("%")) for x in told.split(": ")[1].split(". ")[0].split(", ")]
     assert all(0.01 < x < 5 for x in off)
+
+
+@pytest.mark.slow
+def test_whispers_encoder_races_with_weights_of_ones_own(tmp_path):
+    tiny_whisper.make(tmp_path)
+    sounds = [tiny_whisper.sound(seed, 1.5) for seed in range(2)]
+    rows = [row.split(" | ") for row in real_weights.table(tmp_path, sounds, (1, 2), 1)]
+    by_name = {(row[0].strip("| "), row[1]): row for row in rows[2:]}
+    for batch in "12":
+        assert float(by_name["jser", batch][-1].strip("| ")) < 1e-4
+    assert ("jser, short context", "some") in by_name

@@ -31,6 +31,7 @@ def scores_of(roots: Roots, name: str) -> dict[str, float]:
     return metrics.scores(said.label, said.logits.argmax(axis=1), len(said.labels))
 
 
+@pytest.mark.slow
 def test_two_speakers_each_by_what_the_other_taught(tmp_path):
     """The whole road on 24 recordings of two women; chance is 1/3."""
     source = tmp_path / "source"

@@ -79,6 +79,23 @@ def test_sentences_are_heard(sounds):
         assert len(words & there) >= len(words) / 2, (known, heard.text)
 
 
+def test_nobody_speaks_in_silence_noise_and_music(sounds):
+    rng, second = np.random.default_rng(0), audio.SAMPLE_RATE_HZ
+    time_s = np.arange(2 * second) / second
+    noise = rng.standard_normal(len(time_s))
+    beat = np.exp(-20 * (time_s % 0.5)) * np.sin(2 * np.pi * 80 * (time_s % 0.5))
+    hiss = 0.5 * np.exp(-30 * ((time_s + 0.25) % 0.5)) * noise
+    tones = (220 * third * n for third in (1, 1.26, 1.5) for n in range(1, 6))
+    chord = sum(np.sin(2 * np.pi * f * time_s) for f in tones) / 15
+    quiet = [0 * noise, 1e-4 * noise, 0.01 * noise, 0.1 * noise]
+    music = [0.4 * (beat + hiss), 0.3 * chord * np.exp(-2 * (time_s % 1))]
+    both = [*(x.astype(np.float32) for x in quiet + music), *sounds]
+    model = Transcriber(str(FOLDER))
+    texts = list(model.transcribe(windows(x, model.bands) for x in both))
+    others = len(both) - len(sounds)
+    assert [t.note for t in texts] == ["no_speech"] * others + [""] * len(sounds)
+
+
 def test_a_probe_knows_a_speaker_it_never_heard(tmp_path):
     """Three speakers teach it the fourth; chance is 1/7."""
     roots = Roots(data=tmp_path / "data", features=tmp_path / "f", runs=tmp_path / "r")

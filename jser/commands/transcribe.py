@@ -22,6 +22,9 @@ _CONTEXT = FLAGS.string(
     "full",
     "What Whisper reads: full (30 s), or short (10 or 20 after less).",
 )
+_CUT = FLAGS.string(
+    "cut", "fixed", "Where sounds over 30 s are cut: fixed (every 30 s), or pauses."
+)
 _FRONTEND = FLAGS.optional(
     "frontend", "Also makes the features of this Whisper front end, by one pass."
 )
@@ -42,6 +45,7 @@ def main() -> None:
         batch_size=_BATCH.value,
         dtype=_DTYPE.value,
         context=_CONTEXT.value,
+        cut=_CUT.value,
         max_failures=_MAX_FAILURES.value,
         also=(_FRONTEND.value, roots.features) if _FRONTEND.value else None,
     )

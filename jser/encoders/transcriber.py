@@ -23,17 +23,23 @@ from jser.encoders import hub, tokens, weights, whisper, whisper_decoder
 from jser.encoders.options import CONTEXTS
 from jser.encoders.whisper_prompts import Rules
 
-VERSION = 2  # Raised when other transcripts come out.
+VERSION = 3  # Raised when other transcripts come out.
 DTYPES = ("float32", "bfloat16")
+CUTS = FIXED, PAUSES = ("fixed", "pauses")
 NOTES = ("no_speech", "empty", "repetition", "unfinished")
 NO_SPEECH, EMPTY, REPETITION, UNFINISHED = NOTES
 FRAMES_PER_S = 100  # Of a spectrogram.
 _STEP_S = 10  # Of a short context; few, as each is compiled.
 _LEAST_SILENCE_S = 2
+_HOP = whisper.WINDOW_SAMPLES // whisper.frames(whisper.WINDOW_SAMPLES)  # Of frames.
+_REACH = 2 * audio.SAMPLE_RATE_HZ // _HOP  # Frames to either side with a pause.
+_PAUSE = 10  # Frames, 0.2 s.
 # Whisper's own thresholds.
 _MOST_COMPRESSIBLE = 2.4
 _LEAST_NO_SPEECH = 0.6
 _MOST_UNSURE = -1.0
+# Ours: on digital silence Whisper base writes "you", and is sure of it.
+_SURE_NO_SPEECH = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,26 +59,60 @@ class Window:
     frames: int  # How many of the encoder's frames are about it.
 
 
-def spectrogram_frames(samples: int, context: str = "full") -> list[int]:
+def count(samples: int, cut: str = FIXED) -> int:
+    """How many windows so many samples make."""
+    longest = whisper.WINDOW_SAMPLES
+    if cut == PAUSES and samples > longest:
+        longest -= 2 * _REACH * _HOP
+    return max(-(-samples // longest), 1)
+
+
+def edges(samples: np.ndarray, cut: str = FIXED) -> list[int]:
+    """Where the windows of a sound begin, and its end.
+
+    Args:
+      samples: [n] float32 at 16 kHz.
+      cut: "fixed" for every 30 s; "pauses" for where it is quietest within 2 s of the
+        edges of windows of equal length, of 26 s at most.
+    """
+    n, windows = len(samples), count(len(samples), cut)
+    if cut == FIXED:
+        return [k * whisper.WINDOW_SAMPLES for k in range(windows)] + [n]
+    frames = samples[: n // _HOP * _HOP].reshape(-1, _HOP)
+    energy = np.square(frames).mean(axis=1)
+    energy = np.convolve(energy, np.ones(_PAUSE), "same")
+    at = [0]
+    for k in range(1, windows):
+        first = round(k * n / windows / _HOP) - _REACH + 1
+        quietest = np.argmin(energy[first : first + 2 * _REACH - 1])
+        at.append((first + int(quietest)) * _HOP)
+    return [*at, n]
+
+
+def spectrogram_frames(
+    samples: int, context: str = "full", cut: str = FIXED
+) -> list[int]:
     """The lengths that the windows of so many samples are padded to: 100 a second.
 
     All are 30 s, but for an utterance that has less and a short context: the next 10 s
     that leave it 2 s of silence. Where it had less of that, Whisper would not end, and
     say the same over and over.
     """
-    count = max(-(-samples // whisper.WINDOW_SAMPLES), 1)
+    windows = count(samples, cut)
     whole = whisper.WINDOW_SAMPLES // audio.SAMPLE_RATE_HZ
-    if context == "short" and count == 1:
+    if context == "short" and windows == 1:
         least = samples / audio.SAMPLE_RATE_HZ + _LEAST_SILENCE_S
         whole = min(math.ceil(least / _STEP_S) * _STEP_S, whole)
-    return [whole * FRAMES_PER_S] * count
+    return [whole * FRAMES_PER_S] * windows
 
 
-def windows(samples: np.ndarray, bands: int, context: str = "full") -> list[Window]:
-    """An utterance in windows of 30 s, the last one shorter; nothing is dropped."""
-    lengths = spectrogram_frames(len(samples), context)
-    cuts = range(0, len(lengths) * whisper.WINDOW_SAMPLES, whisper.WINDOW_SAMPLES)
-    parts = (samples[cut : cut + whisper.WINDOW_SAMPLES] for cut in cuts)
+def windows(
+    samples: np.ndarray, bands: int, context: str = "full", cut: str = FIXED
+) -> list[Window]:
+    """An utterance in windows of 30 s at most; nothing is dropped."""
+    lengths = spectrogram_frames(len(samples), context, cut)
+    at = itertools.pairwise(edges(samples, cut))
+    parts = (samples[start:stop] for start, stop in at)
     return [
         Window(whisper.log_mel(part, bands)[:n], whisper.frames(len(part)))
         for part, n in zip(parts, lengths, strict=True)
@@ -97,6 +137,7 @@ class Transcriber:
         transcripts: weights, generation_config.json, language, context, dtype, version.
       bands: Mel bands that the encoder reads.
       context: As it was given.
+      cut: As it was given.
       heard_s: Seconds of sound computed until now, padding included.
       compiling_s: Seconds that compiling took until now.
     """
@@ -109,6 +150,7 @@ class Transcriber:
         batch_size: int = 16,
         dtype: str = "float32",
         context: str = "full",
+        cut: str = FIXED,
     ):
         """Reads a checkpoint.
 
@@ -120,6 +162,7 @@ class Transcriber:
           dtype: One of `DTYPES`, of matrix products and of the weights in memory.
           context: One of `CONTEXTS`: "full" for silence up to 30 s, as Whisper was
             trained, or "short" for silence up to 10 or 20 s after less.
+          cut: One of `CUTS`: where sounds over 30 s are cut, see `edges`.
 
         Raises:
           FileNotFoundError: if a file is missing.
@@ -130,6 +173,7 @@ class Transcriber:
         for name, value, known in (
             ("dtype", dtype, DTYPES),
             ("context", context, CONTEXTS),
+            ("cut", cut, CUTS),
         ):
             if value not in known:
                 raise ValueError(f"{name}: {value!r} is not one of {', '.join(known)}.")
@@ -142,9 +186,9 @@ class Transcriber:
         self._batch_size = batch_size
         encoder, encoder_params = whisper.load(folder, "last", jnp.dtype(dtype))
         decoder, decoder_params = whisper_decoder.load(folder, jnp.dtype(dtype))
-        self.bands, self.context = encoder.config.bands, context
+        self.bands, self.context, self.cut = encoder.config.bands, context, cut
         rules_digest = files.file_digest(folder / "generation_config.json")
-        made_by = (weights.digest(folder), rules_digest, code, dtype, context)
+        made_by = (weights.digest(folder), rules_digest, code, dtype, context, cut)
         name = pathlib.Path(given).absolute().name  # Of a hub's id too.
         self.source = f"{name}@{files.digest(*made_by, str(VERSION))[:8]}"
         self.heard_s = self.compiling_s = 0.0
@@ -215,7 +259,7 @@ class Transcriber:
         sounds = list(samples)
         # Like with like, as batches are of one length.
         order = sorted(range(len(sounds)), key=lambda i: -len(sounds[i]))
-        cut = (windows(sounds[i], self.bands, self.context) for i in order)
+        cut = (windows(sounds[i], self.bands, self.context, self.cut) for i in order)
         both = dict(zip(order, self._run(cut, frames=True), strict=True))
         frames = [np.concatenate(both[i][0]) for i in range(len(sounds))]
         return frames, [both[i][1] for i in range(len(sounds))]
@@ -267,10 +311,9 @@ class Transcriber:
             (ends,) = np.nonzero(ids == self._rules.end)
             length = ends[0] if len(ends) else len(ids)
             text = self._tokenizer.decode(ids[:length], skip_special_tokens=True)
-            nobody = bool(
-                made.no_speech[row] > _LEAST_NO_SPEECH
-                and made.log_probability[row] < _MOST_UNSURE
-            )
+            unsure = made.log_probability[row] < _MOST_UNSURE
+            least = _LEAST_NO_SPEECH if unsure else _SURE_NO_SPEECH
+            nobody = bool(made.no_speech[row] > least)
             utterance.texts.append("" if nobody else text.strip())
             utterance.no_speech |= nobody
             utterance.unfinished |= not (len(ends) or nobody)

@@ -59,6 +59,7 @@ def transcribe(
     batch_size: int = 16,
     dtype: str = "float32",
     context: str = "full",
+    cut: str = transcriber.FIXED,
     max_failures: int = 0,
     also: tuple[str, pathlib.Path] | None = None,
 ) -> Summary:
@@ -76,6 +77,7 @@ def transcribe(
       batch_size: Windows.
       dtype: Of the computation.
       context: What the encoder reads.
+      cut: Where sounds over 30 s are cut, one of `transcriber.CUTS`.
       max_failures: How many utterances may fail. They are listed in
         `transcribe_failures.csv` and keep what they had.
       also: Name of a Whisper front end and the folder of all features: its features are
@@ -94,7 +96,12 @@ def transcribe(
     ]
     front_end = _front_end(also[0], weights, dtype, context) if also else None
     model = Transcriber(
-        weights, language=language, batch_size=batch_size, dtype=dtype, context=context
+        weights,
+        language=language,
+        batch_size=batch_size,
+        dtype=dtype,
+        context=context,
+        cut=cut,
     )
     chunks = table.folder / f"transcripts-{model.source.rpartition('@')[2]}"
     if front_end and also:
@@ -223,7 +230,8 @@ class _Progress:
 
     def _padded_s(self, u: Utterance) -> float:
         samples = round((u.seconds or 0) * audio.SAMPLE_RATE_HZ)
-        lengths = transcriber.spectrogram_frames(samples, self._model.context)
+        model = self._model
+        lengths = transcriber.spectrogram_frames(samples, model.context, model.cut)
         return sum(lengths) / transcriber.FRAMES_PER_S
 
     def leave_out(self, u: Utterance) -> None:
@@ -249,7 +257,7 @@ def _read_ahead(
     def read(u: Utterance) -> list[Window] | audio.AudioError:
         try:
             sound = audio.load(table.audio_path(u))
-            return transcriber.windows(sound, model.bands, model.context)
+            return transcriber.windows(sound, model.bands, model.context, model.cut)
         except audio.AudioError as e:
             return e
 

@@ -20,7 +20,7 @@ FLAGS = {
     ),
     "transcribe": (
         *("table", "weights", "language", "all", "batch_size", "dtype", "context"),
-        *("frontend", "max_failures", *ROOTS),
+        *("cut", "frontend", "max_failures", *ROOTS),
     ),
     "extract": (
         *("table", "frontend", "weights", "layer", "dtype", "backend", "compat"),

@@ -269,6 +269,27 @@ def test_how_sure_the_decoder_is(tmp_path):
     assert len(lengths) > 1
 
 
+@pytest.mark.parametrize("seconds", [0.025, 29.9, 30, 30.5, 52.1, 61.3, 200])
+def test_long_sounds_are_cut_where_it_is_quiet(seconds):
+    n = round(seconds * 16_000)
+    x = np.random.default_rng(0).standard_normal(n).astype(np.float32)
+    for pause in range(10_000, n, 3 * 16_000):
+        x[pause : pause + 8_000] *= 0.01
+    edges = transcriber.edges(x, "pauses")
+    assert (edges[0], edges[-1]) == (0, n)
+    for edge in edges[1:-1]:
+        assert edge % 320 == 0
+        assert np.abs(x[edge - 800 : edge + 800]).max() < 0.1
+    lengths = np.diff(edges)
+    assert lengths.max() <= whisper.WINDOW_SAMPLES
+    assert len(lengths) == 1 if seconds <= 30 else lengths.min() > 9 * 16_000
+    cut = transcriber.windows(x, 80, cut="pauses")
+    assert [len(w.mel) for w in cut] == transcriber.spectrogram_frames(n, cut="pauses")
+    assert sum(w.frames for w in cut) == whisper.frames(n)
+    fixed = [*range(0, n, whisper.WINDOW_SAMPLES), n]
+    assert transcriber.edges(x) == fixed
+
+
 @slow
 def test_words_of_nobody_are_held_back(checkpoint, heard, monkeypatch):
     sounds = heard[0]
@@ -282,6 +303,10 @@ def test_words_of_nobody_are_held_back(checkpoint, heard, monkeypatch):
         assert list(model.transcribe(cut)) == heard_of
     monkeypatch.setattr(transcriber, "_LEAST_NO_SPEECH", -1.0)
     nobody = transcriber.Transcript("", "de", "no_speech")
+    assert list(model.transcribe(cut)) == [nobody, nobody]
+    monkeypatch.setattr(transcriber, "_MOST_UNSURE", -100.0)
+    assert list(model.transcribe(cut)) == heard_of
+    monkeypatch.setattr(transcriber, "_SURE_NO_SPEECH", -1.0)
     assert list(model.transcribe(cut)) == [nobody, nobody]
 
 

@@ -79,7 +79,10 @@ def test_other_corpora_of_the_same_sounds(own_table, tmp_path, log, front_end):
     assert all(frames[u.utt_id] == frames[f"m{u.utt_id}"] for u in rows)
 
 
-@pytest.mark.parametrize("engine", ["processes", "text", "beam", "shares"])
+@pytest.mark.parametrize(
+    "engine",
+    [pytest.param("processes", marks=pytest.mark.slow), "text", "beam", "shares"],
+)
 def test_whoever_encodes(own_table, tmp_path, engine):
     given = "logmel" if engine == "processes" else fake_encoder.front_end()
     options: dict = {"workers": 1}

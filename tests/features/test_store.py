@@ -106,7 +106,13 @@ def test_a_damaged_shard_is_refused_when_opened(table, tmp_path):
         store.FeatureSet(found.folder)
 
 
-@pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.nan,
+        *(pytest.param(x, marks=pytest.mark.slow) for x in (-np.nan, np.inf, -np.inf)),
+    ],
+)
 def test_frames_that_are_not_finite_are_refused_when_read(
     table, tmp_path, monkeypatch, value
 ):

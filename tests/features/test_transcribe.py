@@ -209,7 +209,7 @@ def test_the_time_left_is_right_from_the_first_batch(tmp_path, monkeypatch):
     there = zip(make_table(tmp_path, 5).utterances, (61, 9, 9, 9, 9), strict=True)
     rows = [dataclasses.replace(u, seconds=s) for u, s in there]
     model = object.__new__(Transcriber)
-    model.source, model.context = "m", "full"
+    model.source, model.context, model.cut = "m", "full", "fixed"
     model.heard_s, model.compiling_s = 0.0, 7.0
     now = iter((1000.0, 1100.0, 1101.0, 1140.0))
     clock = types.SimpleNamespace(monotonic=lambda: next(now))

@@ -143,7 +143,8 @@ def test_a_frame_that_two_members_ask_for_is_read_once(alone, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("cut", [8, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", [8, 12])
 def test_a_cut_run_equals_an_uncut_one_bit_for_bit(trained, corpus, tmp_path, cut):
     roots = tiny_corpus.elsewhere(corpus, tmp_path)
     together.train_together(members(), roots, stop_after=cut)

@@ -150,7 +150,9 @@ def test_a_resumed_run_equals_an_uncut_one_bit_for_bit(
     assert whole == resumed
 
 
-@pytest.mark.parametrize("step", [2, pytest.param(3, marks=pytest.mark.slow), 5])
+@pytest.mark.parametrize(
+    "step", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 5))]
+)
 def test_a_run_asked_to_end_saves_and_resumes_bit_for_bit(
     trained, corpus, tmp_path, experiment, monkeypatch, step
 ):
