@@ -19,7 +19,7 @@ from jser.commands.verb_flags import FIELD
 # In the order of the road from sounds to a report.
 VERBS = (
     *("prepare", "transcribe", "extract", "train", "predict", "stack"),
-    *("evaluate", "report", "run", "submission", "convert"),
+    *("evaluate", "report", "run", "serve", "submission", "convert"),
 )
 _HELP = ("--help", "-h", "--helpfull", "-help", "--helpshort")
 

@@ -1,0 +1,68 @@
+"""Serving at an address, until Ctrl-C or SIGTERM."""
+
+import contextlib
+import socket
+
+import uvicorn
+
+from jser import processes
+from jser.recognizer.recognizer import Recognizer
+from jser.web import app
+from jser.web.guard import LOOPBACK
+from jser.web.sounds import Limits
+
+_GRACE_S = int(processes.GRACE_S) - 1  # For answers that are on their way.
+
+
+def serve(
+    model: Recognizer,
+    *,
+    host: str,
+    port: int,
+    hosts: tuple[str, ...] = (),
+    token: str | None = None,
+    limits: Limits | None = None,
+) -> None:
+    """Serves a model, and says on stdout where.
+
+    Args:
+      model: What hears the sounds.
+      host: The address to listen at.
+      port: 0 for any that is free.
+      hosts: Names by which the server may be called, besides `host` and localhost.
+      token: What requests must bear.
+      limits: What they may take.
+
+    Raises:
+      ValueError: if the port is taken, or an address other than loopback has no token.
+    """
+    if host not in LOOPBACK and not token:
+        raise ValueError(f"--host={host}: others can reach it; give a --token.")
+    names = tuple(dict.fromkeys([*LOOPBACK, host, *hosts]))
+    application = app.create(model, hosts=names, token=token, limits=limits)
+    with _listener(host, port) as listener:
+        config = uvicorn.Config(
+            application,
+            http="h11",
+            loop="asyncio",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{listener.getsockname()[1]}/"
+        print(f"{model.name}: {url}{f'#token={token}' if token else ''}", flush=True)
+        with processes.finishing(), contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as e:
+        told = f"--host={host} --port={port}: {e.strerror or e}."
+        raise ValueError(f"{told} --port=0 takes any that is free.") from e
