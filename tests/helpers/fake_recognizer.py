@@ -1,6 +1,7 @@
 """A Recognizer without weights: what it says depends on how loud a sound is."""
 
 from collections.abc import Callable
+import dataclasses
 
 import numpy as np
 
@@ -54,19 +55,17 @@ class FakeRecognizer(Recognizer):
     def timeline(self, sound, *, window_s=4.0, hop_s=1.0, **_) -> list[Segment]:
         samples, rate_hz = sound
         self._before()
-        size = round(rate_hz * hop_s)
-        pieces = [samples[i : i + size] for i in range(0, len(samples), size)]
-        segments = []
-        for i, piece in enumerate(pieces):
-            scores, start = _scores(piece), i * size / rate_hz
-            segments.append(
-                Segment(
-                    start_s=start,
-                    end_s=start + len(piece) / rate_hz,
-                    label=next(iter(scores)),
-                    scores=scores,
-                )
-            )
+        size, segments = round(rate_hz * hop_s), []
+        for start in range(0, len(samples), size):
+            scores = _scores(samples[start : start + size])
+            end_s = min(start + size, len(samples)) / rate_hz
+            label = next(iter(scores))
+            if segments and segments[-1].label == label:
+                segments[-1] = dataclasses.replace(segments[-1], end_s=end_s)
+                continue
+            start_s = start / rate_hz
+            segment = Segment(start_s=start_s, end_s=end_s, label=label, scores=scores)
+            segments.append(segment)
         return segments
 
 
