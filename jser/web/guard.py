@@ -7,12 +7,13 @@ asked for must be one of ours, and a page that asks must have come from here.
 
 from collections import Counter
 import hmac
+import re
 import time
-from urllib import parse
 
 from starlette import datastructures, responses, types
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_HOST = re.compile(r"(\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[\w.-]+))(:\d+)?", re.ASCII)
 _OPEN = ("/", "/page.css", "/page.js", "/health", "/openapi.json")  # Without a token.
 _HEADERS = {
     "Content-Security-Policy": (
@@ -94,7 +95,5 @@ def refuse(
 
 def _name(host: str) -> str:
     """`::1` of `[::1]:8000`; "" where it cannot be read."""
-    try:
-        return parse.urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    read = _HOST.fullmatch(host.lower())
+    return (read["v6"] or read["name"]) if read else ""

@@ -136,7 +136,7 @@ function showAnswer(answer, samples) {
   $("answer").hidden = false;
   $("label").textContent = answer.label;
   $("candidates").textContent =
-    `In at least ${percent(answer.coverage)} of cases like the model's own it is one of: ${answer.candidates.join(", ")}.`;
+    `Of recordings like those it was trained on, ${percent(answer.coverage)} have their emotion among these: ${answer.candidates.join(", ")}.`;
   $("warnings").hidden = !answer.warnings.length;
   $("warnings").replaceChildren(...answer.warnings.map((w) => element("li", w)));
   $("scores").tBodies[0].replaceChildren(...Object.entries(answer.scores).map(([label, p]) => {
@@ -151,7 +151,7 @@ function showAnswer(answer, samples) {
   $("transcript").hidden = !answer.transcript;
   $("transcript").textContent = `“${answer.transcript}”`;
   $("end").textContent = clock(answer.duration_s);
-  $("wave").firstElementChild.setAttribute("d", samples ? outline(samples) : "M0 0H1000");
+  $("wave").firstElementChild.setAttribute("d", samples ? outline(samples) : "");
 }
 
 function outline(samples) {
@@ -162,7 +162,9 @@ function outline(samples) {
     return most;
   });
   const loudest = Math.max(0.1, ...peaks);
-  return peaks.map((p, i) => `M${2 * i + 1} ${(-p / loudest).toFixed(3)}V${(p / loudest).toFixed(3)}`).join("");
+  const point = (p, i) => `${2 * i + 1} ${(p / loudest).toFixed(3)}`;
+  const below = peaks.map(point), above = peaks.map((p, i) => point(-p, i)).reverse();
+  return `M${[...below, ...above].join("L")}Z`;
 }
 
 function showSegments(segments, duration_s) {

@@ -8,7 +8,7 @@ import uvicorn
 from jser import processes
 from jser.recognizer.recognizer import Recognizer
 from jser.web import app
-from jser.web.guard import LOOPBACK
+from jser.web.guard import LOOPBACK, Guard
 from jser.web.sounds import Limits
 
 _GRACE_S = int(processes.GRACE_S) - 1  # For answers that are on their way.
@@ -40,26 +40,35 @@ def serve(
         raise ValueError(f"--host={host}: others can reach it; give a --token.")
     names = tuple(dict.fromkeys([*LOOPBACK, host, *hosts]))
     application = app.create(model, hosts=names, token=token, limits=limits)
-    with _listener(host, port) as listener:
-        config = uvicorn.Config(
-            application,
-            http="h11",
-            loop="asyncio",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE_S,
-        )
+    with listener(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
-        url = f"http://{shown}:{listener.getsockname()[1]}/"
+        url = f"http://{shown}:{listening.getsockname()[1]}/"
         print(f"{model.name}: {url}{f'#token={token}' if token else ''}", flush=True)
         with processes.finishing(), contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            uvicorn.Server(config(application)).run(sockets=[listening])
 
 
-def _listener(host: str, port: int) -> socket.socket:
+def config(application: Guard) -> uvicorn.Config:
+    """How uvicorn is to serve: by what is pure Python, and without a word of its own."""
+    return uvicorn.Config(
+        application,
+        http="h11",
+        loop="asyncio",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+      ValueError: if the port is taken, or the address is none of this machine.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=128)

@@ -84,14 +84,15 @@ class Sounds:
           HTTPException: if it is too large, too slow or cut.
         """
         most, content = self._limits.body_bytes, bytearray()
-        stated = int(request.headers.get("content-length", 0))
+        too_large = f"A file of more than {most / (1 << 20):g} MB is not taken."
+        if int(request.headers.get("content-length", 0)) > most:
+            raise exceptions.HTTPException(413, too_large)
         try:
             async with asyncio.timeout(self._limits.upload_s):
                 async for chunk in request.stream():
                     content += chunk
-                    if max(stated, len(content)) > most:
-                        told = f"A file of more than {most >> 20} MB is not taken."
-                        raise exceptions.HTTPException(413, told)
+                    if len(content) > most:
+                        raise exceptions.HTTPException(413, too_large)
         except TimeoutError:
             told = f"The file did not arrive within {self._limits.upload_s:g} s."
             raise exceptions.HTTPException(408, told, {"Connection": "close"}) from None
