@@ -19,7 +19,8 @@ from jser.commands.verb_flags import FIELD
 # In the order of the road from sounds to a report.
 VERBS = (
     *("prepare", "transcribe", "extract", "train", "predict", "stack"),
-    *("evaluate", "report", "run", "serve", "submission", "convert"),
+    *("evaluate", "report", "run", "submission", "convert", "bundle", "recognize"),
+    "serve",
 )
 _HELP = ("--help", "-h", "--helpfull", "-help", "--helpshort")
 
@@ -89,7 +90,8 @@ def help_of(verb: str) -> str:
     lines = [f"jser {verb}: {_docstring(verb)}".rstrip(), "", "Flags:"]
     for name in known:
         flag = known[name]
-        shown = "config.<field>" if name == FIELD else name
+        if name == flag.short_name:
+            continue
         told = " ".join(flag.help.split())
         if not flag.boolean and flag.default not in (None, "", []):
             told += f" Default: {flag.default}."
@@ -97,11 +99,20 @@ def help_of(verb: str) -> str:
             textwrap.fill(
                 told,
                 width=88,
-                initial_indent=f"  --{shown} ".ljust(20),
+                initial_indent=f"  {_shown(known, name)} ".ljust(20),
                 subsequent_indent=" " * 20,
             )
         )
     return "\n".join(lines)
+
+
+def _shown(known: flags.FlagValues, name: str) -> str:
+    """A flag as it is typed."""
+    if name == known.__dict__.get("positional"):
+        return name.upper()
+    short = known[name].short_name
+    shown = "config.<field>" if name == FIELD else name
+    return f"-{short}, --{shown}" if short else f"--{shown}"
 
 
 def _docstring(verb: str) -> str:
@@ -130,11 +141,15 @@ def _parse(known: flags.FlagValues, argv: Sequence[str]) -> None:
 def _with_values(known: flags.FlagValues, argv: Sequence[str]) -> Iterator[str]:
     """Each flag as `--name=value`, so that none takes the next one for its value."""
     left = list(argv)
+    positional = known.__dict__.get("positional")
     while left:
         token = left.pop(0)
         name, equals, value = token.lstrip("-").partition("=")
         if not token.startswith("-") or not name:
-            raise flags.Error(f"{token!r}: flags begin with --.")
+            if not positional:
+                raise flags.Error(f"{token!r}: flags begin with --.")
+            yield f"--{positional}={token}"
+            continue
         is_field = name.startswith(FIELD) and FIELD in known
         if not is_field and _is_switch(known, name):
             yield token

@@ -112,3 +112,25 @@ class RootFlags:
     def value(self) -> Roots:
         """The folders, as the package takes them."""
         return Roots(**{n: pathlib.Path(f.value) for n, f in self._folders.items()})
+
+
+class WeightsFlag:
+    """`--weights` of front ends by name."""
+
+    def __init__(self, where: VerbFlags):
+        self._pairs = where.strings(
+            "weights",
+            "Checkpoints of front ends, where not the hub's: whisper_base=DIR.",
+        )
+
+    @property
+    def value(self) -> dict[str, str]:
+        """By front end, a folder or an id of the hub.
+
+        Raises:
+          ValueError: if one does not read name=folder.
+        """
+        if bad := [w for w in self._pairs.value if "=" not in w]:
+            raise ValueError(f"--weights: {bad[0]!r} does not read whisper_base=DIR.")
+        pairs = (w.partition("=") for w in self._pairs.value)
+        return {name: where for name, _, where in pairs}

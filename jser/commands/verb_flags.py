@@ -11,15 +11,26 @@ FIELD = "config."  # Holds what every --config.<field> of a command line says.
 class VerbFlags(flags.FlagValues):
     """absl's flags, defined in a line each. A value is there once they are parsed."""
 
+    def arguments(self, name: str, help_string: str) -> FlagHolder[list[str]]:
+        """What is typed without a flag, as `jser recognize a.wav b.wav`."""
+        self.__dict__["positional"] = name
+        holder = flags.DEFINE_multi_string(name, [], help_string, flag_values=self)
+        self[name].help = help_string  # absl adds that it may be repeated.
+        return holder
+
     def required(self, name: str, help_string: str) -> FlagHolder[str]:
         """A string that must be given."""
         return flags.DEFINE_string(
             name, None, help_string, flag_values=self, required=True
         )
 
-    def optional(self, name: str, help_string: str) -> FlagHolder[str | None]:
+    def optional(
+        self, name: str, help_string: str, short_name: str | None = None
+    ) -> FlagHolder[str | None]:
         """A string that may be left out."""
-        return flags.DEFINE_string(name, None, help_string, flag_values=self)
+        return flags.DEFINE_string(
+            name, None, help_string, flag_values=self, short_name=short_name
+        )
 
     def string(self, name: str, default: str, help_string: str) -> FlagHolder[str]:
         """A string with a default."""
@@ -34,11 +45,20 @@ class VerbFlags(flags.FlagValues):
         )
 
     def choice(
-        self, name: str, allowed: Sequence[str], help_string: str
+        self,
+        name: str,
+        allowed: Sequence[str],
+        help_string: str,
+        short_name: str | None = None,
     ) -> FlagHolder[str | None]:
         """One of several names; none unless given."""
         return flags.DEFINE_enum(
-            name, None, list(allowed), help_string, flag_values=self
+            name,
+            None,
+            list(allowed),
+            help_string,
+            flag_values=self,
+            short_name=short_name,
         )
 
     def switch(self, name: str, help_string: str) -> FlagHolder[bool]:

@@ -1,0 +1,117 @@
+"""Recognitions as people and programs read them: a table, JSON lines, CSV."""
+
+from collections.abc import Iterable, Sequence
+import csv
+import io
+import json
+import pathlib
+import sys
+
+from tqdm import tqdm
+
+from jser import audio, files
+from jser.recognizer.recognition import Recognition
+from jser.recognizer.recognizer import Sound
+
+Answer = Recognition | audio.AudioError
+_BAR = 24  # Characters of a probability of 1.
+
+
+def write(
+    answers: Iterable[tuple[str, Answer]],
+    count: int,
+    how: str,
+    out: pathlib.Path | None,
+) -> int:
+    """Prints answers as they come, or writes each into a folder.
+
+    Args:
+      answers: By the names of the sounds.
+      count: How many there are to come.
+      how: "text", "json" or "csv".
+      out: Folder for a .json of each, in place of printing.
+
+    Returns:
+      How many sounds could not be used; why is said on stderr.
+    """
+    failed, told = 0, dict[str, None]()
+    progress = tqdm(total=count, unit="sound", disable=count == 1 and out is None)
+    for n, (name, answer) in enumerate(answers):
+        progress.update()
+        if isinstance(answer, audio.AudioError):
+            failed += 1
+            tqdm.write(f"error: {answer}", file=sys.stderr)
+            continue
+        told.update(dict.fromkeys(answer.warnings))
+        if out is not None:
+            files.write_atomically(_path(out, name), answer.to_json(indent=2) + "\n")
+            continue
+        text = _FORMATS[how](name, answer, first=n == failed, alone=count == 1)
+        tqdm.write(text, file=sys.stdout, end="")
+    progress.close()
+    if how == "text" and told:
+        print("\n".join(f"note: {note}" for note in told), file=sys.stderr)
+    return failed
+
+
+def without_done(
+    sounds: Sequence[tuple[str, Sound]], out: pathlib.Path
+) -> list[tuple[str, Sound]]:
+    """The sounds that have no answer in the folder yet.
+
+    Raises:
+      ValueError: if two would be written to one file.
+    """
+    paths = [_path(out, name) for name, _ in sounds]
+    twice = {p for p in paths if paths.count(p) > 1} if len(paths) < 10_000 else set()
+    if twice:
+        raise ValueError(f"{sorted(twice)[0]}: two sounds have that name.")
+    pairs = zip(sounds, paths, strict=True)
+    return [sound for sound, path in pairs if not path.exists()]
+
+
+def _path(out: pathlib.Path, name: str) -> pathlib.Path:
+    """Where an answer lies: by the sound's path, its root and any .. left out."""
+    parts = [p for p in pathlib.PurePath(name).parts if p not in ("/", "..", ".")]
+    return out.joinpath(*parts[:-1], f"{parts[-1] if parts else name}.json")
+
+
+def _text(name: str, answer: Recognition, *, first: bool, alone: bool) -> str:
+    if not alone:
+        p = answer.scores.get(answer.label, max(answer.scores.values()))
+        others = ", ".join(c for c in answer.candidates if c != answer.label)
+        perhaps = f"  or {others}" if others else ""
+        bar = "█" * round(10 * p)
+        return f"{answer.label:10} {p:4.2f} {bar:10} {name}{perhaps}\n"
+    width = max(map(len, answer.scores))
+    lines = [f"{name}: {answer.label}, of {answer.duration_s:.1f} s"]
+    for label, p in answer.scores.items():
+        kept = " *" if label in answer.candidates else ""
+        lines.append(f"  {label:{width}} {p:5.3f} {'█' * round(_BAR * p)}{kept}")
+    lines.append(f"  * what cannot be ruled out at {answer.coverage:.0%}")
+    return "\n".join(lines) + "\n"
+
+
+def _json(name: str, answer: Recognition, *, first: bool, alone: bool) -> str:
+    return json.dumps(answer.to_dict() | {"file": name}, ensure_ascii=False) + "\n"
+
+
+def _csv(name: str, answer: Recognition, *, first: bool, alone: bool) -> str:
+    """A line, the first with a header; emotions by alphabet, so that all are alike."""
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    labels = sorted(answer.scores)
+    if first:
+        about = ("file", "label", "candidates", "duration_s", "warnings")
+        table.writerow([*about, *(f"p_{x}" for x in labels)])
+    table.writerow(
+        [
+            *(name, answer.label, " ".join(answer.candidates)),
+            *(f"{answer.duration_s:.3f}", "; ".join(answer.warnings)),
+            *(f"{answer.scores[x]:.6f}" for x in labels),
+        ]
+    )
+    return out.getvalue()
+
+
+_FORMATS = {"text": _text, "json": _json, "csv": _csv}

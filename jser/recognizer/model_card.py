@@ -1,0 +1,140 @@
+"""The model card: README.md of a bundle, in the format of the Hugging Face hub."""
+
+from collections.abc import Mapping
+import json
+from typing import Any
+
+from jser.front_end_table import PRETRAINED
+from jser.recognizer.bundle import Bundle
+
+UNKNOWN_LICENSE = "unknown"
+_LIMITS = """\
+Emotion here is what listeners said, or actors were asked to play, in the corpus above:
+not what a person feels. The model may be wrong for any one recording, and is wrong more
+often for voices, languages, rooms and microphones other than those it was trained on.
+
+It is no diagnosis, and not for surveillance, hiring, grading, lending or policing. In
+the European Union, systems that infer emotions at work and in schools are prohibited
+but for medical and safety reasons (Regulation 2024/1689, Article 5(1)(f)); elsewhere
+ask who is heard, and tell them."""
+
+
+def of(model: Bundle) -> str:
+    """The card of a bundle, by what it says of itself."""
+    about = model.about
+    parts = [
+        _head(model),
+        f"# {model.name}\n",
+        f"Recognises {', '.join(model.labels)} in speech.\n",
+        f"```\njser recognize my.wav --model {model.name}\n```\n",
+    ]
+    if caution := about.get("caution"):
+        parts.append(f"> {caution}\n")
+    parts += ["## What it was trained on\n", _corpus(about), "## How good it is\n"]
+    parts += [_figures(model), "## Use and limits\n", _LIMITS + "\n"]
+    if more := about.get("more"):
+        parts.append(f"{more}\n")
+    parts += ["## What is inside\n", _inside(model)]
+    return "\n".join(parts)
+
+
+def _head(model: Bundle) -> str:
+    """The YAML that the hub reads; JSON is YAML, too."""
+    about = model.about
+    used = {
+        PRETRAINED[s["name"]]
+        for s in model.front_ends.values()
+        if s["name"] in PRETRAINED
+    }
+    fields: dict[str, Any] = {
+        "library_name": "jser",
+        "pipeline_tag": "audio-classification",
+        "license": about.get("license", UNKNOWN_LICENSE),
+        "tags": ["speech-emotion-recognition", "jser"],
+        "datasets": [about["corpus"]],
+        "model-index": [{"name": model.name, "results": _results(about)}],
+    }
+    if bases := sorted({p.hub for p in used if p.hub}):
+        fields["base_model"] = bases
+    if language := about.get("language"):
+        fields["language"] = language.split(",")
+    lines = [f"{k}: {json.dumps(v, ensure_ascii=False)}" for k, v in fields.items()]
+    return "\n".join(["---", *lines, "---", ""])
+
+
+def _results(about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "task": {"type": "audio-classification"},
+            "dataset": {"name": about["corpus"], "type": about["corpus"], "split": s},
+            "metrics": [
+                {"type": name, "value": score["value"], "name": name}
+                for name, score in of_split["scores"].items()
+            ],
+        }
+        for s, of_split in about["figures"].items()
+    ]
+
+
+def _corpus(about: Mapping[str, Any]) -> str:
+    counts = ", ".join(f"{n} {k}" for k, n in about["per_emotion"].items())
+    return (
+        f"{about['corpus']}: {about['utterances']} utterances of"
+        f" {about['speakers'] or 'unnamed'} speakers, {about['seconds'] / 60:.0f}"
+        f" minutes; {counts}.\n"
+    )
+
+
+def _figures(model: Bundle) -> str:
+    crossed = model.about["protocol"] == "cross-validation"
+    lines = [
+        "Of the recipe, by cross-validation: each utterance by networks that had not"
+        " heard its speaker. The networks in here were trained once more, on all of"
+        " them."
+        if crossed
+        else "Of these networks, on utterances that they were not trained on.",
+        "",
+        "| split | utterances | speakers | macro-F1 | UAR | accuracy |",
+        "|---|---|---|---|---|---|",
+    ]
+    for split, figures in model.about["figures"].items():
+        cells = []
+        for name in ("macro_f1", "uar", "accuracy"):
+            score = figures["scores"][name]
+            low, high = score["interval"]
+            cells.append(f"{score['value']:.3f} [{low:.3f}, {high:.3f}]")
+        lines.append(
+            f"| {split} | {figures['utterances']} | {figures['speakers']} |"
+            f" {' | '.join(cells)} |"
+        )
+    first = next(iter(model.about["figures"].values()))
+    lines += [
+        "",
+        f"In brackets: 95 % intervals, drawn over {first['interval_over']}.",
+        "",
+        "Recall: " + ", ".join(f"{n} {r:.2f}" for n, r in first["recall"].items()),
+        "",
+        "Candidates, each speaker's by thresholds of the others: "
+        + "; ".join(
+            f"{float(c):.0%} asked, {covered:.1%} covered by {size:.2f} emotions"
+            for c, (covered, size) in first["coverage"].items()
+        )
+        + ".",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _inside(model: Bundle) -> str:
+    lines = [
+        f"* Streams: {', '.join(model.front_ends)}.",
+        f"* {len(model.members)} networks:"
+        f" {', '.join(m.experiment.name for m in model.members)}; combined by"
+        f" {model.stacker.kind if model.stacker else 'average'}.",
+        f"* Temperature {model.calibration.temperature:.2f}; below a confidence of"
+        f" {model.calibration.unknown_below:.2f} the label is unknown: of the right"
+        " answers about speakers that were not heard, 5 % are withheld by it.",
+        f"* Digest {model.digest}.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,49 @@
+"""Where a model lies: a folder, one that comes along, or the Hugging Face hub."""
+
+import os
+import pathlib
+
+from jser.encoders import hub
+from jser.recognizer import bundle
+
+_HERE = pathlib.Path(__file__).parent / "models"
+DEFAULT = "emodb-whisper-base"
+NAMES = ("emodb-functionals", DEFAULT)
+_SHOWN = 300  # Characters of what the hub says.
+
+
+def find(model: os.PathLike | str, revision: str | None = None) -> pathlib.Path:
+    """The folder of a model, fetched if it is on the hub and nowhere here.
+
+    Raises:
+      FileNotFoundError: if there is none, with those that come along.
+    """
+    name, folder = os.fspath(model), pathlib.Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if name in NAMES:
+        return _HERE / name
+    if hub.is_hub_name(name):
+        return _fetched(name, revision)
+    raise FileNotFoundError(
+        f"{name}: no such folder, no <owner>/<model> of the hub, and none of"
+        f" {', '.join(NAMES)}, which come along."
+    )
+
+
+def _fetched(name: str, revision: str | None) -> pathlib.Path:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        return pathlib.Path(
+            huggingface_hub.snapshot_download(
+                name, revision=revision, allow_patterns=list(bundle.FILES)
+            )
+        )
+    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError) as e:
+        why = " ".join(str(e).split())[:_SHOWN]
+        raise FileNotFoundError(
+            f"{name}: not fetched from the hub ({why}). Give a folder, or"
+            f" {' or '.join(NAMES)}, which come along."
+        ) from e

@@ -1,0 +1,132 @@
+"""The networks of a bundle: from frames to the members' logits."""
+
+from collections.abc import Mapping, Sequence
+import functools
+from typing import Any
+
+from flax import linen as nn
+import jax
+import numpy as np
+
+from jser.data import batches
+from jser.data.padding import LengthBuckets
+from jser.recognizer.bundle import Bundle, Member
+from jser.recognizer.profiles import Profile
+from jser.training.network import make_model
+
+_BATCH = 32
+# Padded lengths, each about 1.4 times the one before: a few are compiled, none is long.
+_LENGTHS = np.unique(np.round(2 ** np.arange(0, 21, 0.5)).astype(int))
+_NO_TARGET = 0
+
+
+class Network:
+    """All members of a bundle on one device."""
+
+    def __init__(self, bundle: Bundle):
+        """Puts the parameters on the device."""
+        self._members = [
+            (m, _program(make_model(m.experiment, len(bundle.labels))), _on_device(m))
+            for m in bundle.members
+        ]
+        self._labels = bundle.labels
+
+    def __call__(
+        self, frames: Mapping[str, Sequence[np.ndarray]], profile: Profile | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Logits [N, M, C], and the vectors that the first member classifies [N, F].
+
+        An utterance's depend neither on the others nor on their number, but for the
+        rounding of float32.
+
+        Args:
+          frames: By name of features, float16 [T, D] or [T, L, D] of each utterance.
+          profile: Whose statistics scale them; None for the training set's.
+        """
+        count = len(next(iter(frames.values())))
+        logits = np.zeros((count, len(self._members), len(self._labels)), np.float32)
+        vectors: list[Any] = [None] * count
+        for m, (member, program, variables) in enumerate(self._members):
+            names = member.experiment.data.streams
+            buckets = LengthBuckets({s: _LENGTHS for s in names})
+            for rows in _alike(frames, names):
+                size = 1 if len(rows) == 1 else _BATCH
+                of_rows = {s: [frames[n][i] for i in rows] for s, n in names.items()}
+                nothing = np.zeros((len(rows), _NO_TARGET), np.float32)
+                batch = batches.collate(of_rows, nothing, buckets, size)
+                scaled = _scaled(variables, member, profile)
+                made, joint = jax.device_get(program(scaled, batch.streams))
+                logits[rows, m] = made[: len(rows)]
+                if m == 0:
+                    for i, vector in zip(rows, joint, strict=False):
+                        vectors[i] = vector
+        return logits, np.stack(vectors).astype(np.float32)
+
+    def distance(
+        self, frames: Mapping[str, Sequence[np.ndarray]], profile: Profile | None
+    ) -> dict[str, np.ndarray]:
+        """How far utterances lie from what the model was trained on, [N] by features.
+
+        The mean over all columns of how many standard deviations off they are, 5 at
+        most, as the network reads them. Of features that it does not scale there is
+        none.
+        """
+        far: dict[str, np.ndarray] = {}
+        for member, _, variables in self._members:
+            scaled = _scaled(variables, member, profile).get("standard", {})
+            for stream, name in member.experiment.data.streams.items():
+                if f"{stream}_input" in scaled and name not in far:
+                    by = jax.device_get(scaled[f"{stream}_input"])
+                    far[name] = np.array([distance(x, **by) for x in frames[name]])
+        return far
+
+
+def distance(frames: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> float:
+    """Of one utterance, as `Network.distance`."""
+    z = np.abs(frames.astype(np.float32) - mean) / deviation
+    return float(np.minimum(z, 5.0).mean())
+
+
+@functools.lru_cache
+def _program(model: nn.Module) -> Any:
+    """The jitted function from variables and streams to logits and joint vectors."""
+
+    def run(variables, streams):
+        joint = []
+
+        def keep(x):
+            joint.append(x)
+            return x
+
+        made: Any = model.apply(variables, streams, train=False, on_joint=keep)
+        return made["emotion"], joint[0]
+
+    return jax.jit(run)
+
+
+def _on_device(member: Member) -> dict[str, Any]:
+    return jax.device_put({"standard": {}, **member.variables})
+
+
+def _scaled(
+    variables: dict[str, Any], member: Member, profile: Profile | None
+) -> dict[str, Any]:
+    """The variables with a profile's statistics in place of the training set's."""
+    if profile is None:
+        return variables
+    standard = {
+        f"{s}_input": profile.shrunk(n, **variables["standard"][f"{s}_input"])
+        for s, n in member.experiment.data.streams.items()
+        if f"{s}_input" in variables["standard"]
+    }
+    return {**variables, "standard": standard}
+
+
+def _alike(
+    frames: Mapping[str, Sequence[np.ndarray]], names: Mapping[str, str]
+) -> list[np.ndarray]:
+    """Rows of like length, at most a batch of them at a time."""
+    length = {s: np.array([len(x) for x in frames[n]]) for s, n in names.items()}
+    bucket = LengthBuckets({s: _LENGTHS for s in names}).bucket(length)
+    alike = [np.flatnonzero(bucket == b) for b in np.unique(bucket)]
+    return [rows[i : i + _BATCH] for rows in alike for i in range(0, len(rows), _BATCH)]

@@ -1,0 +1,362 @@
+"""Recognizer: from a sound to its emotion. docs/recognize.md."""
+
+from collections.abc import Callable, Iterator, Sequence
+import os
+import pathlib
+
+import numpy as np
+from scipy import special
+import soxr
+
+from jser import audio
+from jser.config import NONE
+from jser.corpora.draft import sound_files
+from jser.ensemble import stacking
+from jser.ensemble.logits import Logits
+from jser.recognizer import bundle, models, sound_notes
+from jser.recognizer.bundle import Bundle
+from jser.recognizer.frames import FrameMaker, Weights
+from jser.recognizer.network import Network
+from jser.recognizer.profiles import Profile
+from jser.recognizer.recognition import UNKNOWN, Recognition
+from jser.statistics import calibration
+from jser.training import compilation
+
+Sound = os.PathLike | str | bytes | tuple[np.ndarray, int]
+COVERAGE = 0.9
+_AT_ONCE = 64  # Sounds that are in memory at a time.
+
+
+class Recognizer:
+    """A model in use.
+
+    Attributes:
+      name: Of the model.
+      labels: The emotions it knows.
+      card: The model card, Markdown with a YAML head.
+      about: What the model is made of, by its bundle.
+      digest: Names all numbers that decide an answer.
+      profiles: Statistics of rooms and persons, by name (`adapt`).
+    """
+
+    def __init__(self, model: Bundle, *, weights: Weights | None = None):
+        """Opens a bundle; `load` finds one.
+
+        Args:
+          model: The bundle.
+          weights: Checkpoints by front end, as {"whisper_base": folder}, where they are
+            not to come from the hub.
+
+        Raises:
+          FileNotFoundError: if weights are not here and cannot be fetched.
+          ValueError: if they are not those that the model was trained with.
+        """
+        compilation.enable_cache()
+        self.name, self.labels, self.card = model.name, model.labels, model.card
+        self.about, self.digest = model.about, model.digest
+        self.profiles: dict[str, Profile] = {}
+        self._bundle = model
+        self._frames = FrameMaker(model.front_ends, weights or {})
+        self._network = Network(model)
+
+    @classmethod
+    def load(
+        cls,
+        model: os.PathLike | str = models.DEFAULT,
+        *,
+        revision: str | None = None,
+        weights: Weights | None = None,
+    ) -> "Recognizer":
+        """Loads a model.
+
+        Args:
+          model: A folder that `jser bundle` wrote, the name of a model that comes along
+            (`models.NAMES`), or `<owner>/<name>` of the Hugging Face hub.
+          revision: Of the hub: a branch, a tag or a commit.
+          weights: As for the class.
+
+        Raises:
+          FileNotFoundError: if there is no such model, or its encoder is not here.
+          ValueError: if it is damaged, of a newer version or not to be trusted.
+        """
+        return cls(bundle.load(models.find(model, revision)), weights=weights)
+
+    def __call__(
+        self,
+        sound: Sound,
+        *,
+        transcript: str | None = None,
+        top_k: int | None = None,
+        coverage: float = COVERAGE,
+        profile: str | None = None,
+    ) -> Recognition:
+        """The emotion of one sound.
+
+        Args:
+          sound: A file, its bytes, or samples [n] or [n, channels] with their rate in
+            Hz.
+          transcript: What was said, for models that read text.
+          top_k: Only so many of the likeliest emotions in `scores`; None for all.
+          coverage: How often the true emotion is to be among `candidates`.
+          profile: Name of statistics that `adapt` or `enrol` made.
+
+        Raises:
+          AudioError: if the sound cannot be used, with the reason.
+          ValueError: if a transcript lacks, or there is no such profile or coverage.
+        """
+        given = _read(sound)
+        transcripts = [transcript]
+        return self._recognized(
+            [given], transcripts, top_k=top_k, coverage=coverage, profile=profile
+        )[0]
+
+    def many(
+        self,
+        sounds: Sequence[Sound] | pathlib.Path,
+        *,
+        transcripts: Sequence[str | None] | None = None,
+        top_k: int | None = None,
+        coverage: float = COVERAGE,
+        profile: str | None = None,
+        on_done: Callable[[int], None] | None = None,
+    ) -> Iterator[Recognition | audio.AudioError]:
+        """The emotions of many sounds, in order; of one that cannot be used, why not.
+
+        What is said of a sound depends neither on the others nor on their order.
+
+        Args:
+          sounds: As `__call__` takes them; or a folder, for all sound files below it.
+          transcripts: Of the same sounds.
+          top_k: As `__call__`.
+          coverage: As `__call__`.
+          profile: As `__call__`.
+          on_done: Told how many more are done, now and then.
+        """
+        if isinstance(sounds, pathlib.Path):
+            sounds = sound_files(sounds)
+        texts = list(transcripts) if transcripts else [None] * len(sounds)
+        for start in range(0, len(sounds), _AT_ONCE):
+            chunk = slice(start, start + _AT_ONCE)
+            read = [_read_or_why(sound) for sound in sounds[chunk]]
+            good = [i for i, x in enumerate(read) if isinstance(x, sound_notes.Read)]
+            made = iter(
+                self._recognized(
+                    [x for x in read if isinstance(x, sound_notes.Read)],
+                    [texts[chunk][i] for i in good],
+                    **{"top_k": top_k, "coverage": coverage, "profile": profile},
+                )
+            )
+            for x in read:
+                yield x if isinstance(x, audio.AudioError) else next(made)
+            if on_done:
+                on_done(len(read))
+
+    def probabilities(
+        self,
+        samples: Sequence[np.ndarray],
+        *,
+        transcripts: Sequence[str | None] | None = None,
+        profile: str | None = None,
+    ) -> np.ndarray:
+        """Calibrated probabilities [N, C] of sounds at 16 kHz, 25 ms or longer.
+
+        Raises:
+          ValueError: if a transcript lacks, or there is no such profile.
+        """
+        texts = transcripts or [None] * len(samples)
+        made = self._frames(samples, texts)
+        return self._calibrated(self._network(made, self._profile(profile))[0])
+
+    def adapt(self, sounds: Sequence[Sound] | pathlib.Path, name: str) -> Profile:
+        """Learns the statistics of a room, a microphone or a language, without labels.
+
+        Give recordings as they will come, in all moods: what they have in common is
+        what will be scaled away. While they are few, the profile stays near the
+        training set's statistics (`profiles.SHRINKAGE`).
+
+        Args:
+          sounds: As `many` takes them.
+          name: What `profile=` is to call it.
+
+        Raises:
+          AudioError: if a sound cannot be used.
+          ValueError: if the model scales none of its streams.
+        """
+        if not any(m.experiment.data.standardize for m in self._bundle.members):
+            raise ValueError(
+                f"{self.name} scales no stream, so that no statistics can be exchanged."
+            )
+        if isinstance(sounds, pathlib.Path):
+            sounds = sound_files(sounds)
+        if not sounds:
+            raise ValueError(f"profile {name!r}: no sounds to learn from.")
+        frames: dict[str, list[np.ndarray]] = {n: [] for n in self._frames.names}
+        for start in range(0, len(sounds), _AT_ONCE):
+            read = [_read(s).samples for s in sounds[start : start + _AT_ONCE]]
+            for n, x in self._frames(read, [None] * len(read)).items():
+                frames[n] += x
+        self.profiles[name] = Profile.of(name, self.digest, frames)
+        return self.profiles[name]
+
+    def use(self, profile: Profile) -> None:
+        """Takes a profile that was saved.
+
+        Raises:
+          ValueError: if it was made for another model.
+        """
+        if profile.model != self.digest:
+            raise ValueError(
+                f"profile {profile.name!r} is of model {profile.model}, and {self.name}"
+                f" is {self.digest}. Make it again with jser recognize --adapt."
+            )
+        self.profiles[profile.name] = profile
+
+    def _profile(self, name: str | None) -> Profile | None:
+        if name is None:
+            return None
+        if name not in self.profiles:
+            known = ", ".join(sorted(self.profiles)) or "none yet"
+            raise ValueError(
+                f"no profile {name!r}; there are {known}. adapt makes one."
+            )
+        return self.profiles[name]
+
+    def _recognized(
+        self,
+        sounds: Sequence[sound_notes.Read],
+        transcripts: Sequence[str | None],
+        *,
+        top_k: int | None,
+        coverage: float,
+        profile: str | None,
+    ) -> list[Recognition]:
+        """What is said of sounds that could be read."""
+        kept = self._bundle.calibration.candidates
+        if str(coverage) not in kept:
+            raise ValueError(f"coverage {coverage!r} is not one of {', '.join(kept)}.")
+        if not sounds:
+            return []
+        by = self._profile(profile)
+        frames = self._frames([x.samples for x in sounds], transcripts)
+        logits, vectors = self._network(frames, by)
+        distance = self._network.distance(frames, by)
+        far = np.any(
+            [x > self._bundle.far.get(n, np.inf) for n, x in distance.items()], axis=0
+        )
+        return [
+            self._recognition(
+                x, p, vector, text, top_k=top_k, coverage=coverage, far=bool(f), by=by
+            )
+            for x, p, vector, text, f in zip(
+                sounds,
+                self._calibrated(logits),
+                vectors,
+                transcripts,
+                np.broadcast_to(far, len(sounds)),
+                strict=True,
+            )
+        ]
+
+    def _recognition(
+        self,
+        sound: sound_notes.Read,
+        p: np.ndarray,
+        vector: np.ndarray,
+        transcript: str | None,
+        *,
+        top_k: int | None,
+        coverage: float,
+        far: bool,
+        by: Profile | None,
+    ) -> Recognition:
+        fitted, order = self._bundle.calibration, np.argsort(-p, kind="stable")
+        limit = fitted.candidates[str(coverage)]
+        candidates = [i for i in order if 1 - p[i] <= limit] or [order[0]]
+        sure = p[order[0]] >= fitted.unknown_below
+        warnings = [*sound.notes, *([sound_notes.FAR] if far else [])]
+        if by is None and (caution := self.about.get("caution")):
+            warnings.append(str(caution))
+        model = {"name": self.name, "digest": self.digest}
+        return Recognition(
+            file=sound.name,
+            label=self.labels[order[0]] if sure else UNKNOWN,
+            scores={self.labels[i]: float(p[i]) for i in order[:top_k]},
+            candidates=tuple(self.labels[i] for i in candidates),
+            coverage=coverage,
+            duration_s=sound.duration_s,
+            embedding=vector,
+            transcript=transcript,
+            warnings=tuple(warnings),
+            model=model | ({"profile": by.name} if by else {}),
+        )
+
+    def _calibrated(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities [N, C] of the members' logits [N, M, C]."""
+        names = tuple(m.experiment.name for m in self._bundle.members)
+        joined = stacking.Joined(_unlabelled(logits, self.labels), names, logits, [])
+        stacker = self._bundle.stacker
+        combined = (
+            stacking.apply(stacker, joined) if stacker else stacking.average(joined)
+        ).logits
+        return calibrated(combined, self._bundle.calibration.temperature)
+
+
+def calibrated(log_p: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities [N, C], float64, of combined logits."""
+    scaled = calibration.apply_temperature(log_p.astype(np.float64), temperature)
+    return special.softmax(scaled, axis=-1)
+
+
+def _unlabelled(logits: np.ndarray, labels: Sequence[str]) -> Logits:
+    """Rows that nothing is known of, for the stacker to speak of."""
+    N, nothing = len(logits), np.zeros(len(logits), bool)
+    return Logits(
+        utt_id=np.array([str(i) for i in range(N)]),
+        logits=logits[:, 0],
+        label=np.full(N, -1),
+        fold=np.full(N, -1),
+        speaker=np.full(N, ""),
+        in_sample=nothing,
+        speaker_seen=nothing,
+        labels=np.array(labels),
+        made_by=np.array([], str),
+        adapt=NONE,
+    )
+
+
+def _read_or_why(sound: Sound) -> sound_notes.Read | audio.AudioError:
+    try:
+        return _read(sound)
+    except audio.AudioError as e:
+        return e
+
+
+def _read(sound: Sound) -> sound_notes.Read:
+    """A sound as samples at 16 kHz, with what is to be said of it."""
+    if isinstance(sound, bytes):
+        return sound_notes.read("", audio.load_bytes(sound))
+    if isinstance(sound, tuple):
+        return sound_notes.read("", _resampled(*sound))
+    return sound_notes.read(os.fspath(sound), audio.load(sound))
+
+
+def _resampled(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """An array as float32 mono at 16 kHz.
+
+    Raises:
+      AudioError: if it is no sound, or shorter than a frame.
+    """
+    x = np.asarray(samples)
+    if x.ndim not in (1, 2) or not x.size:
+        raise audio.AudioError("array", "empty", f"it is of shape {x.shape}")
+    if np.issubdtype(x.dtype, np.integer):
+        x = x / -float(np.iinfo(x.dtype).min or -np.iinfo(x.dtype).max)
+    x = x.astype(np.float32)
+    x = x.mean(axis=1) if x.ndim == 2 else x
+    if not np.isfinite(x).all():
+        raise audio.AudioError("array", "non-finite", "it holds NaN or infinity")
+    if sample_rate_hz != audio.SAMPLE_RATE_HZ:
+        x = soxr.resample(x, sample_rate_hz, audio.SAMPLE_RATE_HZ, quality="HQ")
+    if len(x) < audio.MIN_SAMPLES:
+        raise audio.AudioError("array", "too short", f"{len(x)} samples at 16 kHz")
+    return x

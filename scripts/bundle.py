@@ -1,0 +1,8 @@
+"""`jser bundle`, from a checkout."""
+
+import sys
+
+from jser.commands import command_line
+
+if __name__ == "__main__":
+    sys.exit(command_line.run("bundle", sys.argv[1:]))
