@@ -5,9 +5,9 @@
 
 Random weights and random noise, in lengths that have MSP-Podcast's quantiles. Three
 ways to the same frames: one utterance at a time in PyTorch, as the paper's authors
-extracted; padded batches in PyTorch; and jser's front ends. Where JAX has an
-accelerator, also the paper's encoders in their real sizes. Writes
-benchmarks/results/extract.md; `--utterances 16 --repeats 3` is a small run.
+extracted; padded batches in PyTorch; and jser's front ends. Writes
+benchmarks/results/extract.md; `--utterances 16 --repeats 3` is a small run. The
+encoders in their real sizes, on a GPU, are accelerator.py's.
 """
 
 import argparse
@@ -174,18 +174,6 @@ def compare(kind: str, sounds: list[np.ndarray], repeats: int, batch: int) -> st
     )
 
 
-def accelerator(utterances: int, repeats: int, rehearse: bool) -> list[str]:
-    """The section on real sizes, or that it is open."""
-    import jax
-
-    if jax.default_backend() == "cpu" and not rehearse:
-        return ["Open: JAX had no accelerator.", ""]
-    import real_sizes
-
-    sounds = noise(4 if rehearse else max(utterances, 256))
-    return real_sizes.table(sounds, repeats, rehearse=rehearse)
-
-
 def noise(utterances: int) -> list[np.ndarray]:
     """Float32 [n] of each."""
     rng = np.random.default_rng(0)
@@ -201,11 +189,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8, help="of padded PyTorch")
     parser.add_argument("--models", default=",".join(MODELS))
-    parser.add_argument(
-        "--rehearse",
-        action="store_true",
-        help="run the accelerator's part too, tiny, on what there is",
-    )
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
     args = parser.parse_args()
 
@@ -242,9 +225,6 @@ def main() -> None:
     for kind in filter(None, args.models.split(",")):
         lines.append(compare(kind, sounds, args.repeats, args.batch))
         write(args.out, lines)
-    lines += ["", "## Real sizes on an accelerator", ""]
-    lines += accelerator(args.utterances, args.repeats, args.rehearse)
-    write(args.out, lines)
 
 
 def write(path: pathlib.Path, lines: list[str]) -> None:

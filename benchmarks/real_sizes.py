@@ -1,38 +1,34 @@
-"""The paper's encoders in their real sizes, for extract.py on an accelerator.
+"""The paper's encoders and Whisper's decoder in their real sizes, with random weights.
 
-Weights are random and products are in bfloat16.
+Ours and transformers' are of one architecture, not of one set of weights: they are to
+be timed, not compared.
 """
 
 from collections.abc import Callable
 import dataclasses
-import statistics
-import time
 from typing import Any
 
-from flax import traverse_util
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import torch
+import transformers
+from transformers.modeling_outputs import BaseModelOutput
 
-from jser.encoders import (
-    bert,
-    deberta,
-    facodec,
-    families,
-    processors,
-    roberta,
-    wav2vec,
-    whisper,
-)
-from jser.encoders.batching import BatchedEncoder
-from jser.encoders.options import Options
+from jser.encoders import bert, roberta, wav2vec, whisper, whisper_decoder
+from jser.encoders.whisper_prompts import Rules
 
-CORPUS = 119_421  # Files of MSP-Podcast.
-WORDS = 18  # Of a transcript, on average; a third more tokens.
-# Dense bfloat16 products, by the vendor: FLOP/s.
-PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12}
-KERNELS = (10, 3, 3, 3, 3, 2, 2)
-STRIDES = (5, 2, 2, 2, 2, 2, 2)
+SAMPLE_RATE_HZ = 16_000
+FRAMES_PER_S = 50  # Of encoders of sound.
+TOKENS_PER_S = 4  # Of a transcript.
+WINDOW_S = 30  # That Whisper reads.
+SPOKEN_S = 10  # That the others are given of sound and of text.
+CONV = tuple(zip((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), strict=True))
+TEXT = {"vocab_size": 50_265, "max_position_embeddings": 514, "pad_token_id": 1}
+END, START = 50_257, 50_258  # Of Whisper's tokens.
+
+Run = Callable[[], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,55 +48,72 @@ class Size:
 
 
 SIZES = {
-    "whisper_large_v3": Size(1280, 32, 20, 5120),
-    "hubert_xlarge": Size(1280, 48, 16, 5120),
-    "wavlm_large": Size(1024, 24, 16, 4096),
-    "roberta_large": Size(1024, 24, 16, 4096),
-    "deberta_xxlarge": Size(1536, 48, 24, 6144),
+    "whisper": Size(1280, 32, 20, 5120),  # Large, version 3.
+    "hubert": Size(1024, 24, 16, 4096),  # Large.
+    "wavlm": Size(1024, 24, 16, 4096),  # Large.
+    "roberta": Size(1024, 24, 16, 4096),  # Large.
 }
 REHEARSAL = Size(32, 2, 4, 48, conv=16)
 
 
-class Letters:
-    """In place of a tokenizer: a token for every word and every third one's ending."""
-
-    cls_token_id, sep_token_id = 1, 2
-
-    def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
-        """A tokenizer's answer."""
-        return {"input_ids": [3 + len(word) for word in text.split()]}
+def seconds(kind: str) -> int:
+    """Of an utterance."""
+    return WINDOW_S if kind == "whisper" else SPOKEN_S
 
 
-def encoder(name: str, size: Size) -> tuple[BatchedEncoder, Callable[[Any], float]]:
-    """The front end of that size, and the FLOP of one of its inputs."""
-    options = Options(dtype="bfloat16")
-    half, shape = jnp.bfloat16, dataclasses.asdict(size)
-    del shape["conv"]
-    one = np.ones((1, 32), np.int32)
+def frames(kind: str) -> int:
+    """Of an utterance, that the encoder makes."""
+    return seconds(kind) * (TOKENS_PER_S if kind == "roberta" else FRAMES_PER_S)
+
+
+def inputs(kind: str, batch: int) -> np.ndarray:
+    """Spectrograms [B, n, 128], samples [B, n], or tokens [B, T]."""
+    rng = np.random.default_rng(0)
+    if kind == "whisper":
+        return rng.standard_normal((batch, 100 * WINDOW_S, 128), np.float32)
+    if kind == "roberta":
+        return rng.integers(3, 50_000, (batch, frames(kind)), np.int32)
+    # One frame per 320 samples; the first one sees 80 more.
+    return rng.standard_normal((batch, SAMPLE_RATE_HZ * SPOKEN_S + 80), np.float32)
+
+
+def variables(module: nn.Module, *arguments: Any, dtype: Any, **how: Any) -> Any:
+    """Random ones, without compiling the initialisers of all layers."""
+    shapes = jax.eval_shape(
+        lambda key: module.init(key, *arguments, **how), jax.random.key(0)
+    )
+
+    def draw(path, shape):
+        name = path[-1].key
+        if name == "scale":
+            return jnp.ones(shape.shape, shape.dtype)
+        kind = dtype if name in ("kernel", "embedding") else shape.dtype
+        return 0.02 * jax.random.normal(jax.random.key(0), shape.shape, kind)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def ours(kind: str, size: Size, batch: int, dtype: str) -> Run:
+    """A pass of our encoder, from arrays on the device to the last states there."""
+    shape = {k: getattr(size, k) for k in ("width", "layers", "heads", "inner")}
+    half, given = jnp.dtype(dtype), inputs(kind, batch)
+    arguments: tuple[Any, ...] = (given,)
     module: Any
-    if name.startswith("whisper"):
-        config = whisper.Config(**shape, bands=128, positions=1500)
+    if kind == "whisper":
+        positions = WINDOW_S * FRAMES_PER_S
+        config = whisper.Config(**shape, bands=128, positions=positions)
         module = whisper.WhisperEncoder(config, half)
-        arguments = (np.zeros((1, 3000, 128)),)
-        processor: Any = processors.MelProcessor(128)
-        frames = lambda x: 1500
-    elif name in ("roberta_large", "deberta_xxlarge"):
+    elif kind == "roberta":
         text: Any = {"vocab": 50_265, "positions": 514, "epsilon": 1e-5, "pad": 1}
-        if name == "roberta_large":
-            module = roberta.Roberta(bert.Config(**shape, **text, types=1), half)
-        else:
-            more = {"buckets": 256, "farthest": 512, "conv": 3}
-            module = deberta.Deberta(deberta.Config(**shape, **text, **more), half)
-        arguments = one, one > 0
-        processor = processors.TokenProcessor(Letters(), 512, 1)
-        frames = lambda x: len(x.split()) + 2
+        module = roberta.Roberta(bert.Config(**shape, **text, types=1), half)
+        arguments = given, np.ones(given.shape, bool)
     else:
-        wavlm = {"buckets": 320, "max_distance": 800} if name == "wavlm_large" else {}
+        relative = {"buckets": 320, "max_distance": 800} if kind == "wavlm" else {}
         config = wav2vec.Config(
             **shape,
-            **wavlm,
-            conv=tuple(zip((size.conv,) * 7, KERNELS, STRIDES, strict=True)),
-            conv_bias=name == "hubert_xlarge",
+            **relative,
+            conv=tuple((size.conv, *geometry) for geometry in CONV),
+            conv_bias=kind == "hubert",
             group_norm=False,
             norm_first=True,
             pos_kernel=128,
@@ -109,61 +122,128 @@ def encoder(name: str, size: Size) -> tuple[BatchedEncoder, Callable[[Any], floa
             normalise=True,
         )
         module = wav2vec.Wav2Vec(config, half)
-        arguments = np.zeros((1, 16_000), np.float32), np.array([16_000])
-        conv = tuple(zip(KERNELS, STRIDES, strict=True))
-        processor = processors.WaveformProcessor(conv, wav2vec.normalise)
-        frames = lambda x: config.frames(len(x))
+        arguments = given, np.full(batch, given.shape[1])
     module = module.clone(layer="last")
-    variables: Any = jax.jit(module.init)(jax.random.key(0), *arguments)
-    variables = traverse_util.path_aware_map(
-        lambda path, x: x.astype(half) if path[-1] == "kernel" else x, variables
+    params = variables(module, *arguments, dtype=half)
+    arguments = jax.device_put(arguments)
+
+    @jax.jit
+    def encode(params, *arguments):
+        with jax.default_matmul_precision("highest" if dtype == "float32" else None):
+            made = module.apply(params, *arguments)
+        return made[0] if isinstance(made, tuple) else made
+
+    return lambda: jax.block_until_ready(encode(params, *arguments))
+
+
+def theirs(kind: str, size: Size, batch: int, dtype: str, device: str) -> Run:
+    """The same of transformers' encoder, in its fastest attention."""
+    shape: dict[str, Any] = {
+        "hidden_size": size.width,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "intermediate_size": size.inner,
+    }
+    if kind == "whisper":
+        shape = {
+            "d_model": size.width,
+            "encoder_layers": size.layers,
+            "encoder_attention_heads": size.heads,
+            "encoder_ffn_dim": size.inner,
+            "decoder_layers": 1,
+            "decoder_attention_heads": size.heads,
+            "num_mel_bins": 128,
+        }
+    elif kind == "roberta":
+        shape |= TEXT
+    else:
+        shape |= {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+        shape |= {"conv_bias": kind == "hubert", "conv_dim": (size.conv,) * 7}
+    half = getattr(torch, dtype)
+    with torch.device(device):
+        config = transformers.AutoConfig.for_model(kind, **shape)
+        model = transformers.AutoModel.from_config(config).to(half).eval()
+    model = model.get_encoder() if kind == "whisper" else model
+    given = torch.from_numpy(inputs(kind, batch)).to(device)
+    if kind == "whisper":
+        given = given.swapaxes(1, 2)
+    given = given if kind == "roberta" else given.to(half)
+
+    def run() -> None:
+        with torch.inference_mode():
+            model(given)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def our_decoder(size: Size, batch: int, tokens: int, dtype: str) -> Run:
+    """Greedy decoding of so many tokens, from the encoder's states on the device."""
+    half = jnp.dtype(dtype)
+    shape = {k: getattr(size, k) for k in ("width", "layers", "heads", "inner")}
+    config = whisper_decoder.Config(**shape, tokens=51_866, positions=448)
+    module = whisper_decoder.WhisperDecoder(config, half)
+    rules = Rules(
+        prompt=(START,) * 4,
+        languages={},
+        language="",
+        end=END,
+        no_speech=None,
+        suppress=(END,),  # So that none ends sooner.
+        suppress_first=(),
+        limit=4 + tokens,
     )
-    encode = families.encoder(processor, module, variables, options)
-    return encode, lambda x: size.flop(frames(x))
+    states = jnp.ones((batch, WINDOW_S * FRAMES_PER_S, size.width))
+    once = lambda module, states, prompt: module(
+        prompt, 0, module.cross(states), module.empty_cache(1, 4)
+    )
+    prompt = jnp.full((batch, 4), START)
+    params = variables(module, states[:1], prompt[:1], dtype=half, method=once)
+
+    @jax.jit
+    def decode(params, states):
+        with jax.default_matmul_precision("highest" if dtype == "float32" else None):
+            cross = module.apply(params, states, method="cross")
+            real = jnp.ones(batch, bool)
+            return whisper_decoder.greedy(module, rules, params, cross, prompt, real)
+
+    return lambda: jax.block_until_ready(decode(params, states))
 
 
-def facodec_prosody() -> BatchedEncoder:
-    """The front end, which has one size and float32 only."""
-    model = facodec.FaCodec(timbre=False)
-    wave, length = np.zeros((1, 4000), np.float32), np.array([4000])
-    variables: Any = jax.jit(model.init)(jax.random.key(0), wave, length)
-    return families.encoder(processors.CodecProcessor(), model, variables, Options())
+def their_decoder(size: Size, batch: int, tokens: int, dtype: str, device: str) -> Run:
+    """The same by `generate`."""
+    half = getattr(torch, dtype)
+    config = transformers.WhisperConfig(
+        d_model=size.width,
+        encoder_layers=1,
+        encoder_attention_heads=size.heads,
+        decoder_layers=size.layers,
+        decoder_attention_heads=size.heads,
+        decoder_ffn_dim=size.inner,
+        vocab_size=51_866,
+        bos_token_id=END,
+        eos_token_id=END,
+        pad_token_id=END,
+        decoder_start_token_id=START,
+    )
+    with torch.device(device):
+        model = transformers.WhisperForConditionalGeneration(config).to(half).eval()
+    shape = batch, WINDOW_S * FRAMES_PER_S, size.width
+    states = torch.ones(shape, dtype=half, device=device)
+    # Whisper's own would read, and refuse, what is made up here.
+    generate: Any = transformers.GenerationMixin.generate
 
+    def run() -> None:
+        generate(
+            model,
+            encoder_outputs=BaseModelOutput(states),
+            decoder_input_ids=torch.full((batch, 4), START, device=device),
+            min_new_tokens=tokens,
+            max_new_tokens=tokens,
+            do_sample=False,
+        )
+        if device == "cuda":
+            torch.cuda.synchronize()
 
-def table(sounds: list[np.ndarray], repeats: int, *, rehearse: bool) -> list[str]:
-    """Markdown: utterances per second through the whole front end, and the corpus."""
-    device = jax.devices()[0].device_kind
-    peak = next((p for name, p in PEAK.items() if name in device), None)
-    rng = np.random.default_rng(0)
-    counts = rng.poisson(WORDS * 4 / 3, len(sounds))
-    texts = [" ".join(["a"] * n) for n in counts]
-    lines = [
-        *(["A rehearsal with tiny encoders: the figures mean nothing.", ""] * rehearse),
-        f"On {device}, bfloat16, {len(sounds)} utterances at once, decoded already:"
-        " log-mel, transfers and the joining of frames are in the time. MFU counts the"
-        " transformer's matrix products on real frames (Whisper: on its 30 s).",
-        "",
-        "| encoder | utterances/s | MFU | hours for MSP-Podcast's 119,421 files |",
-        "|---|---|---|---|",
-    ]
-    total = 0.0
-    for name in (*SIZES, "facodec_prosody"):
-        if name in SIZES:
-            encode, flop = encoder(name, REHEARSAL if rehearse else SIZES[name])
-        else:
-            encode, flop = facodec_prosody(), None
-        inputs = texts if name in ("roberta_large", "deberta_xxlarge") else sounds
-        encode(inputs)
-        taken = []
-        for _ in range(repeats):
-            started = time.perf_counter()
-            encode(inputs)
-            taken.append(time.perf_counter() - started)
-        rate = len(inputs) / statistics.median(taken)
-        mfu = ""
-        if flop and peak:
-            mfu = f"{sum(map(flop, inputs)) / statistics.median(taken) / peak:.0%}"
-        total += (hours := CORPUS / rate / 3600)
-        lines.append(f"| {name} | {rate:.0f} | {mfu} | {hours:.2f} |")
-        del encode
-    return [*lines, f"| all six | | | {total:.2f} |"]
+    return run

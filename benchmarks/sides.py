@@ -8,6 +8,7 @@ from collections.abc import Callable
 import dataclasses
 import functools
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -53,15 +54,31 @@ class Shape:
 
 def ours(shape: Shape, dtype: str = "float32") -> tuple[Side, float]:
     """Our side and the CPU seconds it took to compile."""
+    config, state, batch, numbers = _set_up(shape, dtype)
+    return _stepping(jitted_step(config), state, batch, numbers)
+
+
+def several(shape: Shape, dtype: str, members: int) -> tuple[Side, float]:
+    """Our side for so many members in one step, of equal batches."""
+    from jser.training import together
+
+    config, *own = _set_up(shape, dtype)
+    state, batch, numbers = (together.stacked(*[x] * members) for x in own)
+    moves = np.ones(members, bool)
+    return _stepping(together.together_step(config), state, batch, numbers, moves)
+
+
+def _set_up(shape: Shape, dtype: str) -> tuple[StepConfig, Any, Batch, Any]:
+    """A member at its first step."""
     names = peer.STREAMS[: len(shape.frames)]
     frames, label = shape.arrays()
     streams = {
-        s: Stream(x=jax.device_put(x), mask=np.ones(x.shape[:2], bool))
+        s: Stream(x=x, mask=np.ones(x.shape[:2], bool))
         for s, x in zip(names, frames, strict=True)
     }
     target = np.eye(CLASSES, dtype=np.float32)[label]
-    batch = Batch(
-        streams=streams, target=target, weight=np.ones(shape.batch, np.float32)
+    batch = jax.device_put(
+        Batch(streams=streams, target=target, weight=np.ones(shape.batch, np.float32))
     )
     experiment = recipes.paper(
         "race", epochs=20, soft_margin=shape.neutral, **dict.fromkeys(names, "any")
@@ -76,13 +93,17 @@ def ours(shape: Shape, dtype: str = "float32") -> tuple[Side, float]:
     numbers = RunHyperparameters.of(
         experiment, key, np.array(CLASS_WEIGHT, np.float32), steps=1
     )
+    return config, state, batch, numbers
+
+
+def _stepping(step: Any, state: Any, *rest: Any) -> tuple[Side, float]:
     began = time.process_time()
-    step = jitted_step(config).lower(state, batch, numbers).compile()
+    compiled = step.lower(state, *rest).compile()
     compiling_s = time.process_time() - began
 
     def side() -> None:
         nonlocal state
-        state, metrics = step(state, batch, numbers)
+        state, metrics = compiled(state, *rest)
         jax.block_until_ready((state, metrics))
 
     return side, compiling_s

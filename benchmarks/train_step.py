@@ -4,8 +4,8 @@
   python -m benchmarks.train_step --quick    # small; prints what says little
 
 Both sides alternate in one process, on all of its cores, on equal padded batches; read
-the ratios, as other work may run beside. On a GPU it also races bfloat16 and
-`torch.compile`. The figures go to benchmarks/results/train_step.md, or to --out.
+the ratios, as other work may run beside. The figures go to
+benchmarks/results/train_step.md, or to --out; those of a GPU are accelerator.py's.
 """
 
 import argparse
@@ -157,32 +157,6 @@ def growth_picture(points: Sequence[Point]) -> str:
     return picture.alone(chart, list(series))
 
 
-def accelerator(
-    batches: Sequence[int], frames: tuple[int, ...], hidden: int, rounds: int
-) -> list[str]:
-    """Rows: both precisions of ours against PyTorch's, eager and compiled."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rows = []
-    for B in batches:
-        shape = Shape(B, frames, hidden)
-        contestants = {
-            f"torch eager {d}": sides.theirs(shape, device, d)
-            for d in ("float32", "bfloat16")
-        }
-        if device == "cuda":
-            contestants["torch.compile bfloat16"] = sides.theirs(
-                shape, device, "bfloat16", compiled=True
-            )
-        for d in ("float32", "bfloat16"):
-            contestants[f"jser {d}"], _ = sides.ours(shape, d)
-        found = race(contestants, rounds)
-        for side in contestants:
-            ms, times = 1000 * found.seconds(side), found.ratio(side)
-            rows.append(f"| {_name(shape)} | {side} | {ms:.1f} | {times:.2f} |")
-            print(rows[-1], flush=True)
-    return rows
-
-
 def _name(shape: Shape) -> str:
     return f"{shape.batch} x {' + '.join(map(str, shape.frames))}"
 
@@ -208,10 +182,6 @@ def report(a: argparse.Namespace) -> tuple[str, str]:
     main = steps(shapes, a.repeats)
     small = Shape(max(4, a.batch // 4), (a.frames[0], a.tokens), a.hidden)
     grown = growth(small, a.repeats)
-    if jax.default_backend() == "gpu":
-        fast = accelerator((64, 256), (300, a.tokens), a.hidden, 4 * a.repeats)
-    else:
-        fast = ["| 64, 256 x 300 + 80 | all | open: no accelerator here | open |"]
     page = "\n".join(
         [
             "# One training step",
@@ -242,12 +212,6 @@ def report(a: argparse.Namespace) -> tuple[str, str]:
             *growth_table(grown),
             "",
             "![Seconds a step against the size](train_step.svg)",
-            "",
-            "## On an accelerator",
-            "",
-            "| utterances x frames | side | ms a step | times the first |",
-            "|---|---|---|---|",
-            *fast,
             "",
         ]
     )

@@ -20,6 +20,8 @@ from tests.helpers import finished_runs, tiny_corpus, tiny_whisper
 torch = pytest.importorskip("torch")
 
 from benchmarks import (  # noqa: E402
+    accelerator,
+    accelerator_parts,
     adaptation,
     epoch,
     memory,
@@ -156,13 +158,75 @@ def test_the_memory_of_a_small_training(tmp_path):
     assert all(50 < mb < 5_000 for _, mb in points)
 
 
-@pytest.mark.slow
-def test_a_small_race_in_both_precisions():
-    rows = train_step.accelerator((2,), (5, 3), hidden=8, rounds=1)
-    want = ["torch eager float32", "torch eager bfloat16"]
-    want += ["jser float32", "jser bfloat16"]
-    assert [r.split(" | ")[1] for r in rows if "compile" not in r] == want
-    assert rows[0].endswith("| 1.00 |")
+def a_part(limit_s: int = 60, flags: str = "") -> accelerator.Part:
+    return accelerator.Part("loops", "Loops", "Of loops.", "| a | b |", limit_s, flags)
+
+
+def measured(part: accelerator.Part, script: str) -> list[str]:
+    """The lines of a process, which were told as they came."""
+    told = []
+    command = [sys.executable, "-c", script]
+    lines = accelerator.measure(part, command, lambda lines: told.append([*lines]))
+    assert told[-1] == lines
+    return lines
+
+
+def test_what_a_part_prints_is_its_table(capfd):
+    script = "import os; print('On a chip.'); print('so'); print('| 1 | 2 |'); "
+    script += "print('|', os.environ['XLA_FLAGS'].split()[-1], '| 3 |')"
+    lines = measured(a_part(flags="--xla_of_it"), script)
+    assert lines == ["On a chip.", "| 1 | 2 |", "| --xla_of_it | 3 |"]
+    page = accelerator.section(a_part(), lines)
+    assert page[4:8] == ["| a | b |", "|---|---|", *lines[1:]]
+    assert page[-2] == "On a chip."
+
+
+def test_a_part_that_fails_or_is_cut_leaves_its_rows(capfd):
+    failed = measured(a_part(), "print('| 1 | 2 |'); raise ValueError('no room')")
+    assert failed[0] == "| 1 | 2 |"
+    assert failed[1].startswith("Failed after ")
+    assert failed[1].endswith(" s: ValueError: no room")
+    script = "print('| 1 | 2 |', flush=True); import time; time.sleep(60)"
+    cut = measured(a_part(limit_s=2), script)
+    assert cut == ["| 1 | 2 |", "Cut at its limit of 2 s."]
+
+
+def test_contestants_that_fail_are_told_and_the_rest_take_turns(capsys):
+    def fails():
+        raise MemoryError("too large\nby far")
+
+    turns = []
+    makers = {"a": lambda: lambda: turns.append("a"), "b": fails}
+    makers["c"] = lambda: lambda: turns.append("c")
+    taken = accelerator_parts.Clock(60, rounds=2).race(makers)
+    assert turns == ["a", "a", "c", "c", "a", "c", "a", "c"]
+    assert {side: len(s) for side, s in taken.items()} == {"a": 2, "c": 2}
+    assert "| | b | MemoryError: too large |" in capsys.readouterr().out
+    assert not accelerator_parts.Clock(0, rounds=2).race(makers)
+    assert capsys.readouterr().out.count("left out: no time") == 3
+
+
+def test_members_together_count_by_the_member(capsys):
+    taken = {"torch": [0.2, 0.4, 0.3], "jser, 3 together": [0.3, 0.3, 0.6]}
+    accelerator_parts.print_sides("4 x 6", taken, {"jser, 3 together": 3})
+    assert capsys.readouterr().out.splitlines() == [
+        "| 4 x 6 | torch | 300.00 | 200.00 to 400.00 | 1.00 |",
+        "| 4 x 6 | jser, 3 together | 100.00 | 100.00 to 200.00 | 3.00 |",
+    ]
+
+
+@pytest.mark.full
+def test_every_part_of_a_rehearsal_gives_rows(tmp_path):
+    page = accelerator.report(
+        [dataclasses.replace(p, limit_s=600) for p in accelerator.PARTS],
+        tmp_path / "page.md",
+        quick=True,
+        began_as=["rehearsal"],
+    )
+    assert "Failed" not in page
+    assert "Error" not in page
+    rows = [s.count("\n| ") - 1 for s in page.split("\n## ")[1:]]
+    assert rows == [12, 13, 6, 16, 6]
 
 
 @pytest.mark.slow

@@ -20,8 +20,7 @@ from jser.ensemble.out_of_fold import is_cross_validated
 from jser.recognizer import frames, model_card
 from jser.recognizer.bundle import Bundle, Calibration, Member
 from jser.recognizer.frames import Weights
-from jser.recognizer.network import distance
-from jser.recognizer.recognizer import calibrated
+from jser.recognizer.network import calibrated, distance
 from jser.roots import Roots
 from jser.statistics import bootstrap, conformal, metrics
 from jser.statistics.calibration import fit_temperature

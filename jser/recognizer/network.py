@@ -1,4 +1,4 @@
-"""The networks of a bundle: from frames to the members' logits."""
+"""The networks of a bundle: from frames to calibrated probabilities."""
 
 from collections.abc import Mapping, Sequence
 import functools
@@ -7,11 +7,16 @@ from typing import Any
 from flax import linen as nn
 import jax
 import numpy as np
+from scipy import special
 
+from jser.config import NONE
 from jser.data import batches
 from jser.data.padding import LengthBuckets
+from jser.ensemble import stacking
+from jser.ensemble.logits import Logits
 from jser.recognizer.bundle import Bundle, Member
 from jser.recognizer.profiles import Profile
+from jser.statistics import calibration
 from jser.training.network import make_model
 
 _BATCH = 32
@@ -29,9 +34,27 @@ class Network:
             (m, _program(make_model(m.experiment, len(bundle.labels))), _on_device(m))
             for m in bundle.members
         ]
-        self._labels = bundle.labels
+        self._labels, self._stacker = bundle.labels, bundle.stacker
+        self._temperature = bundle.calibration.temperature
 
     def __call__(
+        self, frames: Mapping[str, Sequence[np.ndarray]], profile: Profile | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities [N, C], and what the first member classifies [N, F].
+
+        Arguments as `logits`.
+        """
+        logits, vectors = self.logits(frames, profile)
+        names = tuple(m.experiment.name for m, _, _ in self._members)
+        joined = stacking.Joined(_unlabelled(logits, self._labels), names, logits, [])
+        combined = (
+            stacking.apply(self._stacker, joined)
+            if self._stacker
+            else stacking.average(joined)
+        )
+        return calibrated(combined.logits, self._temperature), vectors
+
+    def logits(
         self, frames: Mapping[str, Sequence[np.ndarray]], profile: Profile | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Logits [N, M, C], and the vectors that the first member classifies [N, F].
@@ -130,3 +153,26 @@ def _alike(
     bucket = LengthBuckets({s: _LENGTHS for s in names}).bucket(length)
     alike = [np.flatnonzero(bucket == b) for b in np.unique(bucket)]
     return [rows[i : i + _BATCH] for rows in alike for i in range(0, len(rows), _BATCH)]
+
+
+def calibrated(log_p: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities [N, C], float64, of combined logits."""
+    scaled = calibration.apply_temperature(log_p.astype(np.float64), temperature)
+    return special.softmax(scaled, axis=-1)
+
+
+def _unlabelled(logits: np.ndarray, labels: Sequence[str]) -> Logits:
+    """Rows that nothing is known of, for the stacker to speak of."""
+    N, nothing = len(logits), np.zeros(len(logits), bool)
+    return Logits(
+        utt_id=np.array([str(i) for i in range(N)]),
+        logits=logits[:, 0],
+        label=np.full(N, -1),
+        fold=np.full(N, -1),
+        speaker=np.full(N, ""),
+        in_sample=nothing,
+        speaker_seen=nothing,
+        labels=np.array(labels),
+        made_by=np.array([], str),
+        adapt=NONE,
+    )

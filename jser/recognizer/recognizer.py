@@ -5,21 +5,16 @@ import os
 import pathlib
 
 import numpy as np
-from scipy import special
 import soxr
 
 from jser import audio
-from jser.config import NONE
 from jser.corpora.draft import sound_files
-from jser.ensemble import stacking
-from jser.ensemble.logits import Logits
 from jser.recognizer import bundle, models, sound_notes
 from jser.recognizer.bundle import Bundle
 from jser.recognizer.frames import FrameMaker, Weights
 from jser.recognizer.network import Network
 from jser.recognizer.profiles import Profile
 from jser.recognizer.recognition import UNKNOWN, Recognition
-from jser.statistics import calibration
 from jser.training import compilation
 
 Sound = os.PathLike | str | bytes | tuple[np.ndarray, int]
@@ -165,7 +160,7 @@ class Recognizer:
         """
         texts = transcripts or [None] * len(samples)
         made = self._frames(samples, texts)
-        return self._calibrated(self._network(made, self._profile(profile))[0])
+        return self._network(made, self._profile(profile))[0]
 
     def adapt(self, sounds: Sequence[Sound] | pathlib.Path, name: str) -> Profile:
         """Learns the statistics of a room, a microphone or a language, without labels.
@@ -238,7 +233,7 @@ class Recognizer:
             return []
         by = self._profile(profile)
         frames = self._frames([x.samples for x in sounds], transcripts)
-        logits, vectors = self._network(frames, by)
+        probabilities, vectors = self._network(frames, by)
         distance = self._network.distance(frames, by)
         far = np.any(
             [x > self._bundle.far.get(n, np.inf) for n, x in distance.items()], axis=0
@@ -249,7 +244,7 @@ class Recognizer:
             )
             for x, p, vector, text, f in zip(
                 sounds,
-                self._calibrated(logits),
+                probabilities,
                 vectors,
                 transcripts,
                 np.broadcast_to(far, len(sounds)),
@@ -289,39 +284,6 @@ class Recognizer:
             warnings=tuple(warnings),
             model=model | ({"profile": by.name} if by else {}),
         )
-
-    def _calibrated(self, logits: np.ndarray) -> np.ndarray:
-        """Probabilities [N, C] of the members' logits [N, M, C]."""
-        names = tuple(m.experiment.name for m in self._bundle.members)
-        joined = stacking.Joined(_unlabelled(logits, self.labels), names, logits, [])
-        stacker = self._bundle.stacker
-        combined = (
-            stacking.apply(stacker, joined) if stacker else stacking.average(joined)
-        ).logits
-        return calibrated(combined, self._bundle.calibration.temperature)
-
-
-def calibrated(log_p: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities [N, C], float64, of combined logits."""
-    scaled = calibration.apply_temperature(log_p.astype(np.float64), temperature)
-    return special.softmax(scaled, axis=-1)
-
-
-def _unlabelled(logits: np.ndarray, labels: Sequence[str]) -> Logits:
-    """Rows that nothing is known of, for the stacker to speak of."""
-    N, nothing = len(logits), np.zeros(len(logits), bool)
-    return Logits(
-        utt_id=np.array([str(i) for i in range(N)]),
-        logits=logits[:, 0],
-        label=np.full(N, -1),
-        fold=np.full(N, -1),
-        speaker=np.full(N, ""),
-        in_sample=nothing,
-        speaker_seen=nothing,
-        labels=np.array(labels),
-        made_by=np.array([], str),
-        adapt=NONE,
-    )
 
 
 def _read_or_why(sound: Sound) -> sound_notes.Read | audio.AudioError:
