@@ -1,20 +1,27 @@
-"""Serves a model to this machine's browsers and programs: a page and an HTTP API.
+"""Serves a model on this machine: a page for browsers, and an HTTP API.
 
-  jser serve --model my-model
+  jser serve
+  jser serve --model my-model --port 8080
 
-Ctrl-C ends it. Whatever is sent to it is kept nowhere.
+Ctrl-C ends it. No sound that is sent to it is kept. Needs: pip install "jser[serve]"
 """
 
+import pathlib
+
+from jser.commands.shared_flags import WeightsFlag
 from jser.commands.verb_flags import VerbFlags
 
 FLAGS = VerbFlags()
-_MODEL = FLAGS.string("model", "emodb-functionals", "As `jser recognize` takes it.")
+_MODEL = FLAGS.optional(
+    "model", "A folder, <owner>/<name> of the hub, or one that comes along.", "m"
+)
+_REVISION = FLAGS.optional("revision", "Of a model on the hub.")
+_PROFILE = FLAGS.optional("profile", "What `jser recognize --adapt` has learned.")
+_WEIGHTS = WeightsFlag(FLAGS)
 _HOST = FLAGS.string("host", "127.0.0.1", "Address to listen at; others need --token.")
 _PORT = FLAGS.integer("port", 8000, "Port to listen at; 0 for any that is free.")
-_HOSTS = FLAGS.strings(
-    "hosts", "Names by which it may be called besides localhost: voice.example.org."
-)
-_TOKEN = FLAGS.optional("token", "What programs must show: Authorization: Bearer ...")
+_HOSTS = FLAGS.strings("hosts", "More names by which it may be called: a.example.org.")
+_TOKEN = FLAGS.optional("token", "What requests must bear: Authorization: Bearer ...")
 _MAX_MB = FLAGS.integer("max_mb", 32, "Size of a file at most.", lower_bound=1)
 _MAX_MINUTES = FLAGS.integer("max_minutes", 30, "Length at most.", lower_bound=1)
 
@@ -25,17 +32,24 @@ def main() -> None:
     except ModuleNotFoundError as e:
         if e.name not in ("starlette", "uvicorn"):
             raise
-        raise ValueError('jser serve needs more: pip install "jser[serve]"') from None
+        raise ValueError('serve: pip install "jser[serve]" brings what lacks.') from e
+    from jser.recognizer.profiles import Profile
     from jser.recognizer.recognizer import Recognizer
     from jser.web.sounds import Limits
 
+    load = {"revision": _REVISION.value, "weights": _WEIGHTS.value}
+    model = Recognizer.load(*filter(None, [_MODEL.value]), **load)
+    profile = Profile.load(pathlib.Path(_PROFILE.value)) if _PROFILE.value else None
+    if profile:
+        model.use(profile)
     server.serve(
-        Recognizer.load(_MODEL.value),
+        model,
         host=_HOST.value,
         port=_PORT.value,
         hosts=tuple(_HOSTS.value),
         token=_TOKEN.value,
+        profile=profile and profile.name,
         limits=Limits(
-            body_bytes=_MAX_MB.value << 20, sound_s=_MAX_MINUTES.value * 60.0
+            body_bytes=_MAX_MB.value << 20, sound_s=60.0 * _MAX_MINUTES.value
         ),
     )

@@ -29,6 +29,7 @@ def create(
     *,
     hosts: tuple[str, ...] = LOOPBACK,
     token: str | None = None,
+    profile: str | None = None,
     limits: Limits | None = None,
 ) -> Guard:
     """The ASGI application that serves a model.
@@ -37,18 +38,19 @@ def create(
       model: What hears the sounds.
       hosts: Names by which the server may be called.
       token: What requests must bear, but for the page and `/health`; None for nothing.
+      profile: Name of statistics that the model uses (`Recognizer.use`).
       limits: What requests may take.
     """
     limits = limits or Limits()
     sounds = Sounds(limits)
 
     async def recognize(request: requests.Request) -> responses.Response:
-        asked = _asked(request, "transcript", "coverage")
+        asked = _asked(request, "transcript", "coverage") | {"profile": profile}
         ask = lambda sound: model(sound, **asked).to_dict()
         return responses.JSONResponse(await sounds.hear(request, ask))
 
     async def timeline(request: requests.Request) -> responses.Response:
-        asked = _asked(request, "window_s", "hop_s")
+        asked = _asked(request, "window_s", "hop_s") | {"profile": profile}
         ask = lambda sound: [s.to_dict() for s in model.timeline(sound, **asked)]
         return responses.JSONResponse({"segments": await sounds.hear(request, ask)})
 

@@ -21,6 +21,7 @@ def serve(
     port: int,
     hosts: tuple[str, ...] = (),
     token: str | None = None,
+    profile: str | None = None,
     limits: Limits | None = None,
 ) -> None:
     """Serves a model, and says on stdout where.
@@ -31,6 +32,7 @@ def serve(
       port: 0 for any that is free.
       hosts: Names by which the server may be called, besides `host` and localhost.
       token: What requests must bear.
+      profile: Name of statistics that the model uses (`Recognizer.use`).
       limits: What they may take.
 
     Raises:
@@ -39,7 +41,9 @@ def serve(
     if host not in LOOPBACK and not token:
         raise ValueError(f"--host={host}: others can reach it; give a --token.")
     names = tuple(dict.fromkeys([*LOOPBACK, host, *hosts]))
-    application = app.create(model, hosts=names, token=token, limits=limits)
+    application = app.create(
+        model, hosts=names, token=token, profile=profile, limits=limits
+    )
     with listener(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}/"

@@ -50,6 +50,10 @@ FLAGS = {
     "run": (*CONFIG, "seeds", "jobs", "together", *ROOTS),
     "submission": ("predictions", "out", "sample"),
     "convert": (*CONFIG, "checkpoint", "workdir", "out", *ROOTS),
+    "serve": (
+        *("model", "revision", "profile", "weights", "host", "port", "hosts", "token"),
+        *("max_mb", "max_minutes"),
+    ),
 }
 
 
