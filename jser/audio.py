@@ -1,39 +1,25 @@
 """Any sound file as float32 mono 16 kHz in [-1, 1]."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import contextlib
+import io
 import os
 import pathlib
-import shutil
-import threading
-from typing import BinaryIO
+import tempfile
 
 from absl import logging
 import numpy as np
-import soundfile
 import soxr
 
-from jser import containers, sound_headers
+from jser import containers, decoding, files
+from jser.decoding import AudioError
 
 SAMPLE_RATE_HZ = 16_000
 MIN_SAMPLES = 400  # 25 ms, the first frame of every speech front end.
 MAX_HOURS = 4.0
-_RATES_HZ = (1_000, 768_000)  # Beyond, a header is damaged, and resampling without end.
-_BLOCK = 1 << 20  # Samples of all channels that are decoded at a time.
-_CANCELLED = 1e-2  # 20 dB, the power that averaging may take from a sound.
 _SILENT = 1 / 32768  # The smallest step of 16 bits.
 _LOUD = 0.98  # Of full scale, from which a sound can be clipped,
 _CLIPPED = 0.01  # if as many of its samples lie at its loudest level.
-_MPEG_FRAME = 1152
-_BY_BYTES = ("OGG", "WAV", "WAVEX")  # `sound_headers` knows better than libsndfile.
-
-
-class AudioError(ValueError):
-    """A sound file that cannot be used; `reason` is one of a few fixed words."""
-
-    def __init__(self, path: os.PathLike | str, reason: str, detail: str):
-        super().__init__(f"{path}: {reason}: {detail}")
-        self.reason = reason
 
 
 def load(path: os.PathLike | str, *, max_hours: float = MAX_HOURS) -> np.ndarray:
@@ -56,21 +42,144 @@ def load(path: os.PathLike | str, *, max_hours: float = MAX_HOURS) -> np.ndarray
       AudioError: "missing", "unreadable", "truncated", "empty", "non-finite", "too
         short", "too long" or "sample rate".
     """
-    path = pathlib.Path(path)
-    with _its_own_fault(path):
+    return _load(pathlib.Path(path), str(path), max_hours)
+
+
+def load_bytes(
+    data: bytes, name: str = "", *, max_hours: float = MAX_HOURS
+) -> np.ndarray:
+    """Decodes the content of a file, such as an upload, as `load` does.
+
+    Args:
+      data: The bytes; what they are is told by themselves alone.
+      name: What messages call it; it never becomes a path.
+      max_hours: The longest sound.
+
+    Returns:
+      Samples [n] float32 at 16 kHz, n >= 400.
+
+    Raises:
+      AudioError: as `load` does.
+    """
+    with _temporary([data]) as path:
+        return _load(path, name or "the sound", max_hours)
+
+
+def _load(path: pathlib.Path, name: str, max_hours: float) -> np.ndarray:
+    with decoding.its_own_fault(path, name):
         samples, rate_hz, cancelled = _decode(path, max_hours)
-        if cancelled:
-            logging.warning("%s: its channels cancel; the loudest is taken alone", path)
+        _tell(name, cancelled)
         if rate_hz != SAMPLE_RATE_HZ:
             samples = soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
-            _refuse_non_finite(path, samples)  # It may swing over the largest number.
-    if len(samples) < MIN_SAMPLES:
-        raise AudioError(
-            path,
-            "too short",
-            f"{len(samples)} samples at 16 kHz; the least is {MIN_SAMPLES} (25 ms)",
-        )
+            decoding.refuse_non_finite(
+                path, samples
+            )  # It may swing over the largest number.
+        _refuse_short(path, len(samples))
     return samples
+
+
+class Stream:
+    """A sound as blocks of float32 mono 16 kHz, as often as it is iterated.
+
+    They are the samples of `load`, with a few seconds of them in memory at a time. The
+    whole is decoded once when it is opened, so that a file that cannot be used is
+    refused then, and not after hours of work on what came before the fault. A sound
+    that is no file, such as standard input, is copied to a temporary one first.
+
+    Attributes:
+      samples: How many there are, at 16 kHz.
+    """
+
+    def __init__(
+        self,
+        sound: os.PathLike | str | io.BufferedIOBase,
+        *,
+        name: str = "",
+        block_s: float = 10.0,
+        max_hours: float = MAX_HOURS,
+    ):
+        """Opens a sound.
+
+        Args:
+          sound: A path, or a file opened for reading bytes, read from where it stands.
+          name: What messages call it; by default its path.
+          block_s: Length of the blocks; the last may be shorter.
+          max_hours: The longest sound.
+
+        Raises:
+          AudioError: as `load` does.
+        """
+        self._kept = contextlib.ExitStack()  # The copy, for as long as this lives.
+        if isinstance(sound, str | os.PathLike):
+            self._path = pathlib.Path(sound)
+        else:
+            pieces = iter(lambda: sound.read(decoding.BLOCK), b"")
+            self._path = self._kept.enter_context(_temporary(pieces))
+            name = name or "the sound"
+        self._name = name or str(sound)
+        self._size = max(1, round(block_s * SAMPLE_RATE_HZ))
+        self._max_hours = max_hours
+        try:
+            with decoding.its_own_fault(self._path, self._name):
+                self._found = decoding.survey(self._path, max_hours)
+                ratio = SAMPLE_RATE_HZ / self._found.rate_hz
+                self.samples = int(self._found.samples * ratio + 0.5)  # As soxr does.
+                _refuse_short(self._path, self.samples)
+        except AudioError:
+            self.close()
+            raise
+        _tell(self._name, self._found.channel is not None)
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Removes the temporary file, if there is one."""
+        self._kept.close()
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        with decoding.its_own_fault(self._path, self._name):
+            kept, held = [], 0
+            for block in self._resampled():
+                decoding.refuse_non_finite(self._path, block)
+                kept.append(block)
+                held += len(block)
+                if held >= self._size:
+                    whole = np.concatenate(kept)
+                    stop = held - held % self._size
+                    yield from whole[:stop].reshape(-1, self._size)
+                    kept, held = [whole[stop:].copy()], held - stop
+            if held:
+                yield np.concatenate(kept)
+
+    def _resampled(self) -> Iterator[np.ndarray]:
+        found = self._found
+        blocks = decoding.mono(self._path, self._max_hours, found.channel)
+        if found.rate_hz == SAMPLE_RATE_HZ:
+            yield from blocks
+            return
+        stream = soxr.ResampleStream(found.rate_hz, SAMPLE_RATE_HZ, 1, quality="HQ")
+        for block in blocks:
+            yield stream.resample_chunk(block)
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+@contextlib.contextmanager
+def _temporary(pieces: Iterable[bytes]) -> Iterator[pathlib.Path]:
+    """A file of these bytes that only this user can read, until it is left."""
+    with tempfile.NamedTemporaryFile(prefix="jser-") as f:
+        with files.writing(f.name):
+            f.writelines(pieces)
+            f.flush()
+        yield pathlib.Path(f.name)
+
+
+def _tell(name: str, cancelled: bool) -> None:
+    if cancelled:
+        logging.warning("%s: its channels cancel; the loudest is taken alone", name)
 
 
 def examine(path: os.PathLike | str) -> tuple[float | None, tuple[str, ...]]:
@@ -86,7 +195,7 @@ def examine(path: os.PathLike | str) -> tuple[float | None, tuple[str, ...]]:
       AudioError: as `load` does, but for the shortest length.
     """
     path = pathlib.Path(path)
-    with _its_own_fault(path):
+    with decoding.its_own_fault(path, str(path)):
         samples, rate_hz, cancelled = _decode(path, MAX_HOURS)
     in_container = containers.demuxer(path)
     duration = _rounded(len(samples), rate_hz) if in_container else seconds(path)
@@ -100,20 +209,6 @@ def examine(path: os.PathLike | str) -> tuple[float | None, tuple[str, ...]]:
     return duration, tuple(note for note, holds in found.items() if holds)
 
 
-@contextlib.contextmanager
-def _its_own_fault(path: pathlib.Path) -> Iterator[None]:
-    """Whatever a decoder raises is the fault of this one file."""
-    try:
-        yield
-    except AudioError:
-        raise
-    except soundfile.LibsndfileError as e:
-        raise AudioError(path, "unreadable", e.error_string) from e
-    except Exception as e:
-        what = "" if type(e) is ValueError else f"{type(e).__name__}: "
-        raise AudioError(path, "unreadable", f"{what}{e}") from e
-
-
 def seconds(path: os.PathLike | str) -> float | None:
     """The duration by the file's header; None where `load` would not believe it.
 
@@ -121,13 +216,12 @@ def seconds(path: os.PathLike | str) -> float | None:
     """
     try:
         if containers.demuxer(pathlib.Path(path)):
-            samples, rate_hz, _ = _decode(pathlib.Path(path), MAX_HOURS)
-            return _rounded(len(samples), rate_hz)
-        with _Stream(sound_headers.for_libsndfile(pathlib.Path(path))) as f:
-            rate_hz, frames = f.samplerate, f.frames
+            found = decoding.survey(pathlib.Path(path), MAX_HOURS)
+            return _rounded(found.samples, found.rate_hz)
+        rate_hz, frames = decoding.stated(pathlib.Path(path))
     except Exception:  # `load` tells which.
         return None
-    if not _RATES_HZ[0] <= rate_hz <= _RATES_HZ[1]:
+    if not decoding.RATES_HZ[0] <= rate_hz <= decoding.RATES_HZ[1]:
         return None
     return _rounded(frames, rate_hz) if frames <= MAX_HOURS * 3600 * rate_hz else None
 
@@ -137,117 +231,24 @@ def _rounded(samples: int, rate_hz: int) -> float:
     return round(samples / rate_hz, 4)
 
 
-class _Stream(soundfile.SoundFile):
-    """A file that is read from one end to the other.
-
-    Where it can seek, soundfile does so after each read, after which MP3 goes on with
-    other samples; and some codecs cannot.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-    def pieces(self) -> Iterator[np.ndarray]:
-        """The samples, [n, channels] float32 at a time."""
-        size = max(1, _BLOCK // self.channels)
-        while len(piece := self.read(size, dtype="float32", always_2d=True)):
-            yield piece
-
-
-@contextlib.contextmanager
-def _open(path: pathlib.Path) -> Iterator[_Stream | containers.Stream]:
-    """The file; from a pipe where libsndfile would read no further than it guesses."""
-    if form := containers.demuxer(path):
-        with containers.Stream(path, form) as f:
-            yield f
-        return
-    if not sound_headers.is_mpeg_of_unknown_length(path):
-        with _Stream(sound_headers.for_libsndfile(path)) as f:
-            yield f
-        return
-    reading, writing = os.pipe()
-    with path.open("rb") as source:
-        feeder = threading.Thread(target=_feed, args=(source, writing))
-        feeder.start()
-        try:
-            with _Stream(reading, closefd=False) as f:
-                yield f
-        finally:
-            os.close(reading)  # Which ends the feeder, if not all was read.
-            feeder.join()
-
-
-def _feed(source: BinaryIO, descriptor: int) -> None:
-    with contextlib.suppress(BrokenPipeError), open(descriptor, "wb") as pipe:
-        shutil.copyfileobj(source, pipe)
-
-
 def _decode(path: pathlib.Path, max_hours: float) -> tuple[np.ndarray, int, bool]:
     """Samples [n] float32 of the channels as one, their rate, and if channels cancel.
 
     Raises:
-      AudioError: if the file is missing, truncated, empty or too long, or a sample is
-        not finite.
+      AudioError: as `decoding.survey` does.
     """
-    if not path.is_file():
-        raise AudioError(path, "missing", "there is no such file")
-    if what := sound_headers.missing(path):
-        raise AudioError(path, "truncated", what)
-    mixed = [np.zeros(0, np.float32)]
-    power, power_of_mix = np.zeros(1), 0.0
-    with _open(path) as f:
-        rate_hz, (announced, lacking) = f.samplerate, _announced(f)
-        for block in _blocks(path, f, max_hours):
-            with np.errstate(over="ignore", invalid="ignore"):  # Refused by `load`.
-                mixed.append(block.mean(axis=1, dtype=np.float32))
-            if f.channels > 1:
-                power = power + np.square(block, dtype=np.float64).sum(axis=0)
-                power_of_mix += np.square(mixed[-1], dtype=np.float64).sum()
-    samples = np.concatenate(mixed)
-    if not len(samples):
-        raise AudioError(path, "empty", "it holds no samples")
-    if len(samples) + lacking < announced:
+    mixed: list[np.ndarray] = []
+    found = decoding.survey(path, max_hours, mixed.append)
+    if found.channel is None:
+        return np.concatenate(mixed), found.rate_hz, False
+    loudest = np.concatenate([*decoding.mono(path, max_hours, found.channel)])
+    return loudest, found.rate_hz, True
+
+
+def _refuse_short(path: pathlib.Path, samples: int) -> None:
+    if samples < MIN_SAMPLES:
         raise AudioError(
-            path, "truncated", f"{len(samples)} of {announced} samples are there"
-        )
-    cancelled = power_of_mix < _CANCELLED * power.max()
-    if cancelled:
-        with _open(path) as f:
-            loudest = [b[:, power.argmax()] for b in _blocks(path, f, max_hours)]
-        samples = np.concatenate(loudest)
-    _refuse_non_finite(path, samples)
-    return samples, rate_hz, bool(cancelled)
-
-
-def _announced(f: _Stream | containers.Stream) -> tuple[int, int]:
-    """Samples by the header, and how many may lack; 0 where it does not say."""
-    if isinstance(f, containers.Stream):  # It looks itself.
-        return 0, 0
-    if f.format in _BY_BYTES or f.frames >= 1 << 62:
-        return 0, 0
-    return f.frames, _MPEG_FRAME if f.format == "MP3" else 1
-
-
-def _blocks(
-    path: pathlib.Path, f: _Stream | containers.Stream, max_hours: float
-) -> Iterator[np.ndarray]:
-    """The samples, [n, channels] float32 at a time."""
-    least_hz, most_hz = _RATES_HZ
-    if not least_hz <= f.samplerate <= most_hz:
-        allowed = f"it must be from {least_hz} to {most_hz}"
-        raise AudioError(path, "sample rate", f"{f.samplerate} Hz; {allowed}")
-    left = max_hours * 3600 * f.samplerate
-    for block in f.pieces():
-        left -= len(block)
-        if left < 0:
-            raise AudioError(
-                path, "too long", f"more than {max_hours:g} hours of sound"
-            )
-        yield block
-
-
-def _refuse_non_finite(path: pathlib.Path, samples: np.ndarray) -> None:
-    if not np.isfinite(samples).all():
-        raise AudioError(
-            path, "non-finite", "it holds NaN, infinite or far too large samples"
+            path,
+            "too short",
+            f"{samples} samples at 16 kHz; the least is {MIN_SAMPLES} (25 ms)",
         )

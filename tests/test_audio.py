@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from jser import audio, sound_headers
+from jser import audio, decoding, sound_headers
 from tests.helpers import tiny_corpus
 
 TONE = tiny_corpus.tone(440, 1.0)
@@ -100,7 +100,7 @@ def test_of_channels_in_opposite_phase_the_loudest_is_taken(tmp_path, monkeypatc
 
 
 def test_the_loudest_channel_is_that_of_the_whole_sound(tmp_path, monkeypatch):
-    monkeypatch.setattr(audio, "_BLOCK", 1000)
+    monkeypatch.setattr(decoding, "BLOCK", 1000)
     soft = TONE * np.repeat([1.0, 0.001], 8000)
     write_stereo(tmp_path / "a.wav", soft, -soft)
     np.testing.assert_allclose(audio.load(tmp_path / "a.wav"), soft, atol=1e-7)
@@ -151,7 +151,7 @@ def test_blocks_are_those_of_one_reading(tmp_path, monkeypatch, kind):
     write(tmp_path / "a", kind)
     with soundfile.SoundFile(tmp_path / "a") as f:
         whole = f.read(dtype="float32")
-    monkeypatch.setattr(audio, "_BLOCK", 5000)
+    monkeypatch.setattr(decoding, "BLOCK", 5000)
     np.testing.assert_array_equal(audio.load(tmp_path / "a"), whole)
 
 

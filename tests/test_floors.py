@@ -20,10 +20,10 @@ PACKAGE = ROOT / "jser"
 FLOORS = (
     {"containers", "feature_names", "sound_headers"},
     {
-        *("archives", "audio", "caches", "console", "emotions", "files"),
+        *("archives", "caches", "console", "decoding", "emotions", "files"),
         *("front_end_table", "locks", "processes", "shapes"),
     },
-    {"config"},
+    {"audio", "config"},
     {"config_files"},
     {"overrides", "recipes", "roots"},
     {"corpora", "encoders", "models", "statistics"},

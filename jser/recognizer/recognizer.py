@@ -1,23 +1,24 @@
 """Recognizer: from a sound to its emotion. docs/recognize.md."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
 import os
 import pathlib
+from typing import Literal
 
 import numpy as np
-import soxr
 
 from jser import audio
 from jser.corpora.draft import sound_files
-from jser.recognizer import bundle, models, sound_notes
+from jser.recognizer import bundle, live, models, reading, sound_notes, timeline
 from jser.recognizer.bundle import Bundle
 from jser.recognizer.frames import FrameMaker, Weights
 from jser.recognizer.network import Network
 from jser.recognizer.profiles import Profile
-from jser.recognizer.recognition import UNKNOWN, Recognition
+from jser.recognizer.reading import Sound
+from jser.recognizer.recognition import UNKNOWN, Recognition, Segment
 from jser.training import compilation
 
-Sound = os.PathLike | str | bytes | tuple[np.ndarray, int]
 COVERAGE = 0.9
 _AT_ONCE = 64  # Sounds that are in memory at a time.
 
@@ -99,7 +100,7 @@ class Recognizer:
           AudioError: if the sound cannot be used, with the reason.
           ValueError: if a transcript lacks, or there is no such profile or coverage.
         """
-        given = _read(sound)
+        given = reading.read(sound)
         transcripts = [transcript]
         return self._recognized(
             [given], transcripts, top_k=top_k, coverage=coverage, profile=profile
@@ -132,7 +133,7 @@ class Recognizer:
         texts = list(transcripts) if transcripts else [None] * len(sounds)
         for start in range(0, len(sounds), _AT_ONCE):
             chunk = slice(start, start + _AT_ONCE)
-            read = [_read_or_why(sound) for sound in sounds[chunk]]
+            read = [reading.read_or_why(sound) for sound in sounds[chunk]]
             good = [i for i, x in enumerate(read) if isinstance(x, sound_notes.Read)]
             made = iter(
                 self._recognized(
@@ -162,6 +163,65 @@ class Recognizer:
         made = self._frames(samples, texts)
         return self._network(made, self._profile(profile))[0]
 
+    def timeline(
+        self,
+        sound: Sound | audio.Stream,
+        *,
+        window_s: float = 4.0,
+        hop_s: float = 1.0,
+        segments: Sequence[tuple[float, float, str]] | Literal["pauses"] | None = None,
+        profile: str | None = None,
+    ) -> list[Segment]:
+        """What is felt when, in a recording of any length.
+
+        Args:
+          sound: As `__call__` takes it. A file is never in memory whole.
+          window_s: Length of the windows (`timeline.of_windows`),
+          hop_s: and from one to the next.
+          segments: In place of windows, "pauses" for a segment for each stretch of
+            speech between them (`timeline.of_pauses`); or start and end in seconds and
+            speaker of such as a diariser found (`timeline.of_segments`).
+          profile: As `__call__`.
+
+        Raises:
+          AudioError: if the sound cannot be used.
+          ValueError: if the model reads text, or the lengths or segments cannot be.
+        """
+        if isinstance(segments, str) and segments != "pauses":
+            raise ValueError(
+                f"segments {segments!r}: give 'pauses', or a list of them."
+            )
+        model = functools.partial(self.probabilities, profile=profile), self.labels
+        sure = self._bundle.calibration.unknown_below
+        with reading.opened(sound) as blocks:
+            if segments == "pauses":
+                return timeline.of_pauses(blocks, *model, threshold=sure)
+            if segments is not None:
+                return timeline.of_segments(blocks, *model, segments, threshold=sure)
+            return timeline.of_windows(
+                blocks, *model, window_s=window_s, hop_s=hop_s, threshold=sure
+            )
+
+    def stream(
+        self,
+        chunks: Iterable[np.ndarray],
+        *,
+        sample_rate_hz: int = audio.SAMPLE_RATE_HZ,
+        window_s: float = 4.0,
+        hop_s: float = 1.0,
+        profile: str | None = None,
+    ) -> Iterator[Segment]:
+        """A segment for each hop of a sound, as it is being made (`live.stream`)."""
+        return live.stream(
+            chunks,
+            functools.partial(self.probabilities, profile=profile),
+            self.labels,
+            sample_rate_hz=sample_rate_hz,
+            window_s=window_s,
+            hop_s=hop_s,
+            threshold=self._bundle.calibration.unknown_below,
+        )
+
     def adapt(self, sounds: Sequence[Sound] | pathlib.Path, name: str) -> Profile:
         """Learns the statistics of a room, a microphone or a language, without labels.
 
@@ -187,7 +247,7 @@ class Recognizer:
             raise ValueError(f"profile {name!r}: no sounds to learn from.")
         frames: dict[str, list[np.ndarray]] = {n: [] for n in self._frames.names}
         for start in range(0, len(sounds), _AT_ONCE):
-            read = [_read(s).samples for s in sounds[start : start + _AT_ONCE]]
+            read = [reading.read(s).samples for s in sounds[start : start + _AT_ONCE]]
             for n, x in self._frames(read, [None] * len(read)).items():
                 frames[n] += x
         self.profiles[name] = Profile.of(name, self.digest, frames)
@@ -284,41 +344,3 @@ class Recognizer:
             warnings=tuple(warnings),
             model=model | ({"profile": by.name} if by else {}),
         )
-
-
-def _read_or_why(sound: Sound) -> sound_notes.Read | audio.AudioError:
-    try:
-        return _read(sound)
-    except audio.AudioError as e:
-        return e
-
-
-def _read(sound: Sound) -> sound_notes.Read:
-    """A sound as samples at 16 kHz, with what is to be said of it."""
-    if isinstance(sound, bytes):
-        return sound_notes.read("", audio.load_bytes(sound))
-    if isinstance(sound, tuple):
-        return sound_notes.read("", _resampled(*sound))
-    return sound_notes.read(os.fspath(sound), audio.load(sound))
-
-
-def _resampled(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """An array as float32 mono at 16 kHz.
-
-    Raises:
-      AudioError: if it is no sound, or shorter than a frame.
-    """
-    x = np.asarray(samples)
-    if x.ndim not in (1, 2) or not x.size:
-        raise audio.AudioError("array", "empty", f"it is of shape {x.shape}")
-    if np.issubdtype(x.dtype, np.integer):
-        x = x / -float(np.iinfo(x.dtype).min or -np.iinfo(x.dtype).max)
-    x = x.astype(np.float32)
-    x = x.mean(axis=1) if x.ndim == 2 else x
-    if not np.isfinite(x).all():
-        raise audio.AudioError("array", "non-finite", "it holds NaN or infinity")
-    if sample_rate_hz != audio.SAMPLE_RATE_HZ:
-        x = soxr.resample(x, sample_rate_hz, audio.SAMPLE_RATE_HZ, quality="HQ")
-    if len(x) < audio.MIN_SAMPLES:
-        raise audio.AudioError("array", "too short", f"{len(x)} samples at 16 kHz")
-    return x
