@@ -11,10 +11,12 @@ import io
 from typing import TypeVar
 
 import numpy as np
+import soundfile
 from starlette import exceptions, requests
 
 from jser import audio
 
+_A_SECOND = 2 * 48_000  # Samples of all channels that a second has where it is large.
 Answer = TypeVar("Answer")
 Sound = tuple[np.ndarray, int]  # Samples [n] float32, and their rate in Hz.
 
@@ -24,7 +26,7 @@ class Limits:
     """What requests may take."""
 
     body_bytes: int = 32 << 20  # Of a sound as it is sent.
-    sound_s: float = 1800.0  # Of a sound when it is decoded.
+    sound_s: float = 1800.0  # Of a sound when it is decoded; `_share` of it.
     upload_s: float = 60.0  # Until all of it has arrived.
     held: int = 32  # Sounds that are here at a time; more are sent away.
 
@@ -70,8 +72,8 @@ class Sounds:
         self._thread.shutdown(cancel_futures=True)
 
     def _heard(self, content: bytes, ask: Callable[[Sound], Answer]) -> Answer:
-        hours = self._limits.sound_s / 3600
         file = io.BytesIO(content)
+        hours = self._limits.sound_s * _share(content) / 3600
         with audio.Stream(file, name="sound", max_hours=hours) as blocks:
             samples = np.concatenate(list(blocks))
         self.heard_s += len(samples) / audio.SAMPLE_RATE_HZ
@@ -99,3 +101,15 @@ class Sounds:
         except requests.ClientDisconnect:
             raise exceptions.HTTPException(400, "The upload was cut.") from None
         return bytes(content)
+
+
+def _share(content: bytes) -> float:
+    """Of the longest length, what a sound may have: less if its seconds are large.
+
+    A megabyte of FLAC can hold hours of 8 channels at 192 kHz, decoded in minutes.
+    """
+    try:
+        info = soundfile.info(io.BytesIO(content))
+    except soundfile.LibsndfileError:  # Nothing is said yet; the decoder does.
+        return 1.0
+    return min(1.0, _A_SECOND / max(1, info.samplerate * info.channels))

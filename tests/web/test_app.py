@@ -5,6 +5,7 @@ import re
 
 import hypothesis
 from hypothesis import strategies as st
+import numpy as np
 import pytest
 from starlette import testclient
 
@@ -214,6 +215,9 @@ def test_size_and_length_have_bounds():
     assert told.status_code == 413
     assert "too long" in told.json()["error"]
     assert small.post("/recognize", content=content(tones(0.1))).status_code == 200
+    large = content(np.zeros((192_000, 8), np.float32), "FLAC", rate_hz=192_000)
+    told = small.post("/recognize", content=large)  # A second, as large as sixteen.
+    assert told.status_code == 413
 
 
 def test_what_the_model_refuses_is_told_and_what_breaks_is_not():
