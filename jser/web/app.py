@@ -45,14 +45,15 @@ def create(
     sounds = Sounds(limits)
 
     async def recognize(request: requests.Request) -> responses.Response:
-        asked = _asked(request, "transcript", "coverage") | {"profile": profile}
-        ask = lambda sound: model(sound, **asked).to_dict()
+        asked = _asked(request, "transcript", "coverage")
+        ask = lambda sound: model(sound, profile=profile, **asked).to_dict()
         return responses.JSONResponse(await sounds.hear(request, ask))
 
     async def timeline(request: requests.Request) -> responses.Response:
-        asked = _asked(request, "window_s", "hop_s") | {"profile": profile}
-        ask = lambda sound: [s.to_dict() for s in model.timeline(sound, **asked)]
-        return responses.JSONResponse({"segments": await sounds.hear(request, ask)})
+        asked = _asked(request, "window_s", "hop_s")
+        ask = lambda sound: model.timeline(sound, profile=profile, **asked)
+        segments = [s.to_dict() for s in await sounds.hear(request, ask)]
+        return responses.JSONResponse({"segments": segments})
 
     async def metrics(request: requests.Request) -> responses.Response:
         return responses.PlainTextResponse(_metrics(guard, sounds))

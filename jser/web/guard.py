@@ -5,7 +5,7 @@ under a name of its own that it lets point there (DNS rebinding). So the name th
 asked for must be one of ours, and a page that asks must have come from here.
 """
 
-from collections import Counter
+import collections
 import hmac
 import re
 import time
@@ -47,8 +47,8 @@ class Guard:
         token: str | None,
     ):
         self._app, self._paths, self._hosts, self._token = app, paths, hosts, token
-        self.answers: Counter[tuple[str, int]] = Counter()
-        self.seconds: Counter[str] = Counter()
+        self.answers: collections.Counter[tuple[str, int]] = collections.Counter()
+        self.seconds: dict[str, float] = collections.defaultdict(float)
 
     async def __call__(
         self, scope: types.Scope, receive: types.Receive, send: types.Send

@@ -176,7 +176,7 @@ function showSegments(segments, duration_s) {
   }));
   $("segments").replaceChildren(...segments.map((s) => {
     const who = s.speaker ? `${s.speaker}: ` : "", likely = Math.max(...Object.values(s.scores));
-    const text = `${clock(s.start_s, 1)} – ${clock(s.end_s, 1)}  ${who}${s.label}, ${percent(likely)}`;
+    const text = `${clock(s.start_s, 1)} to ${clock(s.end_s, 1)}  ${who}${s.label}, ${percent(likely)}`;
     const button = element("button", text, colour(s.label)), item = element("li");
     button.type = "button";
     button.dataset.start = s.start_s;

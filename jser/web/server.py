@@ -53,7 +53,7 @@ def serve(
 
 
 def config(application: Guard) -> uvicorn.Config:
-    """How uvicorn is to serve: by what is pure Python, and without a word of its own."""
+    """How uvicorn is to serve: in pure Python, and without a word of its own."""
     return uvicorn.Config(
         application,
         http="h11",

@@ -75,5 +75,3 @@ def _scores(samples: np.ndarray) -> dict[str, float]:
     off = np.abs(np.log(level / np.array([0.5, 0.1, 0.02, 0.004])))
     p = np.exp(-2 * off) / np.exp(-2 * off).sum()
     return {LABELS[i]: float(p[i]) for i in np.argsort(-p)}
-
-

@@ -140,7 +140,13 @@ def test_names_of_files_mean_nothing(api):
     "host",
     [
         *("evil.example", "localhost.evil.example", "localhost@evil.example", ""),
-        *("evil.example:8000", "[::1", "[::1].evil.example", "127.0.0.2", "a/localhost"),
+        *(
+            "evil.example:8000",
+            "[::1",
+            "[::1].evil.example",
+            "127.0.0.2",
+            "a/localhost",
+        ),
         *("evil.example@localhost", "localhost:x", "localhost,evil.example", " "),
     ],
 )
@@ -186,7 +192,9 @@ def test_a_token_is_asked_for_where_there_is_one():
             answer = closed.get(path, headers=given)
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"] == "Bearer"
-        assert closed.post("/recognize", content=TONES, headers=given).status_code == 401
+        assert (
+            closed.post("/recognize", content=TONES, headers=given).status_code == 401
+        )
     shown = {"Authorization": "Bearer geheim"}
     assert closed.post("/recognize", content=TONES, headers=shown).status_code == 200
 
@@ -258,7 +266,10 @@ def test_the_document_has_every_route(api):
     assert set(document["paths"]) == {
         *("/recognize", "/timeline", "/model", "/metrics", "/health"),
     }
-    for path, bounds in (("/recognize", ["coverage"]), ("/timeline", ["window_s", "hop_s"])):
+    for path, bounds in (
+        ("/recognize", ["coverage"]),
+        ("/timeline", ["window_s", "hop_s"]),
+    ):
         (operation,) = document["paths"][path].values()
         told = {p["name"]: p["schema"] for p in operation["parameters"]}
         for name in bounds:

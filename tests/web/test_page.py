@@ -57,7 +57,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 def opened(browser, port):
-    """Opens the page; when the test ends, looks at what it asked for and complained of."""
+    """Opens the page; in the end it has asked nobody else and complained of nothing."""
     contexts, asked, complaints = [], [], []
 
     def open_page(**options):
@@ -97,15 +97,19 @@ def test_a_file_is_heard_and_played(opened):
     page.set_input_files("#file", AT_ONCE)
     said = parts(page)
     assert [re.sub(r", \d+ %", "", part) for part in said] == [
-        "0:00.0 – 0:03.0 angry",
-        "0:03.0 – 0:06.0 neutral",
-        "0:06.0 – 0:09.0 happy",
+        "0:00.0 to 0:03.0 angry",
+        "0:03.0 to 0:06.0 neutral",
+        "0:06.0 to 0:09.0 happy",
     ]
     assert page.locator("#label").inner_text() == "happy"
     rows = page.locator("#scores tr").all_inner_texts()
     assert [r.split()[0] for r in rows] == ["happy", "angry", "neutral", "sad"]
     assert "trained on nothing" in page.locator("#warnings").inner_text()
-    assert page.locator("#colours div").all_inner_texts() == ["angry", "neutral", "happy"]
+    assert page.locator("#colours div").all_inner_texts() == [
+        "angry",
+        "neutral",
+        "happy",
+    ]
     assert page.locator("#end").inner_text() == "0:09"
     assert len(page.locator("#wave path").get_attribute("d")) > 1000
     page.locator("#segments button").nth(1).click()
@@ -146,7 +150,9 @@ def test_a_recording_is_heard(opened):
 
 def test_without_a_microphone_it_says_so(opened):
     page = opened()
-    page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(); }")
+    page.evaluate(
+        "() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(); }"
+    )
     page.get_by_role("button", name="Record").click()
     assert "microphone" in page.get_by_role("alert").inner_text()
 

@@ -82,9 +82,10 @@ def test_slow_cut_and_endless_uploads_are_let_go():
         with socket.create_connection(("127.0.0.1", port)) as s:
             s.sendall(head(port, 1000) + b"RIFF")  # And is gone.
         assert raw(port, head(port, 1 << 40)).startswith(b"HTTP/1.1 413 ")
-        while "jser_sounds_held 0" not in httpx2.get(
-            f"http://127.0.0.1:{port}/metrics"
-        ).text:
+        while (
+            "jser_sounds_held 0"
+            not in httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+        ):
             pass
         assert post(port).status_code == 200
 
@@ -108,7 +109,9 @@ def test_what_is_no_request_is_refused(sent):
 def test_paths_do_not_leave_the_page():
     with served(FakeRecognizer()) as port:
         for path in ("/../../../etc/passwd", "/page.css/../app.py", "/..%2fapp.py"):
-            asked = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            asked = (
+                f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )
             answer = raw(port, asked.encode())
             assert answer.startswith(b"HTTP/1.1 404 ")
 
@@ -120,6 +123,8 @@ def test_an_address_that_cannot_be_served_is_told(capsys):
             server.serve(FakeRecognizer(), host="127.0.0.1", port=port)
     with pytest.raises(ValueError, match=r"--host=0.0.0.0: others can reach it; give"):
         server.serve(FakeRecognizer(), host="0.0.0.0", port=0)
-    with pytest.raises(ValueError, match=r"--host=192\.0\.2\.1 --port=0: Cannot assign"):
+    with pytest.raises(
+        ValueError, match=r"--host=192\.0\.2\.1 --port=0: Cannot assign"
+    ):
         server.serve(FakeRecognizer(), host="192.0.2.1", port=0, token="x")
     assert capsys.readouterr().out == ""
