@@ -108,8 +108,8 @@ const colour = (label) => {
   const i = model.labels.indexOf(label);
   return i < 0 ? "none" : `c${i % 10}`;
 };
-const clock = (s, digits = 0) =>
-  `${Math.floor(s / 60)}:${(s % 60).toFixed(digits).padStart(digits ? 3 + digits : 2, "0")}`;
+const clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`;
+const tenths = (s) => `${clock(s + 0.05)}.${Math.floor((10 * (s + 0.05)) % 10)}`;
 
 function element(tag, text = "", name = "") {
   const made = document.createElement(tag);
@@ -176,7 +176,7 @@ function showSegments(segments, duration_s) {
   }));
   $("segments").replaceChildren(...segments.map((s) => {
     const who = s.speaker ? `${s.speaker}: ` : "", likely = Math.max(...Object.values(s.scores));
-    const text = `${clock(s.start_s, 1)} to ${clock(s.end_s, 1)}  ${who}${s.label}, ${percent(likely)}`;
+    const text = `${tenths(s.start_s)} to ${tenths(s.end_s)} ${who}${s.label}, ${percent(likely)}`;
     const button = element("button", text, colour(s.label)), item = element("li");
     button.type = "button";
     button.dataset.start = s.start_s;
@@ -203,12 +203,17 @@ function follow() {
 function showCard(text) {
   const blocks = text.replace(/^---\n[^]*?\n---\n/, "").trim().split(/\n\n+/);
   $("card").replaceChildren(...blocks.flatMap((block) => {
-    const lines = block.split("\n").map((line) => line.replace(/\*\*|`|\[([^\]]*)\]\([^)]*\)/g, "$1"));
+    const lines = block.split("\n").map((line) => line.replace(/\*\*|(?<!`)`(?!`)|\[([^\]]*)\]\([^)]*\)/g, "$1"));
     const heading = /^#+ /.exec(lines[0]);
     const rest = heading ? lines.slice(1) : lines;
     const head = heading ? [element("h3", lines[0].slice(heading[0].length))] : [];
     return rest.length ? [...head, body(rest)] : head;
   }));
+}
+
+function focusable(wide) {
+  wide.tabIndex = 0; // So that keys can scroll it.
+  return wide;
 }
 
 function body(lines) {
@@ -219,8 +224,10 @@ function body(lines) {
       row.append(...line.split("|").slice(1, -1).map((cell) => element(i ? "td" : "th", cell.trim())));
       return row;
     }));
-    return table;
+    return focusable(table);
   }
+  if (lines[0].startsWith("```")) return focusable(element("pre", lines.slice(1, -1).join("\n")));
+  if (lines[0].startsWith("> ")) return element("p", lines.join(" ").replace(/(^| )> /g, "$1"), "note");
   if (!/^[*-] /.test(lines[0])) return element("p", lines.join(" "));
   const list = element("ul");
   list.append(...lines.join("\n").split(/\n[*-] /).map((item) => element("li", item.replace(/^[*-] |\n/g, " "))));

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from urllib import parse
 
 import uvicorn
 
@@ -47,7 +48,8 @@ def serve(
     with listener(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}/"
-        print(f"{model.name}: {url}{f'#token={token}' if token else ''}", flush=True)
+        key = f"#token={parse.quote(token, safe='')}" if token else ""
+        print(f"{model.name}: {url}{key}", flush=True)
         with processes.finishing(), contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config(application)).run(sockets=[listening])
 

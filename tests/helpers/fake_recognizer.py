@@ -16,13 +16,20 @@ library_name: jser
 
 Says how loud a sound is. **No diagnosis.**
 
+```
+jser recognize my.wav --model fake-loudness --format json --out answers --coverage 0.8
+```
+
+> trained on nothing,
+> and never measured
+
 ## Limits
 
 * It has never heard speech.
 
-| corpus | UAR |
-|---|---|
-| none | .25 |
+| corpus | UAR | what else could be told of it in the head of a very wide table |
+|---|---|---|
+| none | .25 | of `five` speakers, by [nobody](x.md) |
 """
 
 

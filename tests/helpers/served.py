@@ -13,10 +13,13 @@ from jser.web.sounds import Limits
 
 
 @contextlib.contextmanager
-def served(model: Recognizer, *, limits: Limits | None = None) -> Iterator[int]:
+def served(
+    model: Recognizer, *, limits: Limits | None = None, token: str | None = None
+) -> Iterator[int]:
     """Serves a model from a thread; gives the port."""
     with server.listener("127.0.0.1", 0) as listener:
-        running = uvicorn.Server(server.config(app.create(model, limits=limits)))
+        application = app.create(model, limits=limits, token=token)
+        running = uvicorn.Server(server.config(application))
         thread = threading.Thread(target=running.run, args=([listener],))
         thread.start()
         try:

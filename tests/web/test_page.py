@@ -212,7 +212,25 @@ def test_the_keyboard_is_enough(opened):
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Limits").wait_for()
     assert page.locator("#card").inner_text().startswith("fake-loudness\n")
-    assert page.locator("#card td").all_inner_texts() == ["none", ".25"]
+    assert page.locator("#card td").all_inner_texts() == [
+        *("none", ".25", "of five speakers, by nobody"),
+    ]
+    code, note = page.locator("#card pre"), page.locator("#card .note")
+    assert code.inner_text().startswith("jser recognize my.wav --model")
+    assert note.inner_text() == "trained on nothing, and never measured"
+
+
+def test_the_token_of_the_address_is_shown_to_the_server(browser):
+    with served(FakeRecognizer(), token="geheim & mehr") as port:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.get_by_role("alert").get_by_text("Authorization").wait_for()
+        page.goto("about:blank")
+        page.goto(f"http://127.0.0.1:{port}/#token=geheim%20%26%20mehr")
+        page.get_by_text("fake-loudness", exact=True).first.wait_for()
+        page.set_input_files("#file", AT_ONCE)
+        assert len(parts(page)) == 3
+        page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
