@@ -58,7 +58,7 @@ def member() -> Experiment:
 def ensemble() -> Ensemble:
     """Seeds of it, combined by forests."""
     seeds = recipes.seeds(member(), range(MEMBERS))
-    return Ensemble(name="ensemble", members=seeds).check()
+    return Ensemble(name="ensemble", members=seeds, stacker="oof").check()
 
 
 def make(home: pathlib.Path, count: int) -> None:

@@ -63,7 +63,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="emodb-functionals")
     parser.add_argument("--requests", type=int, default=200)
     given = parser.parse_args(argv)
-    command = [sys.executable, "-m", "jser", "serve", "--port=0", "-m", given.model]
+    command = [
+        sys.executable,
+        "-m",
+        "jser",
+        "serve",
+        "--port=0",
+        "--model",
+        given.model,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

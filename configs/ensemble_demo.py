@@ -17,4 +17,4 @@ MEMBERS = (
 
 def get_config():
     members = tuple(recipes.load(name) for name in MEMBERS)
-    return Ensemble(name="ensemble_demo", members=members)
+    return Ensemble(name="ensemble_demo", members=members, stacker="oof")

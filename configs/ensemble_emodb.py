@@ -20,4 +20,4 @@ MEMBERS = (
 
 def get_config():
     members = tuple(recipes.load(name) for name in MEMBERS)
-    return Ensemble(name="ensemble_emodb", members=members)
+    return Ensemble(name="ensemble_emodb", members=members, stacker="oof")

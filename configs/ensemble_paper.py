@@ -29,4 +29,4 @@ MEMBERS = (
 
 def get_config():
     members = tuple(recipes.load(name) for name in MEMBERS)
-    return Ensemble(name="ensemble_paper", members=members)
+    return Ensemble(name="ensemble_paper", members=members, stacker="oof")

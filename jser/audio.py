@@ -42,7 +42,7 @@ def load(path: os.PathLike | str, *, max_hours: float = MAX_HOURS) -> np.ndarray
       AudioError: "missing", "unreadable", "truncated", "empty", "non-finite", "too
         short", "too long" or "sample rate".
     """
-    return _load(pathlib.Path(path), str(path), max_hours)
+    return _load(pathlib.Path(path), str(path), max_hours)[0]
 
 
 def load_bytes(
@@ -62,20 +62,36 @@ def load_bytes(
       AudioError: as `load` does.
     """
     with _temporary([data]) as path:
-        return _load(path, name or "the sound", max_hours)
+        return _load(path, name or "the sound", max_hours)[0]
 
 
-def _load(path: pathlib.Path, name: str, max_hours: float) -> np.ndarray:
+def load_noted(
+    source: os.PathLike | str | bytes,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The samples of a file, or of its bytes, with the notes that `examine` gives.
+
+    Raises:
+      AudioError: as `load` does.
+    """
+    if isinstance(source, bytes):
+        with _temporary([source]) as path:
+            return _load(path, "the sound", MAX_HOURS)
+    return _load(pathlib.Path(source), os.fspath(source), MAX_HOURS)
+
+
+def _load(
+    path: pathlib.Path, name: str, max_hours: float
+) -> tuple[np.ndarray, tuple[str, ...]]:
     with decoding.its_own_fault(path, name):
         samples, rate_hz, cancelled = _decode(path, max_hours)
         _tell(name, cancelled)
+        notes = _notes(samples, cancelled)
         if rate_hz != SAMPLE_RATE_HZ:
             samples = soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
-            decoding.refuse_non_finite(
-                path, samples
-            )  # It may swing over the largest number.
+            # It may swing over the largest number.
+            decoding.refuse_non_finite(path, samples)
         _refuse_short(path, len(samples))
-    return samples
+    return samples, notes
 
 
 class Stream:
@@ -199,6 +215,11 @@ def examine(path: os.PathLike | str) -> tuple[float | None, tuple[str, ...]]:
         samples, rate_hz, cancelled = _decode(path, MAX_HOURS)
     in_container = containers.demuxer(path)
     duration = _rounded(len(samples), rate_hz) if in_container else seconds(path)
+    return duration, _notes(samples, cancelled)
+
+
+def _notes(samples: np.ndarray, cancelled: bool) -> tuple[str, ...]:
+    """What a person should know of a sound, as `examine` has it."""
     level = np.abs(samples)
     peak = min(float(level.max()), 1.0)  # Lossy codecs overshoot where it was clipped.
     found = {
@@ -206,7 +227,7 @@ def examine(path: os.PathLike | str) -> tuple[float | None, tuple[str, ...]]:
         "clipped": peak >= _LOUD and (level >= 0.99995 * peak).mean() >= _CLIPPED,
         "channels cancel": cancelled,
     }
-    return duration, tuple(note for note, holds in found.items() if holds)
+    return tuple(note for note, holds in found.items() if holds)
 
 
 def seconds(path: os.PathLike | str) -> float | None:

@@ -21,10 +21,11 @@ PRECISIONS = ("float32", "bf16")
 # Whose unlabelled statistics scale the frames, besides those of the training set: of
 # the speaker in training and prediction, of the target (what is predicted) only there.
 NONE, SPEAKER, TARGET = ADAPTATIONS = ("none", "speaker", "target")
-# How members are combined. The last four learn from out-of-fold logits, as "oof" does.
+CHOSEN = "chosen"  # The stacker that chooses another one.
+# How members are combined. All but "paper" and "average" learn from out-of-fold logits.
 STACKERS = (
-    *("oof", "paper", "average"),
-    *("scaled_average", "weighted_average", "logistic", "boosting"),
+    *("oof", "paper", "average", "scaled_average", "weighted_average"),
+    *("logistic", "boosting", "best_member", CHOSEN),
 )
 
 
@@ -233,7 +234,7 @@ class Ensemble:
 
     name: str
     members: tuple[Experiment, ...]
-    stacker: str = "oof"  # Forests over out-of-fold logits; docs/stack.md has the rest.
+    stacker: str = CHOSEN  # The best of three, out of fold; docs/stack.md has them.
     seed: int = 42
 
     def check(self) -> "Ensemble":

@@ -141,6 +141,15 @@ def test_import_of_the_package_is_light():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_what_training_needs_is_not_imported_to_recognize():
+    """One sound is to be answered in seconds, and each of these takes some."""
+    heavy = "{'torch', 'transformers', 'sklearn', 'skops', 'grain', 'orbax', 'librosa'}"
+    code = f"print({heavy} & set(sys.modules))"
+    code = f"import sys, jser.recognizer.recognizer, jser.recognizer.answers; {code}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
+
+
 def test_no_module_is_imported_under_another_name():
     """A module is named so that variables can have other names.
 

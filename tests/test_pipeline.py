@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jser import pipeline
-from jser.config import Ensemble
+from jser.config import STACKERS, Ensemble
 from jser.corpora import prepare, tables
 from jser.ensemble import combiners, stacker_store
 from jser.ensemble.combine import combine
@@ -48,7 +48,8 @@ def test_plan_with_splits(corpus):
     assert len(plan(config("average"), table)) == 2
     paper = plan(config("paper"), table)
     assert [r.splits for r in paper] == [("dev", "test", "train")] * 2
-    for kind in ("scaled_average", "weighted_average", "logistic", "boosting"):
+    learned = {*STACKERS} - {"average", "paper"}
+    for kind in learned:
         assert plan(config(kind), table) == runs
 
 
@@ -88,7 +89,9 @@ def few_trees(monkeypatch):
 
 
 @pytest.mark.usefixtures("few_trees")
-@pytest.mark.parametrize("kind", ["oof", "paper", "weighted_average", "average"])
+@pytest.mark.parametrize(
+    "kind", ["oof", "paper", "weighted_average", "average", "chosen"]
+)
 @pytest.mark.parametrize("policy", ["given", "loso"])
 def test_what_each_stacker_leaves_on_disk(tmp_path, policy, kind):
     roots = Roots(data=tmp_path, features=tmp_path / "none", runs=tmp_path / "runs")
@@ -155,7 +158,7 @@ def test_the_whole_road_with_splits(corpus, tmp_path):
     assert json.loads((home / "results.json").read_text()) == results
 
     # Other stackers of the same members train nothing more.
-    for kind in ("weighted_average", "logistic", "paper"):
+    for kind in ("weighted_average", "logistic", "chosen", "paper"):
         pipeline.run(config(kind), roots, jobs=1)
         assert json.loads((home / "stack.json").read_text())["stacker"] == kind
         assert (home / "logits" / kind / "test.npz").exists()

@@ -30,6 +30,9 @@ _FORMAT = FLAGS.choice(
 )
 _OUT = FLAGS.optional("out", "Folder for a .json each; those there are left.", "o")
 _TRANSCRIPT = FLAGS.optional("transcript", "What was said, for models that read it.")
+_TRANSCRIBER = FLAGS.optional(
+    "transcriber", "A Whisper checkpoint that hears it, where it is not given."
+)
 _COVERAGE = FLAGS.string("coverage", "0.9", "How often candidates hold the truth.")
 _ADAPT = FLAGS.optional("adapt", "Folder of recordings as they will come, unlabelled.")
 _PROFILE = FLAGS.optional("profile", "What --adapt learned: read, or with it written.")
@@ -43,7 +46,11 @@ def main() -> None:
     sounds = _sounds()
     if _OUT.value:
         sounds = answers.without_done(sounds, pathlib.Path(_OUT.value))
-    load = {"revision": _REVISION.value, "weights": _WEIGHTS.value}
+    load = {
+        "revision": _REVISION.value,
+        "weights": _WEIGHTS.value,
+        "transcriber": _TRANSCRIBER.value,
+    }
     recognizer = Recognizer.load(*filter(None, [_MODEL.value]), **load)
     profile = _profile(recognizer)
     made = recognizer.many(

@@ -13,7 +13,7 @@ from jser.commands.verb_flags import VerbFlags
 
 FLAGS = VerbFlags()
 _MODEL = FLAGS.optional(
-    "model", "A folder, <owner>/<name> of the hub, or one that comes along.", "m"
+    "model", "A folder, <owner>/<name> of the hub, or one that comes along."
 )
 _REVISION = FLAGS.optional("revision", "Of a model on the hub.")
 _PROFILE = FLAGS.optional("profile", "What `jser recognize --adapt` has learned.")

@@ -5,7 +5,8 @@ import pathlib
 
 import numpy as np
 
-from jser.data.batches import TrainBatches, collate_members
+from jser.data.batches import TrainBatches
+from jser.data.collation import collate_members
 from jser.data.padding import LengthBuckets
 from jser.data.split import Split
 from jser.shapes import Batch

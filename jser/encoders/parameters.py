@@ -70,8 +70,10 @@ def load(
     cut = re.compile(pattern)
     tensors = {cut.sub("", name, count=1): x for name, x in tensors.items()}
     fold_weight_norm(tensors, folder)
-    whole = module.clone(layer="all") if hasattr(module, "layer") else module
-    of_whole, tree = (shapes(m, *arguments, method=method) for m in (whole, module))
+    tree = of_whole = shapes(module, *arguments, method=method)
+    if getattr(module, "layer", "all") != "all":
+        whole = module.clone(layer="all")
+        of_whole = shapes(whole, *arguments, method=method)
     _refuse_other_names(set(tensors), of_whole, names, start, folder)
     return {"params": fill(tree, tensors, names, folder, dtype=dtype, start=start)}
 

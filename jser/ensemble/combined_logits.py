@@ -5,8 +5,8 @@ import pathlib
 from typing import Any
 
 from jser import files
-from jser.config import Ensemble
-from jser.ensemble import provenance
+from jser.config import CHOSEN, Ensemble
+from jser.ensemble import provenance, stacker_store
 from jser.ensemble.logits import Logits
 from jser.ensemble.member_logits import MemberLogits
 from jser.ensemble.out_of_fold import plan
@@ -73,7 +73,7 @@ def read_stack(ensemble: Ensemble, folder: pathlib.Path) -> dict[str, Any]:
     if ensemble.stacker == "average":
         return {}
     path = folder / "stack.json"
-    record = files.read_record(path, remedy=_AGAIN)
+    record = files.read_record(path, stacker_store.MIGRATIONS, _AGAIN)
     for field, now in (
         ("stacker", ensemble.stacker),
         ("seed", ensemble.seed),
@@ -90,6 +90,8 @@ def read_stack(ensemble: Ensemble, folder: pathlib.Path) -> dict[str, Any]:
         )
         for about in record["folds"].values():
             files.expect(about, {"made_by": list, "learned_from": str})
+            if ensemble.stacker == CHOSEN:
+                files.expect(about, {"chosen": str, "candidates": dict})
         made = [record["made_by"], *(a["made_by"] for a in record["folds"].values())]
         if not all(isinstance(m, str) for names in made for m in names):
             raise TypeError("made_by does not name runs")

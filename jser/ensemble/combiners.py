@@ -5,15 +5,15 @@ challenge's test set. docs/stack.md says why.
 """
 
 import dataclasses
+import importlib
 from typing import Any
 
 from jaxtyping import Float, Int
 import numpy as np
 from scipy import special
-from sklearn import ensemble, linear_model
-from sklearn.utils import class_weight
 
-from jser.statistics import calibration
+from jser.config import CHOSEN
+from jser.statistics import calibration, metrics
 
 # The paper's forest.
 _PAPER = {
@@ -34,12 +34,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "early_stopping": False,
         "class_weight": "balanced",
     },
+    "best_member": {},
 }
-MODELS: dict[str, type] = {
-    "paper": ensemble.RandomForestClassifier,
-    "oof": ensemble.RandomForestClassifier,
-    "logistic": linear_model.LogisticRegression,
-    "boosting": ensemble.HistGradientBoostingClassifier,
+# What "chosen" chooses among; of equals the one named first, which learns least.
+CANDIDATES = ("scaled_average", "best_member", "oof")
+SETTINGS[CHOSEN] = {kind: SETTINGS[kind] for kind in CANDIDATES}
+_FOREST = "ensemble.RandomForestClassifier"
+MODELS = {  # Of scikit-learn, which takes a second to import: only where it is needed.
+    "paper": _FOREST,
+    "oof": _FOREST,
+    "logistic": "linear_model.LogisticRegression",
+    "boosting": "ensemble.HistGradientBoostingClassifier",
 }
 _EM_STEPS, _EM_CHANGE = 1000, 1e-6
 
@@ -85,13 +90,15 @@ def fit(
     """Fits one part.
 
     Args:
-      kind: One of `SETTINGS`.
+      kind: One of `SETTINGS`, but "chosen".
       logits: Logits; for all kinds but "paper" log-probabilities.
       label: True classes.
       seed: Of the trees.
     """
     if kind in _AS_GIVEN:
         return BaseEstimator(model=_model(kind, seed).fit(columns(logits), label))
+    from sklearn.utils import class_weight
+
     weight = class_weight.compute_sample_weight("balanced", label)
     temperature = np.array(
         [
@@ -104,6 +111,8 @@ def fit(
         return BaseEstimator(
             temperature, weight=np.full(logits.shape[1], 1 / logits.shape[1])
         )
+    if kind == "best_member":
+        return BaseEstimator(temperature, weight=_best(logits, label))
     if kind == "weighted_average":
         return BaseEstimator(temperature, weight=_mixture(log_p, label, weight))
     return BaseEstimator(
@@ -119,15 +128,29 @@ def columns(logits: Float[np.ndarray, "N M C"]) -> Float[np.ndarray, "N K"]:
     return logits.reshape(len(logits), -1)
 
 
+def class_of(kind: str) -> type:
+    """The class of scikit-learn that a kind of `MODELS` fits."""
+    module, _, name = MODELS[kind].partition(".")
+    return getattr(importlib.import_module(f"sklearn.{module}"), name)
+
+
 def _model(kind: str, seed: int) -> Any:
-    jobs = {"n_jobs": -1} if MODELS[kind] is ensemble.RandomForestClassifier else {}
-    return MODELS[kind](**SETTINGS[kind], random_state=seed, **jobs)
+    jobs = {"n_jobs": -1} if MODELS[kind] == _FOREST else {}
+    return class_of(kind)(**SETTINGS[kind], random_state=seed, **jobs)
 
 
 def _scaled(logits: np.ndarray, temperature: np.ndarray) -> np.ndarray:
     """Log-probabilities at each member's temperature."""
     scaled = calibration.apply_temperature(logits, temperature[:, None])
     return special.log_softmax(scaled, axis=-1)
+
+
+def _best(logits: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """All weight to the member of the best macro-F1, the first of equals."""
+    M, C = logits.shape[1:]
+    predicted = logits.argmax(axis=2)
+    macro_f1 = [metrics.scores(label, predicted[:, m], C)["macro_f1"] for m in range(M)]
+    return np.eye(M)[int(np.argmax(macro_f1))]
 
 
 def _mixture(log_p: np.ndarray, label: np.ndarray, weight: np.ndarray) -> np.ndarray:

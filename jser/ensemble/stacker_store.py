@@ -1,23 +1,28 @@
-"""Stackers on disk: `stacker.skops` and `stack.json`. docs/stack.md."""
+"""Stackers on disk: `stack.json`, and `stacker.skops` of models. docs/stack.md.
+
+skops and scikit-learn are imported where a stacker has models: they take seconds.
+"""
 
 from collections.abc import Mapping
 import dataclasses
+from importlib import metadata
 import io
 import pathlib
 from typing import Any
 
 import numpy as np
-import sklearn
-import skops.io
 
 import jser
 from jser import files
+from jser.config import CHOSEN
 from jser.ensemble import combiners
 from jser.ensemble.stacking import Stacker
 
+# Of stack.json, where schema 2 began to keep what has no model.
+MIGRATIONS = (lambda record: record,)
+SCHEMA = 1 + len(MIGRATIONS)
 # What skops does not trust by itself: trees. They are safe once their indices are
 # checked, which scikit-learn follows without looking where they lead.
-SCHEMA = 1  # Of stack.json.
 TRUSTED = (
     "sklearn.tree._tree.Tree",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -25,26 +30,23 @@ TRUSTED = (
 
 
 def save(folder: pathlib.Path, fitted: Mapping[int, Stacker]) -> None:
-    """Writes `stacker.skops` and `stack.json`, which says what they were made of.
+    """Writes `stack.json`, which says what they were made of, and `stacker.skops`.
 
     Args:
       folder: Of the ensemble.
       fitted: By fold; the single one of a train/dev/test protocol is -1.
     """
-    out = io.BytesIO()
-    estimators = {
-        str(k): [{f: getattr(e, f) for f in _FIELDS} for e in s.estimators]
-        for k, s in fitted.items()
-    }
-    skops.io.dump(estimators, out)
-    files.write_atomically(folder / "stacker.skops", out.getvalue())
+    path = folder / "stacker.skops"
+    models = {str(k): s for k, s in fitted.items() if _has_models(s)}
+    if models:
+        files.write_atomically(path, _dumped(models))
     one = next(iter(fitted.values()))
     files.write_json(
         folder / "stack.json",
         {
             "schema": SCHEMA,
             "jser": jser.__version__,
-            "scikit-learn": sklearn.__version__,
+            "scikit-learn": metadata.version("scikit-learn"),
             "stacker": one.kind,
             "members": one.members,
             "labels": one.labels,
@@ -57,12 +59,47 @@ def save(folder: pathlib.Path, fitted: Mapping[int, Stacker]) -> None:
                     "learned_from": s.learned_from,
                     "held_out": s.held_out,
                     "importance": s.importance,
+                    **_choice(s),
+                    **({} if _has_models(s) else {"estimators": _numbers(s)}),
                 }
                 for k, s in fitted.items()
             },
-            "sha256": files.file_digest(folder / "stacker.skops"),
+            "sha256": files.file_digest(path) if models else "",
         },
     )
+    if not models:
+        path.unlink(missing_ok=True)
+
+
+def _has_models(stacker: Stacker) -> bool:
+    return any(e.model is not None for e in stacker.estimators)
+
+
+def _dumped(stackers: Mapping[str, Stacker]) -> bytes:
+    import skops.io
+
+    out = io.BytesIO()
+    estimators = {
+        k: [{f: getattr(e, f) for f in _FIELDS} for e in s.estimators]
+        for k, s in stackers.items()
+    }
+    skops.io.dump(estimators, out)
+    return out.getvalue()
+
+
+def _numbers(stacker: Stacker) -> list[dict[str, list[float]]]:
+    """Base estimators without a model, as JSON keeps them to the last bit."""
+    return [
+        {f: getattr(e, f).tolist() for f in _FIELDS if getattr(e, f) is not None}
+        for e in stacker.estimators
+    ]
+
+
+def _choice(stacker: Stacker) -> dict[str, Any]:
+    """What "chosen" has beside what all kinds have."""
+    if stacker.kind != CHOSEN:
+        return {}
+    return {"chosen": stacker.chosen, "candidates": stacker.candidates}
 
 
 AGAIN = "Run jser stack again."
@@ -77,17 +114,17 @@ def load(folder: pathlib.Path) -> dict[int, Stacker]:
         no stacker of that kind.
     """
     path, about = folder / "stacker.skops", folder / "stack.json"
-    record = files.read_record(about, remedy=AGAIN)
+    record = files.read_record(about, MIGRATIONS, AGAIN)
     with files.reading(about, AGAIN):
         files.expect(record, {"stacker": str, "sha256": str, "folds": dict})
-    if files.file_digest(path) != record["sha256"]:
+    if record["sha256"] and files.file_digest(path) != record["sha256"]:
         raise ValueError(f"{path}: not the file stack.json names. {AGAIN}")
     with files.reading(path, AGAIN):
         return _stackers(path, record)
 
 
 def _stackers(path: pathlib.Path, record: dict[str, Any]) -> dict[int, Stacker]:
-    estimators = skops.io.load(path, trusted=list(TRUSTED))
+    models = _loaded(path) if record["sha256"] else {}
     stackers = {}
     for fold, about in record["folds"].items():
         stacker = Stacker(
@@ -95,16 +132,36 @@ def _stackers(path: pathlib.Path, record: dict[str, Any]) -> dict[int, Stacker]:
             members=tuple(record["members"]),
             labels=tuple(record["labels"]),
             seed=record["seed"],
-            estimators=tuple(combiners.BaseEstimator(**e) for e in estimators[fold]),
+            estimators=tuple(
+                _estimators(about["estimators"])
+                if "estimators" in about
+                else [combiners.BaseEstimator(**e) for e in models[fold]]
+            ),
             held_out=about["held_out"],
             importance=about["importance"],
             made_by=tuple(about["made_by"]),
             learned_from=about["learned_from"],
+            chosen=about.get("chosen"),
+            candidates=about.get("candidates"),
         )
         for estimator in stacker.estimators:
             _check(path, stacker, estimator)
         stackers[int(fold)] = stacker
     return stackers
+
+
+def _loaded(path: pathlib.Path) -> dict[str, Any]:
+    import skops.io
+
+    return skops.io.load(path, trusted=list(TRUSTED))
+
+
+def _estimators(numbers: list[dict[str, Any]]) -> list[combiners.BaseEstimator]:
+    """What `_numbers` wrote."""
+    return [
+        combiners.BaseEstimator(**{f: np.array(x, float) for f, x in e.items()})
+        for e in numbers
+    ]
 
 
 def _check(
@@ -114,11 +171,14 @@ def _check(
     for numbers in (estimator.temperature, estimator.weight):
         if numbers is not None and numbers.shape != (M,):
             raise ValueError(f"{path}: not a number for each of {M} members.")
-    model = estimator.model
-    if type(model) is not combiners.MODELS.get(stacker.kind, type(None)):
-        raise ValueError(
-            f"{path}: a {type(model).__name__} in a {stacker.kind} stacker."
-        )
+    model, kind = estimator.model, stacker.kind
+    if kind == CHOSEN:
+        kind = stacker.chosen
+        if kind not in combiners.CANDIDATES:
+            raise ValueError(f"{path}: {kind!r} cannot have been chosen. {AGAIN}")
+    wanted = combiners.class_of(kind) if kind in combiners.MODELS else type(None)
+    if type(model) is not wanted:
+        raise ValueError(f"{path}: a {type(model).__name__} in a {kind} stacker.")
     if model is None:
         return
     if model.n_features_in_ != M * C or not np.isin(model.classes_, range(C)).all():

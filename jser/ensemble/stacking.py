@@ -10,11 +10,10 @@ import dataclasses
 from absl import logging
 import numpy as np
 from scipy import special
-from sklearn import model_selection
 from tqdm import tqdm
 
 from jser import files
-from jser.config import NONE
+from jser.config import CHOSEN, NONE
 from jser.ensemble import combiners
 from jser.ensemble.logits import Logits
 from jser.statistics import metrics
@@ -90,7 +89,9 @@ class Stacker:
     """A fitted combination: the mean of its base estimators' probabilities.
 
     `importance` is of each member and class, [M, C], of 1 in all: a forest's by
-    decrease of impurity, a mixture's by weight; None for other kinds.
+    decrease of impurity, a mixture's by weight; None for other kinds. Of the kind
+    "chosen", `chosen` is the kind of its base estimators, and `candidates` has what
+    `held_out` is of every kind that it could have been.
     """
 
     kind: str
@@ -102,6 +103,8 @@ class Stacker:
     importance: list[list[float]] | None
     made_by: tuple[str, ...]  # Digests of the runs whose logits it learned from ...
     learned_from: str  # ... and of these logits and labels.
+    chosen: str | None = None
+    candidates: dict[str, dict[str, float]] | None = None
 
 
 def fit(kind: str, known: Joined, seed: int) -> Stacker:
@@ -112,13 +115,17 @@ def fit(kind: str, known: Joined, seed: int) -> Stacker:
     balanced: one of "oof" draws as many rows of each as the rarest has (50 where it has
     fewer: what is then uneven is evened by weights), the other kinds weight them.
 
+    "best_member" is scored so, each fold by the member that is best on the others; it
+    then is the member that is best on all rows. "chosen" is whichever of
+    `combiners.CANDIDATES` has the best macro-F1 `held_out`.
+
     "paper" does as published instead: it draws as many rows of each class as the rarest
     has, divides them by a stratified five-fold split that knows no speakers, and reads
     logits of four decimals. It alone takes logits of rows that its members were trained
     on, as published; its `held_out` scores are then far too good.
 
     Args:
-      kind: One of `stackers.SETTINGS`.
+      kind: One of `combiners.SETTINGS`.
       known: What the members say of utterances, out of fold, and the true labels.
       seed: Of the folds and of the trees.
 
@@ -130,6 +137,8 @@ def fit(kind: str, known: Joined, seed: int) -> Stacker:
         raise ValueError(f"{kind!r} is not one of {', '.join(combiners.SETTINGS)}.")
     if (known.first.label < 0).any():
         raise ValueError("the stacker needs labels, and some are held back.")
+    if kind == CHOSEN:
+        return _choose(known, seed)
     if kind == "paper":
         known = _take(known, _balanced_rows(known.first.label, seed))
     else:
@@ -145,6 +154,8 @@ def fit(kind: str, known: Joined, seed: int) -> Stacker:
         estimator = combiners.fit(kind, read[fitted_on], label[fitted_on], seed)
         p[rest] = estimator(read[rest])
         estimators.append(estimator)
+    if kind == "best_member":
+        estimators = [combiners.fit(kind, read, label, seed)]
     return Stacker(
         kind=kind,
         members=known.members,
@@ -157,6 +168,18 @@ def fit(kind: str, known: Joined, seed: int) -> Stacker:
         learned_from=files.digest(
             "\n".join(known.first.utt_id.tolist()), read.tobytes(), label.tobytes()
         ),
+    )
+
+
+def _choose(known: Joined, seed: int) -> Stacker:
+    """The candidate of the best macro-F1 on rows that it was not fitted on."""
+    fitted = {kind: fit(kind, known, seed) for kind in combiners.CANDIDATES}
+    scores = {kind: stacker.held_out for kind, stacker in fitted.items()}
+    chosen = max(scores, key=lambda kind: scores[kind]["macro_f1"])
+    told = ", ".join(f"{kind} {x['macro_f1']:.3f}" for kind, x in scores.items())
+    logging.info("chosen by macro-F1 out of fold: %s (%s)", chosen, told)
+    return dataclasses.replace(
+        fitted[chosen], kind=CHOSEN, chosen=chosen, candidates=scores
     )
 
 
@@ -192,7 +215,7 @@ def cross_validate(
     """Stacks inside cross-validation: the stacker of fold k must not know k.
 
     Args:
-      kind: One of `stackers.SETTINGS`.
+      kind: One of `combiners.SETTINGS`.
       outer: By fold k, what the members trained without k say of k.
       known: By fold k, what its stacker learns from: `known_without`, or, for "paper",
         what the members trained without k say of all other folds.
@@ -244,6 +267,8 @@ def _folds(
     kind: str, rows: Logits, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows that a base estimator is fitted on, and the rest, one after the other."""
+    from sklearn import model_selection
+
     counts = np.unique(rows.label, return_counts=True)[1]
     if kind == "paper":
         if counts.min() < _FOLDS:

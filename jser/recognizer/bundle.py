@@ -2,7 +2,8 @@
 
     config.json         what it says and how it was made
     model.safetensors   the members' parameters and normalisation statistics
-    stacker.skops       the stacker, and stack.json what it is; none of a plain average
+    stack.json          the stacker; none of a plain average
+    stacker.skops       its models, where it has any
     README.md           the model card
 
 No utterance is named in it, no pickle lies in it, and loading it runs no code of it.
@@ -96,7 +97,7 @@ class Bundle:
         if self.stacker:
             stacker_store.save(folder, {-1: self.stacker})
         files.write_atomically(folder / CARD, self.card)
-        kept = [TENSORS, *(_STACKER if self.stacker else ())]
+        kept = [n for n in (TENSORS, *_STACKER) if (folder / n).is_file()]
         files.write_json(
             folder / CONFIG,
             {

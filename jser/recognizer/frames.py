@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jser import audio
 from jser.encoders import layer_selection
 from jser.feature_names import FeatureName
 from jser.features import frontends, pooling, trimming
@@ -59,7 +60,8 @@ class FrameMaker:
           transcripts: Of the same utterances; None where no front end reads them.
 
         Raises:
-          ValueError: if a transcript lacks, or a front end makes no usable frames.
+          AudioError: if a front end makes no usable frames of a sound.
+          ValueError: if a transcript lacks.
         """
         if self.reads_text and any(t is None for t in transcripts):
             raise ValueError(
@@ -112,7 +114,7 @@ class _Group:
         with np.errstate(over="ignore"):
             half = frames.astype(np.float16)
         if not len(half) or not np.isfinite(half).all():
-            raise ValueError(f"{name} made no frames that can be used.")
+            raise audio.AudioError("the sound", "no frames", f"{name} makes none of it")
         return half
 
 

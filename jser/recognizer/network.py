@@ -10,7 +10,7 @@ import numpy as np
 from scipy import special
 
 from jser.config import NONE
-from jser.data import batches
+from jser.data.collation import collate
 from jser.data.padding import LengthBuckets
 from jser.ensemble import stacking
 from jser.ensemble.logits import Logits
@@ -76,7 +76,7 @@ class Network:
                 size = 1 if len(rows) == 1 else _BATCH
                 of_rows = {s: [frames[n][i] for i in rows] for s, n in names.items()}
                 nothing = np.zeros((len(rows), _NO_TARGET), np.float32)
-                batch = batches.collate(of_rows, nothing, buckets, size)
+                batch = collate(of_rows, nothing, buckets, size)
                 scaled = _scaled(variables, member, profile)
                 made, joint = jax.device_get(program(scaled, batch.streams))
                 logits[rows, m] = made[: len(rows)]

@@ -17,6 +17,8 @@ from jser import archives, files
 
 SHRINKAGE = 8.0  # The training set's statistics weigh as much as so many recordings.
 _SCHEMA = 1
+_FEW = 8  # Recordings of a person, below which his statistics harm even at best.
+_ALIKE = 0.5  # Share of one emotion above which they are those of the emotion.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,7 @@ class Profile:
     recordings: int
     mean: Mapping[str, np.ndarray]  # Float32, D or L D.
     deviation: Mapping[str, np.ndarray]
+    caution: str = ""  # What every answer by it repeats.
 
     @classmethod
     def of(
@@ -70,6 +73,7 @@ class Profile:
             "name": np.array(self.name),
             "model": np.array(self.model),
             "recordings": np.array(self.recordings),
+            "caution": np.array(self.caution),
         }
         np.savez(out, allow_pickle=False, **about, **arrays)
         files.write_atomically(path, out.getvalue())
@@ -104,5 +108,28 @@ class Profile:
                 name=str(arrays["name"]),
                 model=str(arrays["model"]),
                 recordings=int(arrays["recordings"]),
+                caution=str(arrays["caution"]),
                 **kinds,
             )
+
+
+def person_caution(name: str, recordings: int, label: str, share: float) -> str:
+    """What is to be said of a person's profile; empty where nothing is.
+
+    Args:
+      name: Of the profile.
+      recordings: That it is made of.
+      label: What the model hears in most of them, without the profile,
+      share: and in how many.
+    """
+    if recordings < _FEW:
+        return (
+            f"profile {name!r}: {recordings} recordings; below {_FEW} a person's"
+            " statistics harm"
+        )
+    if share > _ALIKE:
+        return (
+            f"profile {name!r}: {share:.0%} of the recordings sound {label}; if they"
+            " are, that emotion is scaled away, and answers by it are wrong"
+        )
+    return ""

@@ -28,11 +28,10 @@ def read(sound: Sound) -> sound_notes.Read:
     Raises:
       AudioError: if it cannot be used.
     """
-    if isinstance(sound, bytes):
-        return sound_notes.read("", audio.load_bytes(sound))
     if isinstance(sound, tuple):
         return sound_notes.read("", _resampled(*sound))
-    return sound_notes.read(os.fspath(sound), audio.load(sound))
+    name = "" if isinstance(sound, bytes) else os.fspath(sound)
+    return sound_notes.read(name, *audio.load_noted(sound))
 
 
 def opened(

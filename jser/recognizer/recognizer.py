@@ -1,22 +1,34 @@
 """Recognizer: from a sound to its emotion. docs/recognize.md."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+import dataclasses
 import functools
 import os
 import pathlib
-from typing import Literal
+from typing import Any
 
+from absl import logging
 import numpy as np
 
 from jser import audio
 from jser.corpora.draft import sound_files
-from jser.recognizer import bundle, live, models, reading, sound_notes, timeline
+from jser.recognizer import (
+    bundle,
+    judging,
+    live,
+    models,
+    profiles,
+    reading,
+    sound_notes,
+    timeline,
+    transcribing,
+)
 from jser.recognizer.bundle import Bundle
 from jser.recognizer.frames import FrameMaker, Weights
 from jser.recognizer.network import Network
 from jser.recognizer.profiles import Profile
 from jser.recognizer.reading import Sound
-from jser.recognizer.recognition import UNKNOWN, Recognition, Segment
+from jser.recognizer.recognition import Recognition, Segment
 from jser.training import compilation
 
 COVERAGE = 0.9
@@ -35,13 +47,21 @@ class Recognizer:
       profiles: Statistics of rooms and persons, by name (`adapt`).
     """
 
-    def __init__(self, model: Bundle, *, weights: Weights | None = None):
+    def __init__(
+        self,
+        model: Bundle,
+        *,
+        weights: Weights | None = None,
+        transcriber: str | None = None,
+    ):
         """Opens a bundle; `load` finds one.
 
         Args:
           model: The bundle.
           weights: Checkpoints by front end, as {"whisper_base": folder}, where they are
             not to come from the hub.
+          transcriber: A Whisper checkpoint, which says what was said where a model
+            reads text and no transcript is given; None to refuse that.
 
         Raises:
           FileNotFoundError: if weights are not here and cannot be fetched.
@@ -54,6 +74,7 @@ class Recognizer:
         self._bundle = model
         self._frames = FrameMaker(model.front_ends, weights or {})
         self._network = Network(model)
+        self._texts = transcribing.Transcripts(transcriber, self._frames.reads_text)
 
     @classmethod
     def load(
@@ -62,6 +83,7 @@ class Recognizer:
         *,
         revision: str | None = None,
         weights: Weights | None = None,
+        transcriber: str | None = None,
     ) -> "Recognizer":
         """Loads a model.
 
@@ -70,12 +92,14 @@ class Recognizer:
             (`models.NAMES`), or `<owner>/<name>` of the Hugging Face hub.
           revision: Of the hub: a branch, a tag or a commit.
           weights: As for the class.
+          transcriber: As for the class.
 
         Raises:
           FileNotFoundError: if there is no such model, or its encoder is not here.
           ValueError: if it is damaged, of a newer version or not to be trusted.
         """
-        return cls(bundle.load(models.find(model, revision)), weights=weights)
+        found = bundle.load(models.find(model, revision))
+        return cls(found, weights=weights, transcriber=transcriber)
 
     def __call__(
         self,
@@ -136,7 +160,7 @@ class Recognizer:
             read = [reading.read_or_why(sound) for sound in sounds[chunk]]
             good = [i for i, x in enumerate(read) if isinstance(x, sound_notes.Read)]
             made = iter(
-                self._recognized(
+                self._each(
                     [x for x in read if isinstance(x, sound_notes.Read)],
                     [texts[chunk][i] for i in good],
                     **{"top_k": top_k, "coverage": coverage, "profile": profile},
@@ -146,6 +170,21 @@ class Recognizer:
                 yield x if isinstance(x, audio.AudioError) else next(made)
             if on_done:
                 on_done(len(read))
+
+    def _each(
+        self,
+        sounds: Sequence[sound_notes.Read],
+        transcripts: Sequence[str | None],
+        **how: Any,
+    ) -> list[Recognition] | list[Recognition | audio.AudioError]:
+        """What is said of sounds; one that no frames can be made of ends no other."""
+        try:
+            return self._recognized(sounds, transcripts, **how)
+        except audio.AudioError as e:
+            if len(sounds) == 1:
+                return [e]
+        each = zip(sounds, transcripts, strict=True)
+        return [self._each([x], [text], **how)[0] for x, text in each]
 
     def probabilities(
         self,
@@ -159,8 +198,7 @@ class Recognizer:
         Raises:
           ValueError: if a transcript lacks, or there is no such profile.
         """
-        texts = transcripts or [None] * len(samples)
-        made = self._frames(samples, texts)
+        made = self._frames(samples, self._texts(samples, transcripts))
         return self._network(made, self._profile(profile))[0]
 
     def timeline(
@@ -169,7 +207,7 @@ class Recognizer:
         *,
         window_s: float = 4.0,
         hop_s: float = 1.0,
-        segments: Sequence[tuple[float, float, str]] | Literal["pauses"] | None = None,
+        segments: Sequence[tuple[float, float, str]] | str | None = None,
         profile: str | None = None,
     ) -> list[Segment]:
         """What is felt when, in a recording of any length.
@@ -237,6 +275,40 @@ class Recognizer:
           AudioError: if a sound cannot be used.
           ValueError: if the model scales none of its streams.
         """
+        self.profiles[name] = Profile.of(name, self.digest, self._heard(sounds, name))
+        return self.profiles[name]
+
+    def enrol(self, name: str, sounds: Sequence[Sound] | pathlib.Path) -> Profile:
+        """Learns a person's statistics, as `adapt` does a room's.
+
+        It helps where the recordings hold all emotions in like shares, and does great
+        harm where they do not: of someone who is only ever angry, anger is scaled away.
+        So it says when they are few, or sound alike to the model; the profile keeps
+        that as its `caution`, and every answer by it repeats it.
+
+        Args:
+          name: What `profile=` is to call it.
+          sounds: As `many` takes them.
+
+        Raises:
+          AudioError: if a sound cannot be used.
+          ValueError: if the model scales none of its streams.
+        """
+        frames = self._heard(sounds, name)
+        alone, _ = self._network(frames, None)
+        label, count = np.unique(alone.argmax(axis=1), return_counts=True)
+        most = self.labels[label[count.argmax()]], count.max() / count.sum()
+        learned = Profile.of(name, self.digest, frames)
+        caution = profiles.person_caution(name, learned.recordings, *most)
+        if caution:
+            logging.warning("%s", caution)
+        self.profiles[name] = dataclasses.replace(learned, caution=caution)
+        return self.profiles[name]
+
+    def _heard(
+        self, sounds: Sequence[Sound] | pathlib.Path, name: str
+    ) -> dict[str, list[np.ndarray]]:
+        """Frames of the recordings that a profile is learned from."""
         if not any(m.experiment.data.standardize for m in self._bundle.members):
             raise ValueError(
                 f"{self.name} scales no stream, so that no statistics can be exchanged."
@@ -248,10 +320,9 @@ class Recognizer:
         frames: dict[str, list[np.ndarray]] = {n: [] for n in self._frames.names}
         for start in range(0, len(sounds), _AT_ONCE):
             read = [reading.read(s).samples for s in sounds[start : start + _AT_ONCE]]
-            for n, x in self._frames(read, [None] * len(read)).items():
+            for n, x in self._frames(read, self._texts(read)).items():
                 frames[n] += x
-        self.profiles[name] = Profile.of(name, self.digest, frames)
-        return self.profiles[name]
+        return frames
 
     def use(self, profile: Profile) -> None:
         """Takes a profile that was saved.
@@ -286,22 +357,19 @@ class Recognizer:
         profile: str | None,
     ) -> list[Recognition]:
         """What is said of sounds that could be read."""
-        kept = self._bundle.calibration.candidates
-        if str(coverage) not in kept:
-            raise ValueError(f"coverage {coverage!r} is not one of {', '.join(kept)}.")
+        by, samples = self._profile(profile), [x.samples for x in sounds]
+        judge = judging.Judge(self._bundle, coverage, top_k, by)
         if not sounds:
             return []
-        by = self._profile(profile)
-        frames = self._frames([x.samples for x in sounds], transcripts)
+        transcripts = self._texts(samples, transcripts)
+        frames = self._frames(samples, transcripts)
         probabilities, vectors = self._network(frames, by)
         distance = self._network.distance(frames, by)
         far = np.any(
             [x > self._bundle.far.get(n, np.inf) for n, x in distance.items()], axis=0
         )
         return [
-            self._recognition(
-                x, p, vector, text, top_k=top_k, coverage=coverage, far=bool(f), by=by
-            )
+            judge(x, p, vector, text, far=bool(f))
             for x, p, vector, text, f in zip(
                 sounds,
                 probabilities,
@@ -311,36 +379,3 @@ class Recognizer:
                 strict=True,
             )
         ]
-
-    def _recognition(
-        self,
-        sound: sound_notes.Read,
-        p: np.ndarray,
-        vector: np.ndarray,
-        transcript: str | None,
-        *,
-        top_k: int | None,
-        coverage: float,
-        far: bool,
-        by: Profile | None,
-    ) -> Recognition:
-        fitted, order = self._bundle.calibration, np.argsort(-p, kind="stable")
-        limit = fitted.candidates[str(coverage)]
-        candidates = [i for i in order if 1 - p[i] <= limit] or [order[0]]
-        sure = p[order[0]] >= fitted.unknown_below
-        warnings = [*sound.notes, *([sound_notes.FAR] if far else [])]
-        if by is None and (caution := self.about.get("caution")):
-            warnings.append(str(caution))
-        model = {"name": self.name, "digest": self.digest}
-        return Recognition(
-            file=sound.name,
-            label=self.labels[order[0]] if sure else UNKNOWN,
-            scores={self.labels[i]: float(p[i]) for i in order[:top_k]},
-            candidates=tuple(self.labels[i] for i in candidates),
-            coverage=coverage,
-            duration_s=sound.duration_s,
-            embedding=vector,
-            transcript=transcript,
-            warnings=tuple(warnings),
-            model=model | ({"profile": by.name} if by else {}),
-        )

@@ -1,5 +1,6 @@
 """Sounds as they are read, with what makes an answer about them worth less."""
 
+from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
@@ -24,27 +25,31 @@ class Read:
     samples: np.ndarray  # At 16 kHz.
     duration_s: float
     notes: tuple[str, ...]
+    silent: bool  # Nothing can be said of it.
 
 
-def read(name: str, samples: np.ndarray) -> Read:
-    """Samples at 16 kHz, looked at."""
+def read(name: str, samples: np.ndarray, notes: Sequence[str] = ()) -> Read:
+    """Samples at 16 kHz, looked at.
+
+    Args:
+      name: Of the file.
+      samples: At 16 kHz.
+      notes: What `audio.examine` has to say of the file.
+    """
     seconds = len(samples) / audio.SAMPLE_RATE_HZ
     whole = samples[: len(samples) // _FRAME * _FRAME].reshape(-1, _FRAME)
     power = np.quantile(np.square(whole, dtype=np.float64).mean(axis=1), _LOUD)
     level_db = 10 * np.log10(max(power, 1e-12))
+    silent = bool(level_db < _QUIET_DB)
     found = {
         f"short: {seconds:.2f} s, and emotion takes a second or two": (
             seconds < _SHORT_S
         ),
         f"silence: its loudest part is {level_db:.0f} dB below full scale, no speech": (
-            level_db < _QUIET_DB
+            silent
         ),
-        "clipped: its peaks are cut off": _is_clipped(samples),
+        "clipped: its peaks are cut off": "clipped" in notes,
+        "its channels cancel; the loudest was taken alone": "channels cancel" in notes,
     }
-    return Read(name, samples, seconds, tuple(n for n, holds in found.items() if holds))
-
-
-def _is_clipped(samples: np.ndarray) -> bool:
-    level = np.abs(samples)
-    peak = float(level.max())
-    return bool(peak >= 0.98 and (level >= 0.9995 * peak).mean() >= 0.01)
+    held = tuple(note for note, holds in found.items() if holds)
+    return Read(name, samples, seconds, held, silent)

@@ -8,10 +8,9 @@ from markupsafe import Markup, escape
 
 _WIDTH, _HEIGHT = 460, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 16, 34
-_WIDE = 760  # Of a chart that names its rows.
-_ROW = 22  # Height of one.
-_LONGEST = 40  # Letters of a row's name; a longer one is cut.
-_LETTER = 7.6  # Width of one, at most about this.
+_ROW = 36  # Height of a named row: its name above, its interval below.
+_MARGIN = 4  # Per cent of the width, on both sides of the intervals.
+_LONGEST = 30  # Letters of a row's name; a longer one is cut in its midst.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +75,8 @@ def intervals(
 ) -> Markup:
     """A row for each value: a dot, its interval as a bar, and both in figures.
 
+    It is as wide as there is room, and its letters are of one size in every width.
+
     Args:
       rows: From top to bottom.
       title: Read out to those who cannot see the picture.
@@ -92,64 +93,77 @@ def intervals(
     ends += [r.other for r in rows if r.other is not None]
     ends += [reference[1]] if reference else []
     ticks = _ticks(min(ends), max(ends))
-    names = [_cut(r.name) for r in rows]
-    left = 14 + _LETTER * max(map(len, names))
-    right = _WIDE - (160 if signed else 146)
-    top = 18 if reference else 6
+    top = 18 if reference else 2
     bottom = top + _ROW * len(rows)
-    at = _scale(ticks, left, right)
-    parts = [_open(_WIDE, bottom + 38, title, "wide")]
+    at = _scale(ticks, _MARGIN, 100 - _MARGIN)
+    parts = [
+        f'<svg class="chart wide" role="img" aria-label="{escape(title)}"'
+        f' height="{bottom + 38}"><title>{escape(title)}</title>'
+    ]
     for tick in ticks:
         parts.append(
-            f'<path class="grid" d="M{at(tick):.1f} {top}V{bottom}"/>'
-            f'<text class="tick" x="{at(tick):.1f}" y="{bottom + 15}"'
+            f"{_line('grid', at(tick), at(tick), top, bottom)}"
+            f'<text class="tick" x="{at(tick):.2f}%" y="{bottom + 15}"'
             f' text-anchor="middle">{_number(tick)}</text>'
         )
     parts.append(
-        f'<text class="tick" x="{(left + right) / 2:.1f}" y="{bottom + 32}"'
-        f' text-anchor="middle">{escape(x_label)}</text>'
+        f'<text class="tick" x="50%" y="{bottom + 32}" text-anchor="middle">'
+        f"{escape(x_label)}</text>"
     )
     if reference:
         x = at(reference[1])
         parts.append(
-            f'<path class="reference" d="M{x:.1f} {top - 4}V{bottom}"/>'
-            f'<text class="tick" x="{x:.1f}" y="{top - 7}" text-anchor="middle">'
-            f"{escape(reference[0])}</text>"
+            f"{_line('reference', x, x, top - 4, bottom)}"
+            f'<text class="tick" x="{x:.2f}%" y="{top - 7}"'
+            f' text-anchor="{_anchor(x)}">{escape(reference[0])}</text>'
         )
-    for n, (row, name) in enumerate(zip(rows, names, strict=True)):
-        parts.append(_interval(row, name, top + _ROW * (n + 0.5), left, at, signed))
+    for n, row in enumerate(rows):
+        parts.append(_interval(row, top + _ROW * n, at, signed))
     return Markup("".join([*parts, "</svg>"]))
 
 
-def _interval(row: Row, name: str, y: float, left: float, at, signed: bool) -> str:
+def _interval(row: Row, top: float, at, signed: bool) -> str:
     sign = "+" if signed else ""
     figures = [typeset(f"{x:{sign}.3f}") for x in (row.value, row.low, row.high)]
     strong = " strong" if row.strong else ""
+    y = top + 24  # Of the interval, in the lower part of the row.
+    low, high = at(row.low), at(row.high)
     parts = [
         f'<g class="row{strong}"><title>{escape(row.name)}</title>'
-        f'<text class="name" x="{left - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">'
-        f"{escape(name)}</text>"
+        f'<text class="name" x="0" y="{top + 14}">{escape(_cut(row.name))}</text>'
     ]
     parts += [
         # One above the other, so that many in one place are seen to be many.
-        f'<circle class="point" cx="{at(p):.1f}" cy="{y + 2.2 * (n % 5 - 2):.1f}"'
+        f'<circle class="point" cx="{at(p):.2f}%" cy="{y + 2.2 * (n % 5 - 2):.1f}"'
         ' r="2"/>'
         for n, p in enumerate(row.points)
     ]
-    parts.append(
-        f'<path class="bar" d="M{at(row.low):.1f} {y:.1f}H{at(row.high):.1f}'
-        f'M{at(row.low):.1f} {y - 4:.1f}v8M{at(row.high):.1f} {y - 4:.1f}v8"/>'
-        f'<circle class="value" cx="{at(row.value):.1f}" cy="{y:.1f}" r="4.5"/>'
-    )
+    parts += [
+        _line("bar", low, high, y, y),
+        *(_line("bar", end, end, y - 4, y + 4) for end in (low, high)),
+        f'<circle class="value" cx="{at(row.value):.2f}%" cy="{y}" r="4.5"/>',
+    ]
     if row.other is not None:
-        x = at(row.other)
-        parts.append(f'<path class="other" d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z"/>')
+        parts.append(
+            f'<text class="other" x="{at(row.other):.2f}%" y="{y + 5}"'
+            ' text-anchor="middle">\N{WHITE DIAMOND}</text>'
+        )
     parts.append(
-        f'<text class="figure" x="{_WIDE}" y="{y + 4:.1f}" text-anchor="end">'
+        f'<text class="figure" x="100%" y="{top + 14}" text-anchor="end">'
         f'{figures[0]} <tspan class="range">[{figures[1]}, {figures[2]}]</tspan>'
         "</text></g>"
     )
     return "".join(parts)
+
+
+def _line(kind: str, x1: float, x2: float, y1: float, y2: float) -> str:
+    """A straight line; x is in per cent of the width."""
+    return f'<line class="{kind}" x1="{x1:.2f}%" x2="{x2:.2f}%" y1="{y1}" y2="{y2}"/>'
+
+
+def _anchor(x: float) -> str:
+    """Where a text at x, in per cent, must be held not to leave the picture."""
+    return "start" if x < 10 else "end" if x > 90 else "middle"
 
 
 def reliability(bins: Sequence[tuple[float, float, float]], *, title: str) -> Markup:
@@ -232,7 +246,9 @@ def _legend(names: Sequence[str]) -> str:
 
 
 def _cut(name: str) -> str:
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+    """A long name without its midst: what tells systems apart stands at both ends."""
+    end = _LONGEST // 2
+    return name if len(name) <= _LONGEST else f"{name[: end - 1]}…{name[-end:]}"
 
 
 def _number(value: float) -> str:

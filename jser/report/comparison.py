@@ -10,9 +10,8 @@ import numpy as np
 from jser.ensemble import provenance, stacking
 from jser.ensemble.logits import Logits
 from jser.report import markdown
+from jser.report.captions import FEWEST_SPEAKERS
 from jser.statistics import bootstrap, metrics
-
-FEWEST_SPEAKERS = 5  # A bootstrap over fewer says nothing.
 
 
 def cluster(logits: Logits) -> np.ndarray | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jser.report import captions
 from jser.statistics import metrics
 
 INTERVAL = (
@@ -18,7 +19,10 @@ BS_F1 = (
 def of(results: Mapping[str, Any]) -> str:
     """The tables of results as Markdown."""
     lines = [f"# {results['name']}", ""]
-    lines += [f"> {note}\n" for note in results["notes"]]
+    choice = captions.choice(results)
+    told = [f"{choice}."] if choice else []
+    told += captions.better(results) + captions.cautions(results)
+    lines += [f"> {note}\n" for note in (*told, *results["notes"])]
     lines += [
         "| split | system | macro-F1 | UAR | accuracy | BS-F1 |",
         "|---|---|---|---|---|---|",
@@ -30,10 +34,19 @@ def of(results: Mapping[str, Any]) -> str:
                 cells.append(bs_f1(by_split[split]))
                 lines.append(f"| {split} | {system} | {' | '.join(cells)} |")
     lines += ["", f"In brackets: {INTERVAL}. {BS_F1}.", ""]
-    lines += _seeds(results) + _comparisons(results)
+    lines += _combinations(results) + _seeds(results) + _comparisons(results)
     return "\n".join(
         [*lines, "To reproduce:", "", "```", *results["commands"], "```", ""]
     )
+
+
+def _combinations(results: Mapping[str, Any]) -> list[str]:
+    combinations = captions.combinations(results)
+    if not combinations:
+        return []
+    lines = [f"* `{system}`: {what}." for system, what in combinations.items()]
+    out_of_fold = captions.out_of_fold(results)
+    return [*lines, *(["", f"{out_of_fold}."] if out_of_fold else []), ""]
 
 
 def _seeds(results: Mapping[str, Any]) -> list[str]:
@@ -79,6 +92,11 @@ def with_interval(scores: Mapping[str, Any], score: str) -> str:
 
 
 def bs_f1(scores: Mapping[str, Any]) -> str:
-    """BS-F1, its range, and how many of each class made a subset."""
+    """BS-F1, its range, and how many of each class made a subset.
+
+    Of one subset alone there is no range.
+    """
     b = scores["balanced_subsets"]
+    if captions.is_one_subset(scores):
+        return f"{b['mean']:.3f} n={b['per_class']}, one subset"
     return f"{b['mean']:.3f} [{b['low']:.3f}, {b['high']:.3f}] n={b['per_class']}"

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from jser import files
-from jser.report import charts, markdown, published, results
+from jser.report import captions, charts, markdown, published, results
 from jser.report.charts import Row
 from jser.statistics import metrics
 
@@ -51,20 +51,22 @@ def page(
     }
     primary, first = scores["headline"]["system"], scores["headline"]["split"]
     splits = [first, *(s for s in scores["splits"] if s != first)]
+    others = {s: x for s, x in scores["systems"].items() if s != primary}
+    shown = {**scores, "systems": {primary: scores["systems"][primary], **others}}
     return environment.get_template("page.html.j2").render(
-        results=scores,
+        results=shown,
         primary=primary,
         splits=splits,
         head=scores["systems"][primary][first],
         score_names=SCORE_NAMES,
-        interval=markdown.INTERVAL,
+        captions=captions,
         bs_f1=markdown.BS_F1,
         verdict=verdict,
-        overview={s: _overview(scores, s) for s in splits},
-        subsets={s: _subsets(scores, s) for s in splits},
-        reliability={s: _reliability(scores, s) for s in splits},
-        group_charts={s: _groups(scores, s) for s in splits},
-        paper=_paper(scores),
+        overview={s: _overview(shown, s) for s in splits},
+        subsets={s: _subsets(shown, s) for s in splits},
+        reliability={s: _reliability(shown, s) for s in splits},
+        group_charts={s: _groups(shown, s) for s in splits},
+        paper=_paper(shown),
         published=published,
         curves=[_curve(member, lines) for member, lines in curves.items()],
         shown_failures=_SHOWN_FAILURES,
@@ -129,7 +131,12 @@ def _overview(scores: Mapping[str, Any], split: str) -> str:
 
 
 def _subsets(scores: Mapping[str, Any], split: str) -> str:
-    """The hundred scores behind BS-F1, and the published mean where there is one."""
+    """The hundred scores behind BS-F1, and the published mean where there is one.
+
+    Nothing where there is one subset alone, and hence no hundred scores.
+    """
+    if captions.is_one_subset(scores["systems"][scores["headline"]["system"]][split]):
+        return ""
     rows = []
     for system, of in scores["systems"].items():
         if split in of:

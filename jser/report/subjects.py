@@ -293,6 +293,10 @@ def _stacker(ensemble: Ensemble, folder: pathlib.Path) -> dict[str, Any] | None:
     importance = np.mean(by_fold, axis=0).tolist() if None not in by_fold else None
     # The digest is of a zip file, which holds the hour it was written.
     about = {k: v for k, v in record.items() if k not in ("sha256", "schema")}
+    about["folds"] = {
+        k: {name: x for name, x in fold.items() if name != "estimators"}
+        for k, fold in record["folds"].items()
+    }
     return {**about, "importance": importance}
 
 

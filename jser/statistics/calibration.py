@@ -4,7 +4,7 @@ import dataclasses
 
 from jaxtyping import Float, Int
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 _TEMPERATURES = (0.01, 100.0)  # Where `fit_temperature` looks.
 
@@ -78,6 +78,8 @@ def fit_temperature(
     Raises:
       ValueError: if labels are held back.
     """
+    from scipy import optimize  # Whoever uses a temperature fits none.
+
     _check(logits, label)
     weight = np.ones(len(label)) if weight is None else weight
     of_label = np.arange(len(label)), label

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import msp_podcast
 from jser.config import SAMPLERS, Augment
-from jser.data import augment, batches
+from jser.data import augment, batches, collation
 from jser.data.corpus import open_corpus
 from jser.data.padding import LengthBuckets
 from jser.shapes import Stream
@@ -132,7 +132,7 @@ def test_frames_travel_as_float16(corpus, experiment):
 def test_a_short_batch_is_filled_with_weightless_rows(rng):
     frames = {"x": [rng.standard_normal((n, 2)).astype(np.float16) for n in (3, 1)]}
     buckets = LengthBuckets({"x": np.array([3, 7])})
-    batch = batches.collate(frames, np.eye(2, dtype=np.float32), buckets, 4)
+    batch = collation.collate(frames, np.eye(2, dtype=np.float32), buckets, 4)
     x = batch.streams["x"]
     assert x.x.shape == (4, 3, 2)
     assert x.x.dtype == np.float16
@@ -145,7 +145,7 @@ def test_a_short_batch_is_filled_with_weightless_rows(rng):
 def test_layers_of_an_encoder_are_kept(rng):
     frames = {"x": [rng.standard_normal((n, 4, 2)) for n in (3, 1)]}
     target = np.eye(2, dtype=np.float32)
-    batch = batches.collate(frames, target, LengthBuckets({"x": np.array([5])}), 2)
+    batch = collation.collate(frames, target, LengthBuckets({"x": np.array([5])}), 2)
     assert batch.streams["x"].x.shape == (2, 5, 4, 2)
     np.testing.assert_array_equal(batch.streams["x"].x[0, :3], frames["x"][0])
     fast = augment.resample(frames["x"][0], 1.5)

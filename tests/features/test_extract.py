@@ -10,7 +10,7 @@ import soundfile
 
 from jser import files
 from jser.corpora import csv_rows
-from jser.data import batches
+from jser.data import collation
 from jser.data.corpus import Corpus, open_corpus
 from jser.data.padding import LengthBuckets
 from jser.data.split import Split
@@ -63,7 +63,7 @@ def test_many_layers_reach_the_model(table, tmp_path):
     found = encode_noise(table, tmp_path, fake_encoder.front_end(layers=3))
     split = Split.join(table, table.utterances[:6], {"speech": found})
     buckets = LengthBuckets.of(split.length, 1)
-    batch = batches.collate(
+    batch = collation.collate(
         split.read(np.arange(6)), np.eye(2)[[0, 1] * 3], buckets, batch_size=8
     )
     x = batch.streams["speech"].x

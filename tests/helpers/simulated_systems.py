@@ -14,10 +14,18 @@ SIZE = {"dev": 30, "test": 60}
 SPEAKERS = {"dev": 3, "test": 6}
 
 
+def _label(split: str, k: int) -> int:
+    """All emotions alike in number; but dev has one more of the first than of others.
+
+    Of test there is one balanced subset, of dev there are many.
+    """
+    return 0 if (split, k) == ("dev", 2) else k % 3
+
+
 def said(rng, split: str = "test", *, skill: float = 0.0) -> Logits:
     """Logits that favour the label by `skill` standard deviations."""
     count = SIZE[split]
-    label = np.arange(count) % 3
+    label = np.array([_label(split, k) for k in range(count)])
     logits = rng.standard_normal((count, 3))
     logits[np.arange(count), label] += skill
     return Logits(
@@ -38,7 +46,7 @@ def table(folder: pathlib.Path) -> tables.Table:
         Utterance(
             utt_id=f"{split}{k:03d}",
             file="x.wav",
-            emotion=LABELS[k % 3],
+            emotion=LABELS[_label(split, k)],
             split=split,
             speaker=f"{split}-s{k % SPEAKERS[split]}",
             gender="female" if k % SPEAKERS[split] else "male",

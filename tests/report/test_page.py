@@ -30,7 +30,7 @@ def folder(inputs, tmp_path_factory) -> pathlib.Path:
 class Page(html.parser.HTMLParser):
     """Collects tags, attributes and text, and checks that tags close in order."""
 
-    VOID = frozenset(("circle", "link", "meta", "path"))
+    VOID = frozenset(("circle", "line", "link", "meta", "path"))
 
     def __init__(self, text: str):
         super().__init__()
@@ -99,9 +99,9 @@ def test_the_page_has_its_sections_and_a_way_to_each(folder):
 def test_every_figure_has_a_name_and_every_table_heads(folder):
     text = (folder / "report.html").read_text()
     figures = re.findall(r"<svg [^>]*>(.{9})", text)
-    # Overview, subsets, gender and length of two splits, two systems' reliability, and
-    # one member's curves.
-    assert len(figures) == 2 * 4 + 2 * 2 + 2
+    # Overview, gender and length of two splits, two systems' reliability, one member's
+    # curves, and the balanced subsets of dev: test has but one.
+    assert len(figures) == 2 * 3 + 2 * 2 + 2 + 1
     assert set(figures) == {"<title>" + x for x in {f[7:] for f in figures}}
     assert text.count('role="img" aria-label="') == len(figures)
     assert text.count("<table") == text.count("<thead>")
@@ -111,11 +111,12 @@ def test_numbers_on_the_page_are_those_of_results_json(folder):
     stored = json.loads((folder / "results.json").read_text())
     shown = Page((folder / "report.html").read_text()).shown
     for splits in stored["systems"].values():
-        for found in splits.values():
+        for split, found in splits.items():
             for score in ("macro_f1", "uar", "accuracy"):
                 assert f"{found[score]:.3f} [" in shown
             b = found["balanced_subsets"]
-            assert f"{b['mean']:.3f} [{b['low']:.3f}, {b['high']:.3f}]" in shown
+            drawn = f"{b['mean']:.3f} [{b['low']:.3f}, {b['high']:.3f}]" in shown
+            assert drawn == (split == "dev")
             assert f"{found['calibration']['ece']:.3f}" in shown
             assert np.sum(found["confusion"]) == found["utterances"]
     over = stored["seeds"]["one"]["splits"]["test"]["uar"]
@@ -207,7 +208,7 @@ def test_published_rows_stand_beside_ones_own(inputs, tmp_path):
     # The stack's row compares with a stack of the twelve alone.
     assert "Stacking" not in shown
     assert text.count('class="other"') == 2
-    assert "these 10." in Page(text).shown
+    assert "these 9." in Page(text).shown
 
 
 def test_the_stack_stands_beside_a_stack_of_all_twelve():
@@ -275,9 +276,16 @@ def test_intervals_lie_where_their_figures_say():
     ]
     picture = charts.intervals(rows, title="t", x_label="x", reference=("zero", 0.0))
     values = [
-        float(x) for x in re.findall(r'class="value" cx="([\d.]+)"', str(picture))
+        float(x) for x in re.findall(r'class="value" cx="([\d.]+)%"', str(picture))
     ]
-    bars = re.findall(r'class="bar" d="M([\d.]+) [\d.]+H([\d.]+)', str(picture))
+    every = re.findall(r'class="bar" x1="([\d.]+)%" x2="([\d.]+)%"', str(picture))
+    bars = every[::3]  # After each, its two ends.
+    assert [e for pair in every[1::3] for e in pair] == [
+        a for a, _ in bars for _ in "ab"
+    ]
+    assert [e for pair in every[2::3] for e in pair] == [
+        b for _, b in bars for _ in "ab"
+    ]
     for value, (low, high) in zip(values, bars, strict=True):
         assert value == pytest.approx((float(low) + float(high)) / 2, abs=0.11)
     per_unit = (values[0] - values[1]) / 0.3
@@ -285,7 +293,7 @@ def test_intervals_lie_where_their_figures_say():
     assert width == pytest.approx(0.2 * per_unit, abs=0.2)
     assert "\N{MINUS SIGN}0.100" in picture
     assert picture.count('class="point"') == picture.count('class="other"') == 1
-    assert "b…</text>" in picture
+    assert f">{'b' * 14}…{'b' * 15}</text>" in picture
     assert f"<title>{'b' * 60}</title>" in picture
 
 
@@ -304,6 +312,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Opens all that is folded, measures every figure and every word in one.
 PROBE = """<script>
 for (const x of document.querySelectorAll('details')) x.open = true;
+setTimeout(() => {
 const figures = [...document.querySelectorAll('svg')].map(svg => {
   const outer = svg.getBoundingClientRect();
   const cut = [...svg.querySelectorAll('text')].filter(text => {
@@ -311,19 +320,29 @@ const figures = [...document.querySelectorAll('svg')].map(svg => {
     return !inner.width || inner.left < outer.left - 1 || inner.right > outer.right + 1
       || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1;
   }).map(text => text.textContent);
-  const marks = [...svg.querySelectorAll('path, circle')];
+  const marks = [...svg.querySelectorAll('path, circle, line')];
   return {width: outer.width, height: outer.height, cut,
           drawn: marks.filter(m => m.getBBox().width || m.getBBox().height).length};
 });
+const boxes = [...document.querySelectorAll('.scroll')].map(box => ({
+  wide: box.scrollWidth > box.clientWidth + 1, told: box.matches('.wider.cut')}));
 const page = document.documentElement;
-const found = {figures, overflow: page.scrollWidth - page.clientWidth};
-const out = document.createElement('pre');
-out.id = 'probe'; out.textContent = JSON.stringify(found);
-document.body.append(out);
+const overflow = page.scrollWidth - page.clientWidth;
+parent.postMessage({figures, boxes, overflow}, '*');
+}, 3000);
+</script>"""
+# A page in a frame may be narrower than any window.
+FRAME = """<!doctype html><iframe src="{page}" style="width: {width}px"></iframe>
+<script>
+addEventListener('message', told => {{
+  const out = document.createElement('pre');
+  out.id = 'probe'; out.textContent = JSON.stringify(told.data);
+  document.body.append(out);
+}});
 </script>"""
 
 
-def browse(page: pathlib.Path, home: pathlib.Path, width: int = 1100):
+def browse(page: pathlib.Path, home: pathlib.Path):
     """Opens a page; returns its document and what the console said."""
     browser = next((b for b in map(shutil.which, BROWSERS) if b), None)
     if browser is None:
@@ -333,7 +352,7 @@ def browse(page: pathlib.Path, home: pathlib.Path, width: int = 1100):
             browser,
             *("--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
             *("--enable-logging=stderr", "--virtual-time-budget=5000"),
-            *(f"--window-size={width},900", f"--user-data-dir={home}"),
+            *("--window-size=1200,900", f"--user-data-dir={home}"),
             page.as_uri(),
         ],
         capture_output=True,
@@ -346,22 +365,27 @@ def browse(page: pathlib.Path, home: pathlib.Path, width: int = 1100):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [1100, 500])
+@pytest.mark.parametrize("width", [1100, 500, 390])
 def test_a_browser_draws_all_figures_and_complains_of_nothing(folder, tmp_path, width):
-    page = tmp_path / "probed.html"
-    page.write_text((folder / "report.html").read_text() + PROBE)
-    document, console = browse(page, tmp_path / "home", width)
+    page, frame = tmp_path / "probed.html", tmp_path / "frame.html"
+    text = (folder / "report.html").read_text()
+    page.write_text(text + PROBE)
+    frame.write_text(FRAME.format(page=page.as_uri(), width=width))
+    document, console = browse(frame, tmp_path / "home")
     assert console == []
     probe = re.search(r'<pre id="probe">(.*?)</pre>', document, re.DOTALL)
     assert probe is not None
     found = json.loads(probe[1].replace("&lt;", "<").replace("&gt;", ">"))
-    assert len(found["figures"]) == document.count("<svg")
+    assert len(found["figures"]) == text.count("<svg")
     for figure in found["figures"]:
         assert figure["width"] > 100
         assert figure["height"] > 40
         assert figure["drawn"] > 3
         assert figure["cut"] == []
     assert found["overflow"] == 0
+    # What is wider than its place can be scrolled, and says so; the rest does not.
+    assert [b for b in found["boxes"] if b["told"] != b["wide"]] == []
+    assert any(box["wide"] for box in found["boxes"]) == (width < 1100)
 
 
 @pytest.mark.slow

@@ -182,9 +182,12 @@ def test_the_files_hold_the_same(inputs, tmp_path):
     assert stored == json.loads(json.dumps(found))
     text = (tmp_path / "results.md").read_text()
     for by_split in stored["systems"].values():
-        for of in by_split.values():
+        for split, of in by_split.items():
             assert f"{of['macro_f1']:.3f} [" in text
-            assert f"{of['balanced_subsets']['mean']:.3f} [" in text
+            b = of["balanced_subsets"]
+            drawn = f"{b['mean']:.3f} [{b['low']:.3f}, {b['high']:.3f}] n=9 |"
+            alone = f"{b['mean']:.3f} n=20, one subset |"
+            assert (drawn if split == "dev" else alone) in text
     mean = stored["seeds"]["one"]["splits"]["test"]["uar"]["mean"]
     assert f"| test | one | 2 | {stored_mean(stored)}" in text
     assert f"{mean:.3f} ± " in text
@@ -268,7 +271,7 @@ def test_a_run_on_another_table_is_refused(corpus, tmp_path):
 def test_importance_is_of_the_stacker_that_the_config_names(tmp_path):
     files.write_json(tmp_path / "stack.json", {"stacker": "logistic"})
     config = Ensemble(name="e", members=(tiny_corpus.experiment(),))
-    with pytest.raises(ValueError, match=r"another stacker than 'oof'.*jser stack"):
+    with pytest.raises(ValueError, match=r"another stacker than 'chosen'.*jser stack"):
         subjects._stacker(config, tmp_path)
 
 

@@ -354,7 +354,7 @@ def test_class_weights(corpus, experiment):
 
 
 def test_a_filled_batch_has_the_loss_of_the_short_one(corpus, experiment):
-    from jser.data import batches
+    from jser.data import collation
     from jser.data.padding import LengthBuckets
 
     opened = open_corpus(corpus, experiment.data)
@@ -367,7 +367,7 @@ def test_a_filled_batch_has_the_loss_of_the_short_one(corpus, experiment):
     frames = split.read(rows)
     target = split.target(opened.table.labels)[rows]
     buckets = LengthBuckets.of({s: f.length for s, f in opened.streams.items()}, 1)
-    short, filled = (batches.collate(frames, target, buckets, n) for n in (5, 8))
+    short, filled = (collation.collate(frames, target, buckets, n) for n in (5, 8))
     tx = make_optimizer(experiment.optim, lambda step: 0.0)
     state = init_state(model, tx, short, jax.random.key(0))
     loss = jax.jit(lambda b: loss_fn(state.variables, b, jax.random.key(1))[0])

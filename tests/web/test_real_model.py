@@ -86,7 +86,7 @@ def test_a_coverage_that_the_model_does_not_have_is_told(client):
 @pytest.mark.slow
 @pytest.mark.parametrize(("end", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_the_command_serves_until_it_is_ended(tmp_path, end, status):
-    command = [sys.executable, "-m", "jser", "serve", "-m", NAME, "--port=0"]
+    command = [sys.executable, "-m", "jser", "serve", "--port=0", "--model", NAME]
     with subprocess.Popen(
         [*command, "--token=geheim"], stdout=subprocess.PIPE, cwd=tmp_path, text=True
     ) as process:

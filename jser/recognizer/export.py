@@ -1,0 +1,111 @@
+"""Export: the networks of a bundle as StableHLO. docs/export.md."""
+
+from collections.abc import Mapping
+import pathlib
+from typing import Any
+
+import jax
+from jax import export
+import numpy as np
+
+from jser import files
+from jser.recognizer.bundle import Bundle
+from jser.shapes import Stream
+from jser.training.network import make_model
+
+MANIFEST = "export.json"
+PLATFORMS = ("cpu", "cuda", "tpu")
+_SCHEMA = 1
+# Padded lengths. Of the front ends with most frames, 100 a second, 4096 are 40 s.
+_LENGTHS = tuple(2**i for i in range(5, 13))
+_LOADED_BY = """\
+from jax import export
+with open("frames_{frames}.stablehlo", "rb") as f:
+    network = export.deserialize(bytearray(f.read()))
+logits = network.call(frames, mask)  # Two dicts of arrays, by name of features.
+"""
+
+
+def save(bundle: Bundle, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Writes a program for each padded length, and a manifest, which comes last.
+
+    A program makes the members' logits, float32 [B, M, C], of two dicts by name of
+    features: frames, float16 [B, T, D] or [B, T, L, D] padded with anything finite, and
+    which of them are real, bool [B, T], at least one in each row. B is free, T is the
+    program's. Front ends, stacker and temperature stay with the bundle.
+
+    Raises:
+      ImportError: if flatbuffers is not installed, which JAX writes with.
+    """
+    one_frame = all(_is_one_frame(spec) for spec in bundle.front_ends.values())
+    (folder / MANIFEST).unlink(missing_ok=True)
+    programs, lengths = {}, (1,) if one_frame else _LENGTHS
+    for frames in lengths:
+        path = folder / f"frames_{frames}.stablehlo"
+        files.write_atomically(path, _program(bundle, frames))
+        programs[path.name] = {"frames": frames, "sha256": files.file_digest(path)}
+    files.write_json(
+        folder / MANIFEST,
+        {
+            "schema": _SCHEMA,
+            "jax": jax.__version__,
+            "platforms": PLATFORMS,
+            "model": {"name": bundle.name, "digest": bundle.digest},
+            "members": [m.experiment.name for m in bundle.members],
+            "labels": bundle.labels,
+            "inputs": {
+                argument: {
+                    name: {"shape": ["B", "T", *shape], "dtype": dtype}
+                    for name, shape in _shapes(bundle, dtype).items()
+                }
+                for argument, dtype in (("frames", "float16"), ("mask", "bool"))
+            },
+            "output": {
+                "shape": ["B", len(bundle.members), len(bundle.labels)],
+                "dtype": "float32",
+            },
+            "programs": programs,
+            "loaded_by": _LOADED_BY.format(frames=lengths[-1]).splitlines(),
+        },
+    )
+    return [*(folder / name for name in programs), folder / MANIFEST]
+
+
+def _is_one_frame(spec: Mapping[str, Any]) -> bool:
+    """Whether a front end makes one frame of a sound, however long that is."""
+    return spec["kind"] == "speech" and not spec["frames_per_s"]
+
+
+def _shapes(bundle: Bundle, dtype: str) -> dict[str, tuple[int, ...]]:
+    """By name of features, the axes after B and T: of frames, or of a bool mask."""
+    shapes = {}
+    for name, spec in bundle.front_ends.items():
+        layers = () if spec["layers"] == 1 else (spec["layers"],)
+        shapes[name] = () if dtype == "bool" else (*layers, spec["width"])
+    return shapes
+
+
+def _program(bundle: Bundle, frames: int) -> bytes:
+    """All members as one serialised program for a padded length."""
+    models = [make_model(m.experiment, len(bundle.labels)) for m in bundle.members]
+
+    def logits(x: Any, mask: Any) -> jax.Array:
+        made = []
+        for member, model in zip(bundle.members, models, strict=True):
+            names = member.experiment.data.streams
+            streams = {s: Stream(x[n], mask[n]) for s, n in names.items()}
+            variables = {"standard": {}, **member.variables}
+            outputs: Any = model.apply(variables, streams, train=False)
+            made.append(outputs["emotion"])
+        return jax.numpy.stack(made, axis=1)
+
+    (B,) = export.symbolic_shape("B")
+    arguments = [
+        {
+            name: jax.ShapeDtypeStruct((B, frames, *shape), np.dtype(dtype))
+            for name, shape in _shapes(bundle, dtype).items()
+        }
+        for dtype in ("float16", "bool")
+    ]
+    made = export.export(jax.jit(logits), platforms=PLATFORMS)(*arguments)
+    return bytes(made.serialize())

@@ -1,0 +1,60 @@
+"""From calibrated probabilities to what is said of a sound."""
+
+import dataclasses
+
+import numpy as np
+
+from jser.recognizer import sound_notes
+from jser.recognizer.bundle import Bundle
+from jser.recognizer.profiles import Profile
+from jser.recognizer.recognition import UNKNOWN, Recognition
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """How much is said, and by whose statistics."""
+
+    model: Bundle
+    coverage: float
+    top_k: int | None
+    profile: Profile | None
+
+    def __post_init__(self) -> None:
+        kept = self.model.calibration.candidates
+        if str(self.coverage) not in kept:
+            known = ", ".join(kept)
+            raise ValueError(f"coverage {self.coverage!r} is not one of {known}.")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k: {self.top_k} must be 1 or more.")
+
+    def __call__(
+        self,
+        sound: sound_notes.Read,
+        p: np.ndarray,
+        vector: np.ndarray,
+        transcript: str | None,
+        *,
+        far: bool,
+    ) -> Recognition:
+        """What is said of one sound by its probabilities [C]."""
+        model, fitted = self.model, self.model.calibration
+        order = np.argsort(-p, kind="stable")
+        limit = fitted.candidates[str(self.coverage)]
+        candidates = [i for i in order if 1 - p[i] <= limit] or [order[0]]
+        sure = p[order[0]] >= fitted.unknown_below and not sound.silent
+        by = self.profile
+        caution = by.caution if by else model.about.get("caution")
+        notes = [sound_notes.FAR] if far else []
+        about = {"name": model.name, "digest": model.digest}
+        return Recognition(
+            file=sound.name,
+            label=model.labels[order[0]] if sure else UNKNOWN,
+            scores={model.labels[i]: float(p[i]) for i in order[: self.top_k]},
+            candidates=tuple(model.labels[i] for i in candidates),
+            coverage=self.coverage,
+            duration_s=sound.duration_s,
+            embedding=vector,
+            transcript=transcript,
+            warnings=(*sound.notes, *notes, *([str(caution)] if caution else [])),
+            model=about | ({"profile": by.name} if by else {}),
+        )

@@ -1,0 +1,107 @@
+"""A program that was exported says what the bundle says."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jser import files
+from jser.features import frontends
+from jser.recognizer import bundle, export, models
+from jser.recognizer.bundle import Member
+from jser.recognizer.network import Network
+from jser.shapes import Stream
+from jser.training.network import make_model
+from tests.helpers import tiny_corpus
+
+pytest.importorskip("flatbuffers")
+FUNCTIONALS = models.find("emodb-functionals")
+
+
+@pytest.fixture
+def over_time(rng):
+    """A bundle of an untrained member that reads frames over time, and words."""
+    given = bundle.load(FUNCTIONALS)
+    experiment = tiny_corpus.experiment(speech="logmel", text="char_ngrams")
+    specs = {n: dataclasses.asdict(frontends.get(n).spec) for n in _STREAMS}
+    streams = {
+        s: Stream(np.zeros((1, 4, specs[n]["width"])), np.ones((1, 4), bool))
+        for s, n in experiment.data.streams.items()
+    }
+    model = make_model(experiment, len(given.labels))
+    variables = model.init(jax.random.key(0), streams, train=False)
+    member = Member(experiment, jax.device_get(variables))
+    return dataclasses.replace(given, front_ends=specs, members=(member,), stacker=None)
+
+
+_STREAMS = ("logmel", "char_ngrams")
+
+
+def test_programs_say_what_the_bundle_says_at_any_batch(over_time, tmp_path, rng):
+    written = export.save(over_time, tmp_path)
+    manifest = files.read_json(tmp_path / export.MANIFEST)
+    assert [p.name for p in written] == [*manifest["programs"], export.MANIFEST]
+    network = Network(over_time)
+    for count, (name, about) in enumerate(list(manifest["programs"].items())[:2], 1):
+        longest = about["frames"]
+        lengths = {n: rng.integers(1, longest + 1, count) for n in _STREAMS}
+        frames = {
+            n: [_frames(rng, t, over_time.front_ends[n]["width"]) for t in lengths[n]]
+            for n in _STREAMS
+        }
+        want, _ = network.logits(frames, None)
+        logits = _call(tmp_path / name, frames, longest)
+        assert logits.shape == want.shape
+        np.testing.assert_allclose(logits, want, atol=1e-6)
+
+
+def test_a_model_of_one_frame_is_one_program(tmp_path, rng):
+    model = bundle.load(FUNCTIONALS)
+    program, _ = export.save(model, tmp_path)
+    ((name, spec),) = model.front_ends.items()
+    frames = {name: [_frames(rng, 1, spec["width"]) for _ in range(3)]}
+    want, _ = Network(model).logits(frames, None)
+    np.testing.assert_allclose(_call(program, frames, 1), want, rtol=1e-6, atol=1e-6)
+
+
+def test_the_manifest_says_how_a_program_is_loaded(tmp_path, rng, monkeypatch):
+    model = bundle.load(FUNCTIONALS)
+    export.save(model, tmp_path)
+    manifest = files.read_json(tmp_path / export.MANIFEST)
+    assert manifest["labels"] == list(model.labels)
+    assert manifest["model"]["digest"] == model.digest
+    monkeypatch.chdir(tmp_path)
+    sizes = {"B": 2, "T": 1}
+    given = {
+        argument: {
+            name: np.ones([sizes.get(n, n) for n in x["shape"]], x["dtype"])
+            for name, x in by_name.items()
+        }
+        for argument, by_name in manifest["inputs"].items()
+    }
+    exec("\n".join(manifest["loaded_by"]), given)
+    shape = [sizes.get(n, n) for n in manifest["output"]["shape"]]
+    assert list(given["logits"].shape) == shape
+
+
+def test_programs_are_for_three_platforms(tmp_path):
+    program, _ = export.save(bundle.load(FUNCTIONALS), tmp_path)
+    made = jax.export.deserialize(bytearray(program.read_bytes()))
+    assert made.platforms == ("cpu", "cuda", "tpu")
+
+
+def _frames(rng, T: int, width: int) -> np.ndarray:
+    return rng.standard_normal((T, width)).astype(np.float16)
+
+
+def _call(program, frames, T: int) -> np.ndarray:
+    padded = {
+        n: np.stack([np.pad(x, ((0, T - len(x)), (0, 0))) for x in of])
+        for n, of in frames.items()
+    }
+    mask = {
+        n: np.arange(T) < np.array([[len(x)] for x in of]) for n, of in frames.items()
+    }
+    made = jax.export.deserialize(bytearray(program.read_bytes()))
+    return np.asarray(made.call(padded, mask))
