@@ -25,7 +25,7 @@ import time
 
 import numpy as np
 
-from benchmarks import real_sizes, real_weights
+from benchmarks import real_weights
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "extract.md"
 # Seconds of MSP-Podcast's utterances: minimum, median, ..., maximum.

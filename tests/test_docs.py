@@ -37,6 +37,7 @@ NOT_RUN = {
     "ensemble_emodb_whisper": "needs EMO-DB, and Whisper base",
     "data/urdu": "needs URDU",
     "roberta_large": "needs a checkpoint of the hub",
+    "serve": "goes on until it is ended",
     "openai/whisper-large-v3": "needs a checkpoint of the hub",
 }
 _LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)#?([^)\s]*)\)")

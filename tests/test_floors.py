@@ -45,6 +45,8 @@ PLACES_OF = {
     "sklearn": ("ensemble",),
     "tensorflow": (),
     "librosa": ("features.acoustic", "corpora.voice", "encoders.whisper"),
+    "starlette": ("web",),
+    "uvicorn": ("web",),
     "pickle": (),
     "joblib": (),
 }

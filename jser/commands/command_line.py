@@ -20,7 +20,7 @@ from jser.commands.verb_flags import FIELD
 VERBS = (
     *("prepare", "transcribe", "extract", "train", "predict", "stack"),
     *("evaluate", "report", "run", "submission", "convert", "bundle", "fit"),
-    *("recognize", "export"),
+    *("recognize", "serve", "export"),
 )
 _HELP = ("--help", "-h", "--helpfull", "-help", "--helpshort")
 

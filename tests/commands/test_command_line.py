@@ -56,8 +56,12 @@ FLAGS = {
     ),
     "fit": ("out", "corpus", "name", "frontend", "transcripts", "weights", *ROOTS),
     "recognize": (
-        *("model", "revision", "format", "out", "transcript", "coverage", "adapt"),
-        *("profile", "weights"),
+        *("model", "revision", "format", "out", "timeline", "segments", "transcript"),
+        *("transcriber", "coverage", "adapt", "profile", "weights"),
+    ),
+    "serve": (
+        *("model", "revision", "profile", "weights", "host", "port", "hosts", "token"),
+        *("max_mb", "max_minutes"),
     ),
     "export": ("to", "out"),
 }

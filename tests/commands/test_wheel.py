@@ -25,5 +25,7 @@ def test_the_wheel_holds_configs_and_templates(tmp_path):
         held = set(archive.namelist())
     assert {f"jser/configs/{name}.py" for name in config_files.names()} <= held
     assert {"jser/report/page.html.j2", "jser/report/page.css"} <= held
+    web = ("page.html", "page.css", "page.js", "openapi.json")
+    assert {f"jser/web/{name}" for name in web} <= held
     modules = (ROOT / "jser").rglob("*.py")
     assert {str(p.relative_to(ROOT)) for p in modules} <= held
