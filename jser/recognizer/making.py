@@ -146,7 +146,7 @@ def _held_out(ensemble: Ensemble, roots: Roots, table: Table) -> dict[str, Logit
 
 def _calibration(logits: Logits) -> tuple[Calibration, float]:
     """Temperature and thresholds, by utterances that the ensemble had not heard."""
-    temperature = fit_temperature(logits.logits.astype(np.float64), logits.label)
+    temperature = _temperature(logits)
     p = calibrated(logits.logits, temperature)
     speaker = _speakers(logits)
     score = conformal.scores(p, logits.label)
@@ -160,6 +160,22 @@ def _calibration(logits: Logits) -> tuple[Calibration, float]:
             speakers=len(np.unique(speaker)),
         ),
         temperature,
+    )
+
+
+def _temperature(logits: Logits) -> float:
+    """The temperature, as if each class had one utterance more than were seen.
+
+    So few that are all right do not make it sure of everything (Platt 1999, section
+    2.2: targets of (N + 1) / (N + C) and 1 / (N + C) in place of 1 and 0).
+    """
+    N, C = logits.logits.shape
+    label = np.tile(np.arange(C), N)
+    true = label == np.repeat(logits.label, C)
+    return fit_temperature(
+        np.repeat(logits.logits.astype(np.float64), C, axis=0),
+        label,
+        weight=np.where(true, N + 1, 1) / (N + C),
     )
 
 
