@@ -23,6 +23,7 @@ if typing.TYPE_CHECKING:
     from jser.pipeline import run as run
     from jser.recipes import load as load_config
     from jser.recipes import load_ensemble as load_ensemble
+    from jser.recognizer.recognizer import Recognizer as Recognizer
     from jser.roots import Roots as Roots
     from jser.training.predict import predict as predict
     from jser.training.train import train as train
@@ -33,6 +34,7 @@ _PUBLIC = {
     "Experiment": "jser.config:Experiment",
     "FeatureSet": "jser.features.store:FeatureSet",
     "Logits": "jser.ensemble.logits:Logits",
+    "Recognizer": "jser.recognizer.recognizer:Recognizer",
     "Roots": "jser.roots:Roots",
     "Table": "jser.corpora.tables:Table",
     "Utterance": "jser.corpora.tables:Utterance",
