@@ -1,6 +1,6 @@
 """What a GPU makes of it: training steps, the recurrence, encoders and the decoder.
 
-  python -m benchmarks.accelerator            # about five minutes on an H100
+  python -m benchmarks.accelerator            # about five minutes
   python -m benchmarks.accelerator --quick    # tiny, on what there is; says nothing
 
 Needs PyTorch and transformers beside JAX, each with the GPU's libraries. Every part is
@@ -26,7 +26,6 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "accelerator.md"
 SIDES = "| what | side | ms, median | least to most | times the first |"
 RATES = "| encoder | side | sound or speech, s a second | share of the peak |"
 TOKENS = "| windows at once | side | ms a token | tokens a second |"
-ON_LOOPS = "--xla_gpu_enable_command_buffer=+WHILE"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +38,6 @@ class Part:
       text: What is measured, and how.
       columns: The head of its table.
       limit_s: Wall seconds it may take.
-      flags: XLA's, beside those there are.
     """
 
     name: str
@@ -47,14 +45,8 @@ class Part:
     text: str
     columns: str
     limit_s: int
-    flags: str = ""
 
 
-_LOOPS = (
-    "Forward and backward pass of one stream's bidirectional GRU alone: `now` is"
-    " `recurrence`, `time-major` is `recurrence_time_major` by steps in the body of its"
-    " loops, activations computed again or saved; `torch` is cuDNN's."
-)
 PARTS = (
     Part(
         "steps",
@@ -64,32 +56,31 @@ PARTS = (
         " float32 is what each takes for it by default: PyTorch's products are exact,"
         " its cuDNN and all of JAX's are in TF32.",
         SIDES,
-        125,
+        145,
     ),
-    Part("loops", "The recurrence", _LOOPS, SIDES, 60),
     Part(
-        "loops_in_graphs",
-        "The recurrence, loops as CUDA graphs",
-        f"The same under `XLA_FLAGS={ON_LOOPS}`.",
+        "loops",
+        "The recurrence",
+        "Forward and backward pass of one stream's bidirectional GRU alone; PyTorch's"
+        " is cuDNN's.",
         SIDES,
-        35,
-        ON_LOOPS,
+        25,
     ),
     Part(
         "encoders",
         "Encoders",
-        "One pass over a batch that lies on the device, random weights, against"
-        " transformers' model with PyTorch's fused attention where it has one; 30 s of"
-        " sound a row for Whisper large-v3, 10 s for the others, 40 tokens for RoBERTa."
-        " The peak is that of one large product in the same precision, by JAX; counted"
-        " are the transformer's products. float32 is exact on both sides.",
+        "One pass over a batch that lies on the device, random weights, bfloat16,"
+        " against transformers' model with PyTorch's fused attention where it has one;"
+        " 30 s of sound a row for Whisper large-v3, 10 s for HuBERT large and WavLM"
+        " large, 40 tokens for RoBERTa large. The peak is that of one large product in"
+        " the same precision, by JAX; counted are the transformer's products.",
         RATES,
-        80,
+        105,
     ),
     Part(
         "decoder",
         "Whisper's decoder",
-        "Large-v3's sizes, greedy, from the encoder's states on the device;"
+        "Large-v3's sizes, greedy, bfloat16, from the encoder's states on the device;"
         " transformers by `generate`.",
         TOKENS,
         70,
@@ -109,13 +100,12 @@ def measure(
     """Runs a part; its lines, the last of which says how it ended if not well.
 
     Args:
-      part: Its flags and limit are heeded.
+      part: Its limit is heeded.
       command: Prints rows, and a line that begins with "On" about the device.
       on_row: Told all lines until now, as each comes.
     """
     environment = os.environ | {
         "PYTHONUNBUFFERED": "1",
-        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {part.flags}".strip(),
         # PyTorch takes the rest.
         "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5",
     }

@@ -2,6 +2,7 @@
 
 import jax
 from jax import lax
+from jax.extend import backend
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
@@ -9,6 +10,7 @@ from jser.shapes import Array
 
 _LOW = -1e30  # Of a score that counts for nothing.
 _BLOCK = 512  # Queries whose scores stay in a processor's cache.
+_WIDEST = 128  # Of a head that cuDNN attends to, in eights.
 
 
 def attend(
@@ -22,6 +24,8 @@ def attend(
     """Scaled dot-product attention; the heads of the result lie side by side.
 
     Products are in the dtype of the arguments, their sums and the softmax in float32.
+    On NVIDIA's GPUs bfloat16 is cuDNN's, which never has all scores (FlashAttention-2,
+    Dao, 2023); there the bias is rounded to bfloat16.
 
     Args:
       query: Of every frame and head.
@@ -34,11 +38,19 @@ def attend(
       scale: Of the scores; by default 1 / sqrt(E).
     """
     B, T, A, E = query.shape
-    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
     low = jnp.zeros((B, T)) if mask is None else jnp.where(mask, 0.0, _LOW)
     low = low[:, None] if low.ndim == 3 else low[:, None, None]
-    low = jnp.broadcast_to(low, (B, A, *low.shape[2:]))
     low = low if bias is None else low + bias
+    if query.dtype == jnp.bfloat16 and E <= _WIDEST and E % 8 == 0 and _has_cudnn():
+        # Scores stay in the multiprocessors; they are most of what a block would move.
+        low = jnp.broadcast_to(low, (*low.shape[:2], T, T)).astype(query.dtype)
+        added = None if mask is None and bias is None else low
+        context = jax.nn.dot_product_attention(
+            query, key, value, added, scale=scale, implementation="cudnn"
+        )
+        return context.reshape(B, T, A * E)
+    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
+    low = jnp.broadcast_to(low, (B, A, *low.shape[2:]))
     if T <= _BLOCK or jax.default_backend() != "cpu":
         context = weighted_sum(q, k, v, low, scale)
     else:
@@ -46,6 +58,10 @@ def attend(
         by_blocks = lambda head: _by_blocks(*head, scale=scale)
         context = lax.map(lambda row: lax.map(by_blocks, row), (q, k, v, low))
     return jnp.swapaxes(context, 1, 2).reshape(B, T, A * E)
+
+
+def _has_cudnn() -> bool:
+    return "cuda" in backend.get_backend().platform_version
 
 
 def weighted_sum(

@@ -1,15 +1,14 @@
-"""The bidirectional GRU of `recurrence`, in the loops that compilers for GPUs like.
+"""The recurrence for accelerators: a step is launched in as few pieces as can be.
 
-Where a step is launched in pieces, few of them matter more than few bytes. So time is
-the first axis, and the backward direction's frames are reversed once, before they are
-projected; a step reads one slice of what was computed before the loop and adds one row
-to what is computed after it. The forward loop leaves the states alone, from which the
-activations of all steps are computed again in one product, if they are not saved. What
-the gradient of a state is multiplied with is known before the backward loop, which
-leaves those gradients alone. Numbers are those of `recurrence` up to rounding.
+Few of them matter more than few bytes. So time is the first axis, and the backward
+direction's frames are reversed once, before they are projected; a step reads one slice
+of what was computed before the loop and adds one row to what is computed after it. The
+forward loop leaves the states alone, from which the backward pass computes the
+activations of all steps again in one product: faster than saving them. What the
+gradient of a state is multiplied with is known before the backward loop, which leaves
+those gradients alone.
 """
 
-import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -20,19 +19,7 @@ from jaxtyping import Float
 
 from jser.shapes import Array
 
-
-@dataclasses.dataclass(frozen=True)
-class Loop:
-    """How the loops are compiled; it changes nothing but rounding.
-
-    Attributes:
-      unroll: Time steps in the body of a loop.
-      recompute: Whether the backward pass computes the activations again instead of
-        reading what the forward loop saved.
-    """
-
-    unroll: int = 4
-    recompute: bool = True
+_UNROLL = 4  # Time steps in the body of a loop; 16 are no faster.
 
 
 class _Activations(NamedTuple):
@@ -44,32 +31,19 @@ class _Activations(NamedTuple):
     nh: Array
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def bidirectional(
-    loop: Loop,
     dtype: str,
     x: Float[Array, "B T D"],
     hold: Float[Array, "B T"],
     ih: tuple[Float[Array, "2 D G"], Float[Array, "2 G"]],
     hh: tuple[Float[Array, "2 H G"], Float[Array, "2 G"]],
 ) -> Float[Array, "B T H2"]:
-    """The states of both directions after every frame, side by side.
-
-    Args:
-      loop: How it is compiled.
-      dtype: Precision of the products; sums and states are float32 (wider, if `x` is).
-      x: Frames.
-      hold: Added to the update gates; it has no gradient.
-      ih: Kernels and biases of the input; forward direction, backward direction.
-      hh: Those of the state.
-
-    Returns:
-      States in the order of time; the backward direction's first state is its last.
-    """
-    return _forward(loop, dtype, x, hold, ih, hh)[0]
+    """`recurrence.bidirectional` by scans over time-major arrays."""
+    return _forward(dtype, x, hold, ih, hh)[0]
 
 
-def _forward(loop, dtype, x, hold, ih, hh):
+def _forward(dtype, x, hold, ih, hh):
     (B, T, _), H = x.shape, hh[0].shape[1]
     weight_2HG = hh[0].astype(dtype)
     x_2TBD = _in_steps(x.astype(dtype))
@@ -85,17 +59,14 @@ def _forward(loop, dtype, x, hold, ih, hh):
         hidden_2BG = _dot("knh,khg->kng", narrow_2BH, weight_2HG, x.dtype)
         a = _activations(_at(gates_2TBG, t), hidden_2BG, nh_bias)
         h_2BH = a.n + a.z * (h_2BH - a.n)
-        saved = () if loop.recompute else jnp.concatenate(a, axis=-1)
         # Narrow here, in the kernel that has it, and not in one of its own.
-        return (h_2BH, h_2BH.astype(dtype)), (h_2BH, saved)
+        return (h_2BH, h_2BH.astype(dtype)), h_2BH
 
     start = jnp.zeros((2, B, H), x.dtype), jnp.zeros((2, B, H), dtype)
     order = jnp.arange(T)
-    _, made = lax.scan(step, start, order, unroll=min(loop.unroll, T))
-    states_2TBH, saved = jax.tree.map(lambda y: y.swapaxes(0, 1), made)
-    if loop.recompute:
-        saved = gates_2TBG, nh_bias
-    residuals = x_2TBD, hold, ih[0], weight_2HG, states_2TBH, saved
+    _, states_T2BH = lax.scan(step, start, order, unroll=min(_UNROLL, T))
+    states_2TBH = states_T2BH.swapaxes(0, 1)
+    residuals = x_2TBD, hold, ih[0], weight_2HG, states_2TBH, gates_2TBG, nh_bias
     return _in_time(states_2TBH), residuals
 
 
@@ -108,17 +79,13 @@ def _activations(gates, hidden, nh_bias) -> _Activations:
     return _Activations(r, z, jnp.tanh(ni + r * nh), nh)
 
 
-def _backward(loop, dtype, residuals, d_states):
-    x_2TBD, hold, kernel_2DG, weight_2HG, states_2TBH, saved = residuals
+def _backward(dtype, residuals, d_states):
+    x_2TBD, hold, kernel_2DG, weight_2HG, states_2TBH, gates_2TBG, nh_bias = residuals
     (_, T, B, H), wide = states_2TBH.shape, states_2TBH.dtype
     start = jnp.zeros((2, 1, B, H), wide)
     before_2TBH = jnp.concatenate([start, states_2TBH[:, :-1]], axis=1)
-    if loop.recompute:
-        gates_2TBG, nh_bias = saved
-        hidden_2TBG = _dot("knh,khg->kng", before_2TBH, weight_2HG, wide)
-        a = _activations(gates_2TBG, hidden_2TBG, nh_bias)
-    else:
-        a = _Activations(*jnp.split(saved, 4, axis=-1))
+    hidden_2TBG = _dot("knh,khg->kng", before_2TBH, weight_2HG, wide)
+    a = _activations(gates_2TBG, hidden_2TBG, nh_bias)
     # The gradients of a step's gates, as multiples of its state's.
     to_n = (1 - a.z) * (1 - a.n * a.n)
     to_z = (before_2TBH - a.n) * a.z * (1 - a.z)
@@ -136,7 +103,7 @@ def _backward(loop, dtype, residuals, d_states):
 
     none = jnp.zeros((2, B, H), wide)
     _, d_h = lax.scan(
-        step, (none, none), jnp.arange(T), reverse=True, unroll=min(loop.unroll, T)
+        step, (none, none), jnp.arange(T), reverse=True, unroll=min(_UNROLL, T)
     )
     d_h = d_h.swapaxes(0, 1)
 

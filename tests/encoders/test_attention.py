@@ -1,5 +1,7 @@
 """What encoders' attention gives, short or in blocks of queries."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,3 +30,33 @@ def test_without_a_mask_every_key_counts():
     x = np.random.default_rng(0).standard_normal((1, 9, 2, 4)).astype(np.float32)
     got = attention.attend(x, x, x)
     np.testing.assert_array_equal(got, attention.attend(x, x, x, np.ones((1, 9), bool)))
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("masked", ["", "keys", "pairs"])
+def test_what_cudnn_is_given_says_the_same(masked, biased, monkeypatch):
+    """What it makes of that, only a GPU tells; here JAX's own form stands for it."""
+    B, T, A, E = 2, 7, 3, 8
+    rng = np.random.default_rng(1)
+    narrow = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.bfloat16)
+    given = [narrow(B, T, A, E) for _ in range(3)]
+    keys = np.arange(T) < np.array([[T], [4]])
+    pairs = keys[:, None] & (np.arange(T) >= np.arange(T)[:, None] - 2)
+    mask = {"": None, "keys": keys, "pairs": pairs}[masked]
+    bias = narrow(B, A, T, T) if biased else None
+    want = attention.attend(*given, mask, bias)
+    attend, asked = jax.nn.dot_product_attention, []
+
+    def instead(*args, implementation, **options):
+        asked.append(implementation)
+        return attend(*args, implementation="xla", **options)
+
+    monkeypatch.setattr(attention, "_has_cudnn", lambda: True)
+    monkeypatch.setattr(jax.nn, "dot_product_attention", instead)
+    got = attention.attend(*given, mask, bias)
+    assert asked == ["cudnn"]
+    assert got.dtype == want.dtype
+    close = functools.partial(np.testing.assert_allclose, atol=0.02, rtol=0.02)
+    close(*(x.astype(jnp.float32) for x in (got, want)))
+    attention.attend(*(x.astype(jnp.float32) for x in given))
+    assert len(asked) == 1, "float32 is not cuDNN's"
