@@ -7,6 +7,7 @@ encoder makes of several of its layers are made in one go.
 from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
+import shlex
 from typing import Any
 
 import numpy as np
@@ -144,9 +145,10 @@ def _open(name: str, spec: Mapping[str, Any], weights: Weights) -> FrontEnd:
         return frontends.get(name)
     given, hub = weights.get(front_end), PRETRAINED[front_end].hub
     if not given and not hub:
+        wanted = shlex.quote(f"{front_end}={spec['model']}")
         raise ValueError(
             f"the model reads {front_end} by weights {spec['model']!r}. If you trust"
-            f" them, say so: --weights {front_end}={spec['model']}, or a folder."
+            f" them, say so: --weights {wanted}, or a folder."
         )
     try:
         return frontends.open(
