@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from jser import audio
 from jser.config import Ensemble
 from jser.corpora import tables
 from jser.ensemble.out_of_fold import plan
@@ -27,6 +28,7 @@ from benchmarks import (  # noqa: E402
     memory,
     peer,
     precision,
+    recognize,
     scale,
     sides,
     svm,
@@ -381,3 +383,49 @@ def test_precisions_are_compared_layer_by_layer(tmp_path):
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| float32", "| bfloat16"]
     off = [float(x.rstrip("%")) for x in told.split(": ")[1].split(". ")[0].split(", ")]
     assert all(0.01 < x < 5 for x in off)
+
+
+def test_cold_and_warm_ratios_are_of_the_first_contestant(monkeypatch, tmp_path):
+    took = {"a": (8.0, 4.0), "b": (2.0, 1.0)}
+    made = {
+        name: [recognize.Process(wall, cpu, 300, "")] * 3
+        for name, (wall, cpu) in took.items()
+    }
+    rows = recognize.cold_table(made)[2:]
+    assert rows == [
+        "| a | 8.0 | 4.0 | 1.00 | 1.00 | 300 |",
+        "| b | 2.0 | 1.0 | 4.00 | 4.00 | 300 |",
+    ]
+    clock = Clock()
+    monkeypatch.setattr(train_step, "time", clock)
+    heard = []
+
+    def contestant(seconds: float):
+        return lambda path: (heard.append(path.name), clock.side(seconds)())
+
+    paths = recognize.cut([np.ones(400), np.ones(100_000)], tmp_path)
+    found = recognize.warm({"a": contestant(3), "b": contestant(1)}, paths, rounds=2)
+    assert heard == ["0.wav"] * 6 + ["1.wav"] * 6
+    assert recognize.warm_table(found)[2:] == [
+        "| a | 3000.0 | 3000.0 | 1.00 | 1.00 |",
+        "| b | 1000.0 | 1000.0 | 3.00 | 3.00 |",
+    ]
+    assert [len(audio.load(path)) for path in paths] == [64_000, 64_000]
+
+
+@pytest.mark.slow
+def test_recognition_is_measured_cold_warm_and_long():
+    page = recognize.report(
+        "emodb-functionals",
+        {},
+        [tiny_whisper.sound(0, 1.5)],
+        rounds=1,
+        minutes=0.2,
+        **{"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        **{"intermediate_size": 32, "num_conv_pos_embedding_groups": 2},
+    )
+    for name in ("transformers", "jser, cache empty", "jser, cache filled", "jser"):
+        assert f"| {name} |" in page
+    shares = [row for row in page.splitlines() if row.endswith("% |")]
+    assert abs(sum(int(row.split()[-2][:-1]) for row in shares) - 100) <= 2
+    assert "A timeline of 0.2 minutes" in page

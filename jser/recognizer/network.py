@@ -144,10 +144,9 @@ def _frame(spec: Mapping[str, Any]) -> Stream:
     What is traced for it is then traced for the first sound, too.
     """
     layers = (spec["layers"],) if spec.get("layers", 1) > 1 else ()
-    return Stream(
-        x=jax.ShapeDtypeStruct((1, 1, *layers, spec["width"]), np.float16),
-        mask=jax.ShapeDtypeStruct((1, 1), bool),
-    )
+    x: Any = jax.ShapeDtypeStruct((1, 1, *layers, spec["width"]), np.float16)
+    mask: Any = jax.ShapeDtypeStruct((1, 1), bool)
+    return Stream(x=x, mask=mask)
 
 
 def _on_device(member: Member) -> dict[str, Any]:
