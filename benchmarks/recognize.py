@@ -232,8 +232,10 @@ def make_peer(folder: pathlib.Path, **sizes) -> pathlib.Path:
     """Saves a wav2vec2 classifier of base size, or of others, with random weights."""
     import transformers
 
-    config = transformers.Wav2Vec2Config(num_labels=7, **sizes)
-    transformers.Wav2Vec2ForSequenceClassification(config).save_pretrained(folder)
+    config = transformers.AutoConfig.for_model("wav2vec2", num_labels=7, **sizes)
+    transformers.AutoModelForAudioClassification.from_config(config).save_pretrained(
+        folder
+    )
     transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
     return folder
 
