@@ -39,6 +39,15 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "recognize.md"
 SECONDS = 4.0
 OURS, THEIRS = "jser", "transformers"
 _STAGES = ("decode", "trim and front end", "network and combination")
+# A process begins with the peak memory of the one that started it: a small one must.
+_LAUNCHER = """
+import json, os, sys, time
+began = time.perf_counter()
+pid = os.posix_spawn(sys.executable, [sys.executable, *sys.argv[1:]], os.environ)
+_, status, used = os.wait4(pid, 0)
+took = time.perf_counter() - began, used.ru_utime + used.ru_stime
+print(json.dumps([*took, used.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)]))
+"""
 # Processes of their own, which import no more than what they measure.
 _PIPELINE = """
 import sys, soundfile, transformers
@@ -78,18 +87,15 @@ def run(command: Sequence[str], cache: pathlib.Path) -> Process:
     """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     env = os.environ | {"JSER_CACHE": str(cache), "PYTHONPATH": path}
-    began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as out:
-        child = subprocess.Popen([sys.executable, *command], env=env, stdout=out)
-        _, status, used = os.wait4(child.pid, 0)
-        wall_s = time.perf_counter() - began
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            raise RuntimeError(f"{' '.join(command)[:80]}: ended by {child.returncode}")
-        out.seek(0)
-        return Process(
-            wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, out.read()
-        )
+    launched = [sys.executable, "-c", _LAUNCHER, *command]
+    done = subprocess.run(
+        launched, check=True, env=env, stdout=subprocess.PIPE, text=True
+    )
+    *output, measured = done.stdout.splitlines()
+    *used, status = json.loads(measured)
+    if status:
+        raise RuntimeError(f"{' '.join(command)[:80]}: ended by {status}")
+    return Process(*used, "\n".join(output))
 
 
 def cold(

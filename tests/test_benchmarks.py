@@ -413,6 +413,16 @@ def test_cold_and_warm_ratios_are_of_the_first_contestant(monkeypatch, tmp_path)
     assert [len(audio.load(path)) for path in paths] == [64_000, 64_000]
 
 
+def test_a_process_is_measured_by_itself(tmp_path):
+    kept = np.ones(50_000_000)  # 400 MB that only this process holds.
+    done = recognize.run(["-c", "print('so')"], tmp_path)
+    assert done.output == "so"
+    assert 2 < done.peak_mb < 100
+    with pytest.raises(RuntimeError, match="ended by 3"):
+        recognize.run(["-c", "raise SystemExit(3)"], tmp_path)
+    del kept
+
+
 @pytest.mark.slow
 def test_recognition_is_measured_cold_warm_and_long():
     page = recognize.report(
