@@ -16,6 +16,7 @@ from jser.models import fusion
 from jser.shapes import Stream
 from jser.training import convert
 from tests.helpers import finished_runs, tiny_corpus, tiny_whisper
+from tests.helpers.clock import Clock
 
 torch = pytest.importorskip("torch")
 
@@ -66,23 +67,6 @@ def test_the_peer_computes_what_ours_does(widths, rng):
     got = ours.apply({"params": params}, streams, train=False)
     for head, theirs in zip(("emotion", "neutral"), want, strict=True):
         np.testing.assert_allclose(got[head], theirs.numpy(), atol=1e-5)
-
-
-class Clock:
-    """In the place of `time`: it goes on only where a side takes its time."""
-
-    now = 0.0
-
-    def perf_counter(self) -> float:
-        return self.now
-
-    process_time = perf_counter
-
-    def side(self, seconds: float):
-        def take() -> None:
-            self.now += seconds
-
-        return take
 
 
 def test_ratios_are_of_the_first_side(monkeypatch):

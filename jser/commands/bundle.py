@@ -32,7 +32,7 @@ def main() -> None:
     from jser.recognizer import bundle, making, publishing
 
     if _PUSH.value:
-        publishing.refuse_without_license(_LICENSE.value)
+        publishing.check(_PUSH.value, _LICENSE.value)
     out = pathlib.Path(_OUT.value)
     if _WORKDIR.value:
         ensemble = making.of_run(pathlib.Path(_WORKDIR.value))

@@ -38,7 +38,9 @@ def read_config(folder: pathlib.Path, name: str = "config.json") -> dict[str, An
     return config
 
 
-def read_tensors(folder: pathlib.Path, pattern: str = "") -> dict[str, np.ndarray]:
+def read_tensors(
+    folder: pathlib.Path, pattern: str = "", names: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
     """The tensors of a checkpoint folder by name.
 
     They are read from `model.safetensors`, else from the shards that
@@ -48,6 +50,7 @@ def read_tensors(folder: pathlib.Path, pattern: str = "") -> dict[str, np.ndarra
       folder: Where the files lie.
       pattern: Regular expression; names that do not match it from their start are
         not read, which saves the memory of what is not needed.
+      names: Of the files, in place of those.
 
     Returns:
       Arrays in PyTorch's layout; bfloat16 and float16 have become float32.
@@ -57,7 +60,7 @@ def read_tensors(folder: pathlib.Path, pattern: str = "") -> dict[str, np.ndarra
       ValueError: if a file is damaged or holds something else than tensors.
     """
     tensors = {}
-    for path in files_of(folder):
+    for path in [folder / name for name in names] or files_of(folder):
         read = _read_safetensors if path.suffix == ".safetensors" else torch_file.read
         for name, x in read(path, re.compile(pattern)):
             half = x.dtype in (np.float16, jnp.bfloat16)
@@ -108,21 +111,23 @@ def digest(folder: pathlib.Path, names: Sequence[str] = ()) -> str:
     return files.digest(*(files.file_digest(path) for path in paths))
 
 
-def values_digest(folder: pathlib.Path, model_type: str) -> str:
+def values_digest(
+    folder: pathlib.Path, model_type: str, names: Sequence[str] = ()
+) -> str:
     """16 hex digits that name an encoder's numbers, whatever file they come in.
 
     A checkpoint in float16 and in float32, or as safetensors and as PyTorch's own, has
     the same: numbers count as float16 rounds them. Of Whisper the encoder counts alone.
+    The files are those `read_tensors` reads, unless their names are given.
     """
     pattern = r"(model\.)?encoder\." if model_type == "whisper" else ""
-    tensors = read_tensors(folder, pattern)
-    cut = re.compile(pattern)
-    lines = []
-    for name, x in tensors.items():
-        with np.errstate(over="ignore"):
-            half = np.ascontiguousarray(x.astype(np.float16))
-        name = cut.sub("", name, count=1)
-        lines.append(files.digest(name, repr(half.shape), half.tobytes()))
+    cut, lines = re.compile(pattern), []
+    for part in [(name,) for name in names] or [()]:  # Files may share names.
+        for name, x in read_tensors(folder, pattern, part).items():
+            with np.errstate(over="ignore"):
+                half = np.ascontiguousarray(x.astype(np.float16))
+            name = cut.sub("", name, count=1)
+            lines.append(files.digest(*part, name, repr(half.shape), half.tobytes()))
     return files.digest(*sorted(lines))
 
 

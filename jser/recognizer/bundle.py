@@ -1,4 +1,4 @@
-"""Bundle: a trained model as one folder that others can use. docs/bundle.md.
+"""Bundle: a trained model as one folder that others can use.
 
     config.json         what it says and how it was made
     model.safetensors   the members' parameters and normalisation statistics
@@ -23,16 +23,16 @@ from jser import audio, files
 from jser.config import Experiment
 from jser.ensemble import stacker_store
 from jser.ensemble.stacking import Stacker
-from jser.feature_names import FeatureName
-from jser.front_end_table import PRETRAINED, WITHOUT_WEIGHTS
+from jser.recognizer import bundle_config
 
 SCHEMA = 1  # Of config.json.
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
-_STACKER = ("stacker.skops", "stack.json")
+_STACK = "stack.json"
+_STACKER = ("stacker.skops", _STACK)
 FILES = (CONFIG, TENSORS, *_STACKER, CARD)
-_AGAIN = "Fetch the model again, or make it anew with jser bundle."
+AGAIN = "Fetch the model again, or make it anew with jser bundle."
 _MOST_TENSOR_BYTES = 1 << 32
-_LONGEST_LABEL = 80
+_AVERAGE = "average"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Bundle:
         numbers = [
             files.digest(k, repr(x.shape), x.tobytes()) for k, x in sorted(flat.items())
         ]
-        learned = self.stacker.learned_from if self.stacker else "average"
+        learned = self.stacker.learned_from if self.stacker else _AVERAGE
         return files.digest(
             repr(self.labels), repr(self.calibration), learned, *numbers
         )
@@ -108,7 +108,7 @@ class Bundle:
                 "sample_rate_hz": audio.SAMPLE_RATE_HZ,
                 "front_ends": self.front_ends,
                 "members": [m.experiment.to_dict() for m in self.members],
-                "combination": self.stacker.kind if self.stacker else "average",
+                "combination": self.stacker.kind if self.stacker else _AVERAGE,
                 "calibration": dataclasses.asdict(self.calibration),
                 "far": self.far,
                 "about": self.about,
@@ -133,34 +133,26 @@ def load(folder: pathlib.Path) -> Bundle:
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: no model there; jser bundle makes one.")
-    record = files.read_record(path, (), _AGAIN)
-    with files.reading(path, _AGAIN):
-        files.expect(
-            record,
-            {
-                **{"name": str, "labels": list, "front_ends": dict, "members": list},
-                **{"combination": str, "calibration": dict, "far": dict},
-                **{"about": dict, "files": dict},
-            },
-        )
-        _refuse_unsafe(path, record)
-        experiments = [Experiment.from_dict(m) for m in record["members"]]
+    record = files.read_record(path, (), AGAIN)
+    with files.reading(path, AGAIN, "cannot be used"):
+        averaged = record["combination"] == _AVERAGE
+        needed = (TENSORS,) if averaged else (TENSORS, _STACK)
+        bundle_config.check(path, record, needed, (TENSORS, *_STACKER))
+        experiments = [Experiment.from_dict(m).check() for m in record["members"]]
+        bundle_config.check_members(record, [e.data.streams for e in experiments])
         calibration = Calibration(**record["calibration"])
-        labels = tuple(map(str, record["labels"]))
     for name, digest in record["files"].items():
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no such file. {_AGAIN}")
+            raise FileNotFoundError(f"{folder / name}: no such file. {AGAIN}")
         if files.file_digest(folder / name) != digest:
             raise ValueError(
-                f"{folder / name}: not the file config.json names. {_AGAIN}"
+                f"{folder / name}: not the file config.json names. {AGAIN}"
             )
-    stacker = None
-    if record["combination"] != "average":
-        stacker = stacker_store.load(folder)[-1]
+    stacker = None if averaged else _stacker(folder, record["combination"])
     card = folder / CARD
     return Bundle(
         name=record["name"],
-        labels=labels,
+        labels=tuple(record["labels"]),
         front_ends=record["front_ends"],
         members=_members(folder / TENSORS, experiments),
         stacker=stacker,
@@ -171,28 +163,12 @@ def load(folder: pathlib.Path) -> Bundle:
     )
 
 
-def _refuse_unsafe(path: pathlib.Path, record: Mapping[str, Any]) -> None:
-    """Raises ValueError where a folder from elsewhere asks for more than data."""
-    allowed = {TENSORS, *_STACKER}
-    if odd := set(record["files"]) - allowed:
-        raise ValueError(f"{path}: names a file {sorted(odd)[0]!r} that no bundle has.")
-    for name, spec in record["front_ends"].items():
-        front_end = FeatureName.parse(name).front_end
-        if front_end not in (*PRETRAINED, *WITHOUT_WEIGHTS):
-            raise ValueError(
-                f"{path}: front end {name!r} is not one that jser has. Update jser."
-            )
-        if spec.get("backend") == "torch":
-            raise ValueError(
-                f"{path}: {name!r} runs other libraries' code (backend torch), which no"
-                " bundle may ask for."
-            )
-    labels = record["labels"]
-    if not labels or len(set(labels)) != len(labels):
-        raise ValueError(f"{path}: labels {labels!r} are not distinct names.")
-    for label in labels:
-        if not isinstance(label, str) or not 0 < len(label) <= _LONGEST_LABEL:
-            raise ValueError(f"{path}: {label!r:.80} is no name of an emotion.")
+def _stacker(folder: pathlib.Path, kind: str) -> Stacker:
+    with files.reading(folder / _STACK, AGAIN):
+        stacker = stacker_store.load(folder)[-1]
+        if stacker.kind != kind:
+            raise ValueError(f"of kind {stacker.kind}, and config.json says {kind!r}")
+    return stacker
 
 
 def _flat(members: tuple[Member, ...]) -> dict[str, np.ndarray]:
@@ -208,17 +184,20 @@ def _flat(members: tuple[Member, ...]) -> dict[str, np.ndarray]:
 def _members(path: pathlib.Path, experiments: list[Experiment]) -> tuple[Member, ...]:
     from safetensors import numpy as safetensors
 
-    with files.reading(path, _AGAIN):
+    with files.reading(path, AGAIN):
         if path.stat().st_size > _MOST_TENSOR_BYTES:
             raise ValueError(f"it has {path.stat().st_size} bytes")
         flat = safetensors.load(path.read_bytes())
         trees: list[dict[str, Any]] = [{} for _ in experiments]
+        number_of = {str(i): i for i in range(len(trees))}
         for name, x in flat.items():
             number, _, rest = name.partition("/")
+            if number not in number_of:
+                raise ValueError(f"{name!r:.80} is of no member")
             if not np.isfinite(x).all():
-                raise ValueError(f"{name!r} is not finite")
-            trees[int(number)][rest] = x
-    return tuple(
-        Member(e, traverse_util.unflatten_dict(tree, sep="/"))
-        for e, tree in zip(experiments, trees, strict=True)
-    )
+                raise ValueError(f"{name!r:.80} is not finite")
+            trees[number_of[number]][rest] = x
+        if not all(trees):
+            raise ValueError(f"not {len(trees)} members")
+        nested = [traverse_util.unflatten_dict(tree, sep="/") for tree in trees]
+    return tuple(map(Member, experiments, nested))

@@ -7,6 +7,7 @@ encoder makes of several of its layers are made in one go.
 from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
+import shlex
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from jser.encoders import layer_selection
 from jser.feature_names import FeatureName
 from jser.features import frontends, pooling, trimming
 from jser.features.spec import Encoder, FrontEnd
-from jser.front_end_table import PRETRAINED
+from jser.front_end_table import PRETRAINED, Pretrained
 
 Weights = Mapping[str, pathlib.Path | str]
 VALUES = "values"  # Of a described front end: what `weights.values_digest` says.
@@ -144,9 +145,10 @@ def _open(name: str, spec: Mapping[str, Any], weights: Weights) -> FrontEnd:
         return frontends.get(name)
     given, hub = weights.get(front_end), PRETRAINED[front_end].hub
     if not given and not hub:
+        wanted = shlex.quote(f"{front_end}={spec['model']}")
         raise ValueError(
             f"the model reads {front_end} by weights {spec['model']!r}. If you trust"
-            f" them, say so: --weights {front_end}={spec['model']}, or a folder."
+            f" them, say so: --weights {wanted}, or a folder."
         )
     try:
         return frontends.open(
@@ -177,17 +179,18 @@ def _refuse_other(
     if now["weights"] != spec["weights"]:
         entry = PRETRAINED[now["name"]]
         where = weights.get(entry.name) or entry.hub
-        if _values(where, entry.model_type) != spec[VALUES]:
+        if _values(where, entry) != spec[VALUES]:
             raise ValueError(
                 f"{where}: not the weights of {entry.name} that the model was trained"
                 f" with ({spec['model']}). Give those: --weights {entry.name}=DIR."
             )
 
 
-def _values(checkpoint: pathlib.Path | str, model_type: str) -> str:
+def _values(checkpoint: pathlib.Path | str, entry: Pretrained) -> str:
     from jser.encoders import hub, weights
 
-    return weights.values_digest(hub.folder(checkpoint), model_type)
+    folder = hub.folder(checkpoint, entry.files)
+    return weights.values_digest(folder, entry.model_type, entry.files)
 
 
 def describe(name: str, spec: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
@@ -218,4 +221,4 @@ def describe(name: str, spec: Mapping[str, Any], weights: Weights) -> dict[str, 
             f"{where}: not the weights that {name} was made with. Give those:"
             f" --weights {entry.name}=DIR."
         )
-    return dict(spec) | {VALUES: _values(where, entry.model_type)}
+    return dict(spec) | {VALUES: _values(where, entry)}

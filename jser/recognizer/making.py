@@ -1,4 +1,4 @@
-"""Makes a bundle of an ensemble or a run. docs/bundle.md."""
+"""Makes a bundle of an ensemble or a run."""
 
 from collections.abc import Mapping
 import dataclasses

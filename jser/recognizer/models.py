@@ -31,9 +31,13 @@ def find(model: os.PathLike | str, revision: str | None = None) -> pathlib.Path:
     )
 
 
+def hub_said(error: Exception) -> str:
+    """The hub's many lines as a short one."""
+    return " ".join(str(error).split())[:_SHOWN]
+
+
 def _fetched(name: str, revision: str | None) -> pathlib.Path:
     import huggingface_hub
-    from huggingface_hub import errors
 
     try:
         return pathlib.Path(
@@ -41,9 +45,8 @@ def _fetched(name: str, revision: str | None) -> pathlib.Path:
                 name, revision=revision, allow_patterns=list(bundle.FILES)
             )
         )
-    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError) as e:
-        why = " ".join(str(e).split())[:_SHOWN]
+    except Exception as e:  # Its releases raise errors of different HTTP clients.
         raise FileNotFoundError(
-            f"{name}: not fetched from the hub ({why}). Give a folder, or"
+            f"{name}: not fetched from the hub ({hub_said(e)}). Give a folder, or"
             f" {' or '.join(NAMES)}, which come along."
         ) from e

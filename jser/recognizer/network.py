@@ -9,13 +9,15 @@ import jax
 import numpy as np
 from scipy import special
 
+from jser import files
 from jser.config import NONE
 from jser.data.collation import collate
 from jser.data.padding import LengthBuckets
 from jser.ensemble import stacking
 from jser.ensemble.logits import Logits
-from jser.recognizer.bundle import Bundle, Member
+from jser.recognizer.bundle import AGAIN, Bundle, Member
 from jser.recognizer.profiles import Profile
+from jser.shapes import Stream
 from jser.statistics import calibration
 from jser.training.network import make_model
 
@@ -29,13 +31,22 @@ class Network:
     """All members of a bundle on one device."""
 
     def __init__(self, bundle: Bundle):
-        """Puts the parameters on the device."""
+        """Puts the parameters on the device.
+
+        Raises:
+          ValueError: if they are not those of the networks.
+        """
         self._members = [
             (m, _program(make_model(m.experiment, len(bundle.labels))), _on_device(m))
             for m in bundle.members
         ]
         self._labels, self._stacker = bundle.labels, bundle.stacker
         self._temperature = bundle.calibration.temperature
+        for member, program, variables in self._members:
+            names = member.experiment.data.streams
+            streams = {s: _frame(bundle.front_ends[n]) for s, n in names.items()}
+            with files.reading(bundle.name, AGAIN, "cannot be used"):
+                program.eval_shape(variables, streams)
 
     def __call__(
         self, frames: Mapping[str, Sequence[np.ndarray]], profile: Profile | None
@@ -125,6 +136,17 @@ def _program(model: nn.Module) -> Any:
         return made["emotion"], joint[0]
 
     return jax.jit(run)
+
+
+def _frame(spec: Mapping[str, Any]) -> Stream:
+    """One frame in shape and type, as a sound has where frames are pooled.
+
+    What is traced for it is then traced for the first sound, too.
+    """
+    layers = (spec["layers"],) if spec.get("layers", 1) > 1 else ()
+    x: Any = jax.ShapeDtypeStruct((1, 1, *layers, spec["width"]), np.float16)
+    mask: Any = jax.ShapeDtypeStruct((1, 1), bool)
+    return Stream(x=x, mask=mask)
 
 
 def _on_device(member: Member) -> dict[str, Any]:

@@ -21,6 +21,7 @@ GROUND = (
         "audio",
         "caches",
         "console",
+        "decoding",
         "emotions",
         "encoders",
         "files",
