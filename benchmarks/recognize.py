@@ -289,7 +289,9 @@ def report(
         "",
         f'{model}, and `pipeline("audio-classification")` of a wav2vec2 of base size'
         f" with random weights, on the CPU; {len(sounds)} files of {SECONDS:g} s in"
-        f" turn, {rounds} times. transformers is given what jser decoded.",
+        f" turn, {rounds} times. transformers is given what jser decoded."
+        " The two run different networks: a ratio says who answers first, not whose"
+        " code is the faster one.",
         "",
         *cold_table(processes),
         "",

@@ -93,9 +93,10 @@ class _Answers(server.BaseHTTPRequestHandler):
             hub.commits.setdefault(name, [{".gitattributes": b""}])
             hub.private[name] = "private" in lines[0].values()
             return self._send({"url": f"{hub.url}/{name}"})
-        name, what, _ = re.fullmatch(
-            r"/api/models/(\w+/\w+)/(preupload|commit)/(\w+)", path
-        ).groups()
+        asked = re.fullmatch(r"/api/models/(\w+/\w+)/(preupload|commit)/(\w+)", path)
+        if asked is None:
+            return self._send({}, 404)
+        name, what, _ = asked.groups()
         if what == "preupload":
             how = {"uploadMode": "regular", "shouldIgnore": False}
             files = [{"path": f["path"], **how} for f in lines[0]["files"]]
@@ -138,7 +139,7 @@ class _Answers(server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def log_message(self, *_) -> None:
+    def log_message(self, format, *args) -> None:
         """Says nothing."""
 
 
