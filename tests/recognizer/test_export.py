@@ -38,6 +38,7 @@ def over_time(rng):
 _STREAMS = ("logmel", "char_ngrams")
 
 
+@pytest.mark.slow
 def test_programs_say_what_the_bundle_says_at_any_batch(over_time, tmp_path, rng):
     written = export.save(over_time, tmp_path)
     manifest = files.read_json(tmp_path / export.MANIFEST)

@@ -56,7 +56,13 @@ def heard(described, folder) -> list[np.ndarray]:
     return [x.astype(np.float32) for x in made[NAME]]
 
 
-@pytest.mark.parametrize("name", ["float16", "pytorch", "encoder"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "float16",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("pytorch", "encoder")),
+    ],
+)
 def test_the_same_weights_in_another_file_are_those(home, described, name):
     for got, want in zip(
         heard(described, home / name), heard(described, home / "trained"), strict=True

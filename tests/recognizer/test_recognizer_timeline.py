@@ -41,6 +41,7 @@ def test_a_recording_of_one_window_is_as_recognised(recognizer):
     assert found.scores == pytest.approx(dict(alone.scores), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_sound_is_a_file_its_bytes_its_samples_or_a_stream(recognizer, tmp_path):
     path, content = tmp_path / "a.wav", io.BytesIO()
     soundfile.write(path, CALL, 16_000, "FLOAT")
