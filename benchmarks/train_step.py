@@ -82,6 +82,28 @@ def steps(shapes: Sequence[Shape], rounds: int) -> list[str]:
     return rows
 
 
+def precisions(shape: Shape, rounds: int) -> list[str]:
+    """Both sides in float32 and in bfloat16, PyTorch's by autocast."""
+    found = race(
+        {
+            "torch float32": sides.theirs(shape),
+            "torch bfloat16": sides.theirs(shape, dtype="bfloat16"),
+            "jser float32": sides.ours(shape)[0],
+            "jser bfloat16": sides.ours(shape, "bfloat16")[0],
+        },
+        rounds,
+    )
+    return [
+        f"| utterances x frames: {_name(shape)} | s | times the first | by CPU time |",
+        "|---|---|---|---|",
+        *(
+            f"| {side} | {found.seconds(side):.2f} | {found.ratio(side):.2f} |"
+            f" {found.ratio(side, 'cpu'):.2f} |"
+            for side in found.wall
+        ),
+    ]
+
+
 def peak_mb(side: str, shape: Shape) -> int:
     """Peak resident memory of a process that takes two steps, compilation included."""
     what = json.dumps([side, dataclasses.asdict(shape)])
@@ -238,6 +260,9 @@ def main() -> None:
     parser.add_argument(
         "--cores", type=int, help="that both may use; 1 where the machine is shared"
     )
+    parser.add_argument(
+        "--precisions", action="store_true", help="only print bfloat16's race"
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--peak", help=argparse.SUPPRESS)
@@ -250,6 +275,11 @@ def main() -> None:
     if a.quick:
         a.batch, a.frames, a.tokens, a.hidden = 8, [24], 8, 32
         a.repeats, a.trimodal = 3, 16
+    if a.precisions:
+        for T in a.frames:
+            shape = Shape(a.batch, (T, a.tokens), a.hidden)
+            print("\n".join(precisions(shape, a.repeats)))
+        return None
     page, drawn = report(a)
     if a.quick and not a.out:
         print(page)

@@ -29,7 +29,7 @@ _ROOTS = RootFlags(FLAGS)
 def main() -> None:
     if bool(_CONFIG.given) == bool(_WORKDIR.value):
         raise ValueError("give --config or --workdir, one of them.")
-    from jser.recognizer import bundle, making, publishing
+    from jser.recognizer import bundle, making, model_card, publishing
 
     if _PUSH.value:
         publishing.check(_PUSH.value, _LICENSE.value)
@@ -49,6 +49,6 @@ def main() -> None:
     made.save(out)
     size = sum(p.stat().st_size for p in out.iterdir())
     print(f"{out}: {size / 1e6:.1f} MB, digest {made.digest}; {out / bundle.CARD}")
-    print(f"jser recognize my.wav --model {out}")
+    print(model_card.example(made, str(out)))
     if _PUSH.value:
         print(publishing.push(out, _PUSH.value))

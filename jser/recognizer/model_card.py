@@ -26,7 +26,7 @@ def of(model: Bundle) -> str:
         _head(model),
         f"# {model.name}\n",
         f"Recognises {', '.join(model.labels)} in speech.\n",
-        f"```\njser recognize my.wav --model {model.name}\n```\n",
+        f"```\n{example(model, model.name)}\n```\n",
     ]
     if caution := about.get("caution"):
         parts.append(f"> {caution}\n")
@@ -36,6 +36,13 @@ def of(model: Bundle) -> str:
         parts.append(f"{more}\n")
     parts += ["## What is inside\n", _inside(model)]
     return "\n".join(parts)
+
+
+def example(model: Bundle, where: str) -> str:
+    """The command that asks the model, which lies `where`."""
+    reads_text = any(s["kind"] == "text" for s in model.front_ends.values())
+    said = ' --transcript "what was said"' if reads_text else ""
+    return f"jser recognize my.wav --model {where}{said}"
 
 
 def _head(model: Bundle) -> str:
