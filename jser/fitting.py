@@ -192,6 +192,9 @@ def of(
     corpus = corpus or ("folder" if source.is_dir() else "csv")
     draft, weights = prepare.read(corpus, source), weights or {}
     rows: Sequence[Utterance] = draft.rows
+    if not rows:
+        raise ValueError(f"{source}: no utterances in it.")
+    _refuse_occupied(out)
     if transcripts:
         rows = add_transcripts(rows, transcripts)
     policy = _policy(rows, source)
@@ -210,6 +213,15 @@ def of(
         weights=weights,
         roots=roots or Roots(),
     )
+
+
+def _refuse_occupied(out: pathlib.Path) -> None:
+    """Raises FileExistsError where a model cannot be written."""
+    free = not out.exists() or (
+        out.is_dir() and (bundle.is_bundle(out) or not any(out.iterdir()))
+    )
+    if not free:
+        raise FileExistsError(f"{out}: something else is there. Give another --out.")
 
 
 def _policy(rows: Sequence[Utterance], source: pathlib.Path) -> str:

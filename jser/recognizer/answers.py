@@ -85,17 +85,22 @@ def write_timelines(
     failed = 0
     for name, sound in tqdm(sounds, unit="sound", disable=len(sounds) == 1):
         parts: Any = segments
-        if segments not in (None, "pauses"):
-            parts = formats.read_rttm(pathlib.Path(segments))
         try:
+            if segments not in (None, "pauses"):
+                # Of several sounds, each has the lines of its own name.
+                own = pathlib.PurePath(name).stem if len(sounds) > 1 else ""
+                parts = formats.read_rttm(pathlib.Path(segments), own)
             with audio.Stream(_opened(sound)) as opened:
                 made = recognizer.timeline(opened, segments=parts, profile=profile)
                 seconds = opened.samples / audio.SAMPLE_RATE_HZ
-        except audio.AudioError as e:
+            text = formats.write(how, made, file=name, duration_s=seconds)
+        except ValueError as e:
             failed += 1
-            tqdm.write(f"error: {e}", file=sys.stderr)
+            told = f"{e}" if isinstance(e, audio.AudioError) else f"{name}: {e}"
+            tqdm.write(f"error: {told}", file=sys.stderr)
             continue
-        text = formats.write(how, made, file=name, duration_s=seconds)
+        if not made:
+            tqdm.write(f"note: {name}: nothing but silence", file=sys.stderr)
         if out is None:
             tqdm.write(text, file=sys.stdout, end="")
         else:
@@ -112,7 +117,7 @@ def _opened(sound: File) -> pathlib.Path | io.BytesIO:
 
 def ending(how: str, *, timeline: bool) -> str:
     """How names of written files end."""
-    return formats.FORMATS[how][0] if timeline else _ENDING
+    return f".timeline{formats.FORMATS[how][0]}" if timeline else _ENDING
 
 
 def without_done(
@@ -127,7 +132,10 @@ def without_done(
     if twice := [path for path, count in Counter(paths).items() if count > 1]:
         raise ValueError(f"{twice[0]}: two sounds have that name.")
     pairs = zip(sounds, paths, strict=True)
-    return [sound for sound, path in pairs if not path.exists()]
+    left = [sound for sound, path in pairs if not path.exists()]
+    if there := len(sounds) - len(left):
+        print(f"{there} of {len(sounds)} are in {out} already", file=sys.stderr)
+    return left
 
 
 def _path(out: pathlib.Path, name: str, ends: str) -> pathlib.Path:

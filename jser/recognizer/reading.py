@@ -59,7 +59,10 @@ def _resampled(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     if x.ndim not in (1, 2) or not x.size:
         raise audio.AudioError("array", "empty", f"it is of shape {x.shape}")
     if np.issubdtype(x.dtype, np.integer):
-        x = x / -float(np.iinfo(x.dtype).min or -np.iinfo(x.dtype).max)
+        half = float(2 ** (8 * x.dtype.itemsize - 1))
+        x = x / half - np.issubdtype(x.dtype, np.unsignedinteger)
+    elif not np.issubdtype(x.dtype, np.floating):
+        raise audio.AudioError("array", "unreadable", f"it is of {x.dtype}")
     x = x.astype(np.float32)
     x = x.mean(axis=1) if x.ndim == 2 else x
     if not np.isfinite(x).all():

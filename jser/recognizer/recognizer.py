@@ -152,8 +152,7 @@ class Recognizer:
           profile: As `__call__`.
           on_done: Told how many more are done, now and then.
         """
-        if isinstance(sounds, pathlib.Path):
-            sounds = sound_files(sounds)
+        sounds = _listed(sounds)
         texts = list(transcripts) if transcripts else [None] * len(sounds)
         for start in range(0, len(sounds), _AT_ONCE):
             chunk = slice(start, start + _AT_ONCE)
@@ -272,8 +271,8 @@ class Recognizer:
           name: What `profile=` is to call it.
 
         Raises:
-          AudioError: if a sound cannot be used.
-          ValueError: if the model scales none of its streams.
+          ValueError: if the model scales none of its streams, or none of the sounds can
+            be used; those that cannot are left out, with a warning.
         """
         self.profiles[name] = Profile.of(name, self.digest, self._heard(sounds, name))
         return self.profiles[name]
@@ -291,8 +290,8 @@ class Recognizer:
           sounds: As `many` takes them.
 
         Raises:
-          AudioError: if a sound cannot be used.
-          ValueError: if the model scales none of its streams.
+          ValueError: if the model scales none of its streams, or none of the sounds can
+            be used; those that cannot are left out, with a warning.
         """
         frames = self._heard(sounds, name)
         alone, _ = self._network(frames, None)
@@ -313,15 +312,24 @@ class Recognizer:
             raise ValueError(
                 f"{self.name} scales no stream, so that no statistics can be exchanged."
             )
-        if isinstance(sounds, pathlib.Path):
-            sounds = sound_files(sounds)
+        sounds = _listed(sounds)
         if not sounds:
             raise ValueError(f"profile {name!r}: no sounds to learn from.")
         frames: dict[str, list[np.ndarray]] = {n: [] for n in self._frames.names}
         for start in range(0, len(sounds), _AT_ONCE):
-            read = [reading.read(s).samples for s in sounds[start : start + _AT_ONCE]]
+            found = map(reading.read_or_why, sounds[start : start + _AT_ONCE])
+            read, bad = [], []
+            for x in found:
+                (bad if isinstance(x, audio.AudioError) else read).append(x)
+            for why in bad:
+                logging.warning("profile %r: left out: %s", name, why)
+            read = [x.samples for x in read]
+            if not read:
+                continue
             for n, x in self._frames(read, self._texts(read)).items():
                 frames[n] += x
+        if not all(frames.values()):
+            raise ValueError(f"profile {name!r}: none of the sounds can be used.")
         return frames
 
     def use(self, profile: Profile) -> None:
@@ -379,3 +387,10 @@ class Recognizer:
                 strict=True,
             )
         ]
+
+
+def _listed(sounds: Sequence[Sound] | pathlib.Path) -> Sequence[Sound]:
+    """Several sounds, or all sound files of a folder."""
+    if isinstance(sounds, str):
+        raise TypeError(f"{sounds!r}: give a list of sounds, or a pathlib.Path.")
+    return sound_files(sounds) if isinstance(sounds, pathlib.Path) else sounds

@@ -60,6 +60,26 @@ def test_arrays_of_any_kind_are_one_sound(r):
         assert r((given, RATE_HZ)).scores == pytest.approx(want, abs=2e-3)
 
 
+def test_bytes_of_eight_bits_are_centred(r):
+    x = np.clip(speech(), -1, 1)
+    unsigned = np.round(x * 127 + 128).astype(np.uint8)
+    want = r((x, RATE_HZ)).scores
+    assert r((unsigned, RATE_HZ)).scores == pytest.approx(want, abs=0.05)
+    with pytest.raises(audio.AudioError, match="it is of bool"):
+        r((x > 0, RATE_HZ))
+
+
+def test_a_profile_leaves_out_what_cannot_be_used(r, tmp_path):
+    soundfile.write(tmp_path / "a.wav", speech(), RATE_HZ)
+    (tmp_path / "b.wav").write_bytes(b"no sound")
+    assert Recognizer.load(GOLDEN).adapt(tmp_path, "x").recordings == 1
+    (tmp_path / "a.wav").unlink()
+    with pytest.raises(ValueError, match="none of the sounds can be used"):
+        r.adapt(tmp_path, "x")
+    with pytest.raises(TypeError, match="give a list of sounds"):
+        r.adapt("sounds", "x")
+
+
 @pytest.mark.parametrize("rate_hz", [8_000, 48_000])
 def test_other_rates_are_resampled(r, rate_hz, tmp_path):
     x = tone(270, 1.0, rate_hz)
