@@ -194,19 +194,20 @@ def of(
     rows: Sequence[Utterance] = draft.rows
     if not rows:
         raise ValueError(f"{source}: no utterances in it.")
-    _refuse_occupied(out)
     if transcripts:
         rows = add_transcripts(rows, transcripts)
     policy = _policy(rows, source)
     rows = splits.assign(rows, policy, folds=FOLDS, seed=0)
     _refuse_few(rows, source)
+    streams = _streams(front_ends or [_default(weights)])
+    _refuse_occupied(out)
     plain = source.resolve()
     return Fit(
         corpus=corpus,
         source=source,
         name=name or (plain.name if plain.is_dir() else plain.stem),
         out=out,
-        streams=_streams(front_ends or [_default(weights)]),
+        streams=streams,
         policy=policy,
         rows=rows,
         transcripts=transcripts,
