@@ -1,6 +1,6 @@
 """Makes the models that come along, from the sounds of EMO-DB on.
 
-  python -m benchmarks.models --work /tmp/models --emodb DIR --whisper DIR --urdu DIR
+  python -m benchmarks.models --work work --emodb DIR --whisper DIR --urdu DIR
 
 Each of the commands is printed and can be typed by hand. What is done in --work is not
 done again. `--only emodb-functionals` needs no weights, `--urdu` only the table of the
@@ -9,6 +9,7 @@ card: without it the figures of the card that lies there are kept.
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import shlex
 import subprocess
@@ -119,11 +120,15 @@ def main() -> None:
     parser.add_argument("--only", choices=sorted(RECIPES))
     parser.add_argument("--out", type=pathlib.Path, help="In place of the package.")
     given = parser.parse_args()
-    sources = {"emodb": given.emodb} | ({"urdu": given.urdu} if given.urdu else {})
+    given.work.mkdir(parents=True, exist_ok=True)
+    # The commands run in --work, where other relative paths lead nowhere.
+    absolute = lambda path: path and os.path.abspath(path)
+    emodb, urdu, whisper = map(absolute, (given.emodb, given.urdu, given.whisper))
+    sources = {"emodb": emodb} | ({"urdu": urdu} if urdu else {})
     for name in [given.only] if given.only else RECIPES:
         if RECIPES[name].weights and not given.whisper:
             raise SystemExit(f"{name}: give --whisper, the folder of Whisper base.")
-        made = bundle.load(make(name, given.work, sources, given.whisper))
+        made = bundle.load(make(name, given.work, sources, whisper))
         made = told(made, name, given.work, bool(given.urdu))
         out = given.out / name if given.out else models.find(name)
         made.save(out)

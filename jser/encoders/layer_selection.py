@@ -19,17 +19,17 @@ import jax.numpy as jnp
 
 from jser.shapes import Array
 
-_MEAN_OF = 4
+MEAN_OF = 4
 
 
 def check(layer: str, layers: int) -> None:
     """Raises ValueError if an encoder of so many blocks does not have that choice."""
-    enough = layers + 1 >= _MEAN_OF
-    if layer in ("last", "all") or (layer == f"mean_last_{_MEAN_OF}" and enough):
+    enough = layers + 1 >= MEAN_OF
+    if layer in ("last", "all") or (layer == f"mean_last_{MEAN_OF}" and enough):
         return
     states = named(layer)
     if not states or max(states) > layers:
-        mean = f"mean_last_{_MEAN_OF}, " if enough else ""
+        mean = f"mean_last_{MEAN_OF}, " if enough else ""
         raise ValueError(
             f"layer={layer!r} is not one of last, {mean}all, 0 to {layers}, or some of"
             " these as 2-4 or 1,3,6."
@@ -94,7 +94,7 @@ def run(
     if stop < ran or stop == ran < layers:
         return jnp.stack([known[i] for i in some]) if len(some) > 1 else known[stop]
     keep, mean = layer == "all" or len(some) > 1, layer.startswith("mean")
-    weight = 1.0 * (jnp.arange(ran + 1, layers) > layers - _MEAN_OF)
+    weight = 1.0 * (jnp.arange(ran + 1, layers) > layers - MEAN_OF)
     weight = jnp.append(weight, 0.0)  # The last state is added after its norm.
 
     def body(block, carry, weight, *shared):
@@ -104,7 +104,7 @@ def run(
 
     total = jnp.zeros(known[0].shape if mean else ())
     if mean:
-        total = sum(known[max(layers + 1 - _MEAN_OF, 0) :], total)
+        total = sum(known[max(layers + 1 - MEAN_OF, 0) :], total)
     axes: Any = (0, *(nn.broadcast for _ in shared))
     scan: Any = nn.scan(
         body,
@@ -120,4 +120,4 @@ def run(
     if keep:
         all_of_them = jnp.concatenate([jnp.stack(known), states[:-1], last[None]])
         return all_of_them[jnp.array(some)] if some else all_of_them
-    return (total + last) / _MEAN_OF if mean else last
+    return (total + last) / MEAN_OF if mean else last

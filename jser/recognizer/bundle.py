@@ -69,7 +69,10 @@ class Bundle:
 
     @functools.cached_property
     def digest(self) -> str:
-        """16 hex digits that name all that decides an answer."""
+        """16 hex digits that name networks, stacker, calibration and labels.
+
+        Front ends have digests of their own, which are checked as they are opened.
+        """
         flat = _flat(self.members)
         numbers = [
             files.digest(k, repr(x.shape), x.tobytes()) for k, x in sorted(flat.items())

@@ -21,7 +21,6 @@ from jser.front_end_table import PRETRAINED, Pretrained
 
 Weights = Mapping[str, pathlib.Path | str]
 VALUES = "values"  # Of a described front end: what `weights.values_digest` says.
-_MEAN_OF = 4  # Of "mean_last_4".
 # Two front ends that differ in nothing else are of one encoder.
 _SHARED = ("name", "weights", "dtype", "backend", "compat", "context", "trimmed")
 
@@ -49,7 +48,6 @@ class FrameMaker:
         self._groups = [_Group.open(g, weights) for g in groups.values()]
         self.names = tuple(described)
         self.reads_text = any(s["kind"] == "text" for s in described.values())
-        self.reads_sound = any(s["kind"] == "speech" for s in described.values())
 
     def __call__(
         self, samples: Sequence[np.ndarray], transcripts: Sequence[str | None]
@@ -132,8 +130,8 @@ def _chosen(frames: np.ndarray, layer: str, of: str) -> np.ndarray:
     """A choice of layers, of frames [T, L, D] of a wider one."""
     if layer == "last":
         return frames[:, -1]
-    if layer == f"mean_last_{_MEAN_OF}":
-        return frames[:, -_MEAN_OF:].mean(axis=1)
+    if layer == f"mean_last_{layer_selection.MEAN_OF}":
+        return frames[:, -layer_selection.MEAN_OF :].mean(axis=1)
     there = list(layer_selection.named(of)) or list(range(frames.shape[1]))
     at = [there.index(state) for state in layer_selection.named(layer)]
     return frames[:, at[0]] if len(at) == 1 else frames[:, at]

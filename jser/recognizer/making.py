@@ -1,4 +1,4 @@
-"""Makes a bundle of an ensemble or a run."""
+"""Makes a bundle of an ensemble or a run. docs/bundle.md."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -84,13 +84,13 @@ def make(
     held_out = _held_out(ensemble, roots, table)
     protocol = "cross-validation" if is_cross_validated(ensemble) else "dev"
     fitted_on = held_out[tables.CROSS_VALIDATED if protocol != "dev" else "dev"]
-    fitted, temperature = _calibration(fitted_on)
+    fitted = _calibration(fitted_on)
     members = tuple(_trained(member, roots) for member in ensemble.members)
     described, far = _front_ends(members, roots, weights or {})
     about = {
         **_about(ensemble, table, protocol),
         "figures": {
-            s: _figures(x, temperature, fitted.candidates)
+            s: _figures(x, fitted)
             for s, x in held_out.items()
             if s != "dev" or len(held_out) == 1
         },
@@ -144,22 +144,17 @@ def _held_out(ensemble: Ensemble, roots: Roots, table: Table) -> dict[str, Logit
     return labelled
 
 
-def _calibration(logits: Logits) -> tuple[Calibration, float]:
+def _calibration(logits: Logits) -> Calibration:
     """Temperature and thresholds, by utterances that the ensemble had not heard."""
     temperature = _temperature(logits)
     p = calibrated(logits.logits, temperature)
     speaker = _speakers(logits)
     score = conformal.scores(p, logits.label)
-    return (
-        Calibration(
-            temperature=temperature,
-            unknown_below=conformal.least_confidence(p, logits.label, speaker),
-            candidates={
-                str(c): conformal.threshold(score, speaker, c) for c in COVERAGES
-            },
-            speakers=len(np.unique(speaker)),
-        ),
-        temperature,
+    return Calibration(
+        temperature=temperature,
+        unknown_below=conformal.least_confidence(p, logits.label, speaker),
+        candidates={str(c): conformal.threshold(score, speaker, c) for c in COVERAGES},
+        speakers=len(np.unique(speaker)),
     )
 
 
@@ -184,9 +179,7 @@ def _speakers(logits: Logits) -> np.ndarray:
     return logits.speaker if (logits.speaker != "").any() else logits.utt_id
 
 
-def _figures(
-    logits: Logits, temperature: float, limits: Mapping[str, float]
-) -> dict[str, Any]:
+def _figures(logits: Logits, fitted: Calibration) -> dict[str, Any]:
     """Scores with intervals, and what candidates keep of their promise."""
     classes, predicted = len(logits.labels), logits.logits.argmax(axis=1)
     speaker = _speakers(logits)
@@ -196,7 +189,7 @@ def _figures(
         logits.label, predicted, classes, cluster=speaker if several else None
     )
     scores = metrics.scores(logits.label, predicted, classes)
-    p = calibrated(logits.logits, temperature)
+    p = calibrated(logits.logits, fitted.temperature)
     recall = metrics.recall(metrics.confusion(logits.label, predicted, classes))
     return {
         "utterances": len(logits),
@@ -216,7 +209,7 @@ def _figures(
                 round(x, 4)
                 for x in conformal.held_out_coverage(p, logits.label, speaker, float(c))
             ]
-            for c in limits
+            for c in fitted.candidates
         },
     }
 

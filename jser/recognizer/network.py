@@ -24,7 +24,6 @@ from jser.training.network import make_model
 _BATCH = 32
 # Padded lengths, each about 1.4 times the one before: a few are compiled, none is long.
 _LENGTHS = np.unique(np.round(2 ** np.arange(0, 21, 0.5)).astype(int))
-_NO_TARGET = 0
 
 
 class Network:
@@ -86,7 +85,7 @@ class Network:
             for rows in _alike(frames, names):
                 size = 1 if len(rows) == 1 else _BATCH
                 of_rows = {s: [frames[n][i] for i in rows] for s, n in names.items()}
-                nothing = np.zeros((len(rows), _NO_TARGET), np.float32)
+                nothing = np.zeros((len(rows), 0), np.float32)
                 batch = collate(of_rows, nothing, buckets, size)
                 scaled = _scaled(variables, member, profile)
                 made, joint = jax.device_get(program(scaled, batch.streams))

@@ -37,7 +37,6 @@ class Recognition:
     duration_s: float
     embedding: np.ndarray  # Float32, F; what the first member's classifier reads.
     transcript: str | None = None
-    segments: tuple[Segment, ...] = ()
     warnings: tuple[str, ...] = ()  # Why the answer may be worth less.
     model: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -48,7 +47,6 @@ class Recognition:
             "scores": dict(self.scores),
             "candidates": list(self.candidates),
             "embedding": [float(x) for x in self.embedding],
-            "segments": [s.to_dict() for s in self.segments],
             "warnings": list(self.warnings),
             "model": dict(self.model),
         }

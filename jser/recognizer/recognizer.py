@@ -317,13 +317,12 @@ class Recognizer:
             raise ValueError(f"profile {name!r}: no sounds to learn from.")
         frames: dict[str, list[np.ndarray]] = {n: [] for n in self._frames.names}
         for start in range(0, len(sounds), _AT_ONCE):
-            found = map(reading.read_or_why, sounds[start : start + _AT_ONCE])
-            read, bad = [], []
-            for x in found:
-                (bad if isinstance(x, audio.AudioError) else read).append(x)
-            for why in bad:
-                logging.warning("profile %r: left out: %s", name, why)
-            read = [x.samples for x in read]
+            read = []
+            for sound in map(reading.read_or_why, sounds[start : start + _AT_ONCE]):
+                if isinstance(sound, audio.AudioError):
+                    logging.warning("profile %r: left out: %s", name, sound)
+                else:
+                    read.append(sound.samples)
             if not read:
                 continue
             for n, x in self._frames(read, self._texts(read)).items():
