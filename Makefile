@@ -23,7 +23,7 @@ demo: .venv/demo
 	@echo "A file of yours, after \`source .venv/bin/activate\`:"
 	@echo "  jser recognize my.wav --model runs/demo_model --transcript 'what is said'  # Knows synthetic voices alone."
 	@echo "  jser recognize my.wav --model emodb-functionals    # Knows ten German actors."
-	@echo "  jser recognize my.wav                              # The same by Whisper base, fetched once (145 MB)."
+	@echo "  jser recognize my.wav                              # The same by Whisper base, fetched once (about 290 MB)."
 	@echo "Sounds of yours with labels: jser fit sounds/mine.csv --out my-model"
 
 test: .venv/test lint
