@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from benchmarks import msp_podcast, pages, peer
-from jser import recipes
+from jser import devices, recipes
 from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
 from jser.data import batches
@@ -115,6 +115,8 @@ def ours(store: Store, members: int, hidden: int) -> Callable[[], None]:
         corpus = dataclasses.replace(store.corpus, config=c.data)
         setups.append(TrainingSetup.of(c.check(), corpus))
     config, states = setups[0].step_config, [s.fresh for s in setups]
+    rows = setups[0].source.batch_size
+    layout = devices.Layout.of(rows, None if members == 1 else members)
     if members == 1:
         source, numbers = setups[0].source, setups[0].hyperparameters
         step, extra = jitted_step(config), ()
@@ -125,7 +127,7 @@ def ours(store: Store, members: int, hidden: int) -> Callable[[], None]:
 
     def epoch() -> None:
         state = together.stacked(*states) if members > 1 else copy(states[0])
-        prefetched = PrefetchIterator(batches.prefetch(source, start=0))
+        prefetched = PrefetchIterator(batches.prefetch(source, layout, start=0))
         for batch in prefetched:
             state, scalars = step(state, batch, numbers, *extra)
             prefetched.started(scalars["loss"])

@@ -21,7 +21,7 @@ FLOORS = (
     {"containers", "feature_names", "sound_headers"},
     {
         *("archives", "caches", "console", "decoding", "emotions", "files"),
-        *("front_end_table", "locks", "processes", "shapes"),
+        *("devices", "front_end_table", "locks", "processes", "shapes"),
     },
     {"audio", "config"},
     {"config_files"},

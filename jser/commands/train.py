@@ -15,13 +15,23 @@ FLAGS = VerbFlags()
 _CONFIG = ConfigFlags(FLAGS, "The experiment.")
 _WORKDIR = FLAGS.optional("workdir", "runs/<name> by default.")
 _INIT_FROM = FLAGS.optional("init_from", "Folder of a run to start from, not resume.")
+_COORDINATOR = FLAGS.optional(
+    "coordinator",
+    "Where several processes train one run, each on its rows of the batches: host:port"
+    " of the first; auto on SLURM, Cloud TPU and Open MPI.",
+)
+_PROCESSES = FLAGS.integer("processes", 0, "How many; not with auto.")
+_PROCESS_ID = FLAGS.integer("process_id", 0, "Of this one, from 0; not with auto.")
 _ROOTS = RootFlags(FLAGS)
 
 
 def main() -> None:
     experiment, roots = _CONFIG.experiment(), _ROOTS.value
+    from jser import devices
     from jser.training import train
 
+    if _COORDINATOR.value:
+        devices.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS_ID.value)
     workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None
     print(json.dumps(experiment.to_dict(), indent=2))
     state = train.train(

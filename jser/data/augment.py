@@ -12,7 +12,7 @@ from jser.shapes import Array, Stream
 def resample(frames: np.ndarray, factor: float) -> np.ndarray:
     """The frames [T, ...] at another speed: round(T / factor) of them, interpolated."""
     T = len(frames)
-    length = max(1, round(T / factor))
+    length = int(resampled_length(T, factor))
     position = np.linspace(0, T - 1, length)
     before = np.floor(position).astype(int)
     share = (position - before).astype(np.float32)
@@ -20,6 +20,11 @@ def resample(frames: np.ndarray, factor: float) -> np.ndarray:
     after = np.minimum(before + 1, T - 1)
     mixed = frames[before] * (1 - share) + frames[after] * share
     return mixed.astype(frames.dtype)
+
+
+def resampled_length(T, factor) -> np.ndarray | np.integer:
+    """Of what `resample` makes of T frames; numbers or arrays."""
+    return np.maximum(1, np.round(T / factor)).astype(int)
 
 
 def disturb(key: jax.Array, stream: Stream, c: Augment) -> Stream:

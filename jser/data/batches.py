@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import functools
 
 import grain
-import jax
 import numpy as np
 
+from jser import devices
 from jser.config import Data
 from jser.data import augment
-from jser.data.collation import Examples, collate
+from jser.data.collation import WHOLE, Examples, Share
 from jser.data.padding import LengthBuckets
 from jser.data.split import Split
 from jser.emotions import NEUTRAL
@@ -102,6 +102,7 @@ class TrainBatches:
         speed: float = 0.0,
         seed: int,
         epochs: int,
+        share: Share = WHOLE,
     ):
         """Makes batches of `split`.
 
@@ -113,6 +114,7 @@ class TrainBatches:
           speed: Speech is stretched by a factor drawn within 1 - speed to 1 + speed.
           seed: Of order and stretching.
           epochs: How many.
+          share: Which of their rows `self[step]` has.
 
         Raises:
           ValueError: if the sampler tells neutral from expressive, and one is absent.
@@ -126,6 +128,7 @@ class TrainBatches:
                 f" {NEUTRAL!r} and others; {data.train_split!r} has only one kind."
             )
         self._speed, self._seed, self._epochs = speed, seed, epochs
+        self._share = share
         self._bucket = buckets.bucket(split.length)
         self._epoch = functools.lru_cache(maxsize=2)(self._cut_epoch)
 
@@ -140,26 +143,58 @@ class TrainBatches:
         return self._epochs * self.steps_per_epoch
 
     def __getitem__(self, index: int) -> Batch:
-        frames = self.split.read(self.rows(index))
-        return collate(*self.examples(index, frames), self.buckets, self.batch_size)
+        rows = self.rows(index)
+
+        def examples_of(places: np.ndarray) -> Examples:
+            return self.examples(index, self.split.read(rows[places]), places)
+
+        length = self._length(index)
+        return self._share.collate(
+            len(rows), length, examples_of, self.buckets, self.batch_size
+        )
 
     def rows(self, index: int) -> np.ndarray:
         """The utterances of a batch, by their number in the split."""
         epoch, k = divmod(int(index), self.steps_per_epoch)
         return self._epoch(epoch)[k]
 
-    def examples(self, index: int, frames: Mapping[str, list[np.ndarray]]) -> Examples:
-        """Frames and target of a batch, of the frames of `rows(index)` as stored."""
+    def examples(
+        self,
+        index: int,
+        frames: Mapping[str, list[np.ndarray]],
+        places: np.ndarray | None = None,
+    ) -> Examples:
+        """Frames and target of a batch, or of some places in it.
+
+        Args:
+          index: Of the batch.
+          frames: Of `rows(index)`, or of those places of it, as they are stored.
+          places: In the batch; None for all.
+        """
+        chosen = slice(None) if places is None else places
+        for s, factors in self._stretch(index).items():
+            pairs = zip(frames[s], factors[chosen], strict=True)
+            stretched = [augment.resample(x, f) for x, f in pairs]
+            frames = {**frames, s: stretched}
+        return frames, self._target[self.rows(index)[chosen]]
+
+    def _stretch(self, index: int) -> dict[str, np.ndarray]:
+        """The factors by which a batch is stretched, of the streams that are."""
+        if not self._speed:
+            return {}
+        rng = np.random.default_rng((self._seed, _STRETCH, int(index)))
+        low, high = 1 - self._speed, 1 + self._speed
+        factors = rng.uniform(low, high, len(self.rows(index)))
+        streams = self.split.streams.items()
+        return {s: factors for s, f in streams if f.spec["kind"] == "speech"}
+
+    def _length(self, index: int) -> dict[str, np.ndarray]:
+        """The numbers of frames of a batch's utterances, stretched."""
         rows = self.rows(index)
-        if self._speed:
-            rng = np.random.default_rng((self._seed, _STRETCH, int(index)))
-            factors = rng.uniform(1 - self._speed, 1 + self._speed, len(rows))
-            for s, features in self.split.streams.items():
-                if features.spec["kind"] == "speech":
-                    pairs = zip(frames[s], factors, strict=True)
-                    stretched = [augment.resample(x, f) for x, f in pairs]
-                    frames = {**frames, s: stretched}
-        return frames, self._target[rows]
+        length = {s: n[rows] for s, n in self.split.length.items()}
+        for s, factors in self._stretch(index).items():
+            length[s] = np.asarray(augment.resampled_length(length[s], factors))
+        return length
 
     def _cut_epoch(self, epoch: int) -> list[np.ndarray]:
         data = self._data
@@ -179,25 +214,35 @@ _ORDER, _STRETCH, _PLACES = 0, 1, 2  # Streams of random numbers.
 
 
 def eval_batches(
-    split: Split, buckets: LengthBuckets, batch_size: int
+    split: Split, buckets: LengthBuckets, batch_size: int, share: Share = WHOLE
 ) -> Iterator[tuple[np.ndarray, Batch]]:
     """All utterances once, those of like length together, with their row numbers."""
     order = np.argsort(buckets.bucket(split.length), kind="stable")
     cut = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
     def batch(i: int) -> tuple[np.ndarray, Batch]:
-        nothing = np.zeros((len(cut[i]), 0), np.float32)  # No target is needed.
-        return cut[i], collate(split.read(cut[i]), nothing, buckets, batch_size)
+        rows = cut[i]
+
+        def examples_of(places: np.ndarray) -> Examples:
+            nothing = np.zeros((len(places), 0), np.float32)  # No target is needed.
+            return split.read(rows[places]), nothing
+
+        length = {s: n[rows] for s, n in split.length.items()}
+        made = share.collate(len(rows), length, examples_of, buckets, batch_size)
+        return rows, made
 
     return _prefetched(grain.MapDataset.range(len(cut)).map(batch))
 
 
 def prefetch(
-    batches: grain.sources.RandomAccessDataSource[Batch], *, start: int
+    batches: grain.sources.RandomAccessDataSource[Batch],
+    layout: devices.Layout,
+    *,
+    start: int,
 ) -> Iterator[Batch]:
-    """Iterates `batches[start:]`, reading ahead in a thread and onto the device."""
+    """Iterates `batches[start:]`, reading ahead in a thread and onto the devices."""
     dataset = grain.MapDataset.source(batches).slice(slice(start, None))
-    return _prefetched(dataset.map(jax.device_put))
+    return _prefetched(dataset.map(layout.split))
 
 
 def _prefetched(dataset: grain.MapDataset) -> Iterator:

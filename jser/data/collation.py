@@ -1,6 +1,7 @@
 """Collation: utterances of many lengths as one padded batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 
 import jax
 import numpy as np
@@ -9,6 +10,53 @@ from jser.data.padding import LengthBuckets
 from jser.shapes import Batch, Stream
 
 Examples = tuple[Mapping[str, Sequence[np.ndarray]], np.ndarray]  # Frames, target.
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The rows of batches that one of several processes computes: a run of them.
+
+    Shares are equal and in the order of the processes. What a row holds, and how far it
+    is padded, is as it is where one process computes them all.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def mine(cls) -> "Share":
+        """This process's."""
+        return cls(jax.process_index(), jax.process_count())
+
+    def collate(
+        self,
+        real: int,
+        length: Mapping[str, np.ndarray],
+        examples_of: Callable[[np.ndarray], Examples],
+        buckets: LengthBuckets,
+        batch_size: int,
+    ) -> Batch:
+        """Its rows of a batch.
+
+        Args:
+          real: Utterances of the whole batch; the rest of the rows are filled.
+          length: Their numbers of frames, [real] by stream.
+          examples_of: Frames and targets of some of them, by their places; no others
+            are read.
+          buckets: Padded lengths.
+          batch_size: Rows of the whole batch; a multiple of `count`.
+        """
+        rows = np.array_split(np.arange(batch_size), self.count)[self.index]
+        places = np.where(rows < real, rows, 0)
+        read, back = np.unique(places, return_inverse=True)
+        frames, target = examples_of(read)
+        filled = {s: [frames_of[i] for i in back] for s, frames_of in frames.items()}
+        bucket = buckets.holding(length)
+        batch = collate(filled, target[back], bucket, len(rows))
+        return dataclasses.replace(batch, weight=(rows < real).astype(np.float32))
+
+
+WHOLE = Share()
 
 
 def collate(

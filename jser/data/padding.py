@@ -33,6 +33,11 @@ class LengthBuckets:
             raise ValueError("an utterance is longer than the last padded length.")
         return bucket
 
+    def holding(self, length: Mapping[str, np.ndarray]) -> "LengthBuckets":
+        """The lowest bucket that holds all of these utterances, alone."""
+        k = int(self.bucket(length).max())
+        return LengthBuckets({s: n[k : k + 1] for s, n in self.frames.items()})
+
 
 def _least_padding(length: np.ndarray, count: int) -> np.ndarray:
     """`count` padded lengths [count] that hold all, with the least frames in all.

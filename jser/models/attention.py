@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from flax import linen as nn
 from flax import struct
 import jax
+from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
@@ -178,7 +179,9 @@ class AttentionPool(nn.Module):
         D = x.shape[-1]
         init = layers.uniform(D**-0.5)
         kernel_D1, bias = layers.LinearParams(1, init, init, name="score")(D)
-        score_BT = _weighted_sums(x, kernel_D1)[..., 0] + bias
+        # The bias adds the same to all of a row's scores: no softmax sees it, and what
+        # rounding leaves of its gradient Adam would turn into steps of full size.
+        score_BT = _weighted_sums(x, kernel_D1)[..., 0] + lax.stop_gradient(bias)
         if attended is not None:
             score_BT += attended.dot(kernel_D1[:, 0])
         weight_BT = nn.softmax(score_BT, where=mask)

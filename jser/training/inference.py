@@ -8,7 +8,9 @@ from flax import linen as nn
 import jax
 import numpy as np
 
+from jser import devices
 from jser.data import batches
+from jser.data.collation import Share
 from jser.data.corpus import Corpus
 from jser.data.split import Split
 from jser.shapes import Array, Batch
@@ -32,14 +34,25 @@ def logits_of(
     split: Split,
     corpus: Corpus,
     batch_size: int = 0,
+    members: int | None = None,
 ) -> np.ndarray:
     """Logits [N, C] of all utterances of a split, in its order.
 
-    Where `predict_step` speaks for members, they are [M, N, C].
+    Devices share the batches, and processes: all of them ask for the same.
+
+    Args:
+      predict_step: From variables and a batch to logits [B, C], or [M, B, C].
+      variables: Of a network, or of members, with a leading axis M.
+      split: The utterances.
+      corpus: That they are of.
+      batch_size: Utterances at a time; 0 for as many as in training.
+      members: M, where the variables are of members; the logits are [M, N, C] then.
     """
     size = batch_size or corpus.config.batch_size
-    order, parts = [], []
-    for rows, batch in batches.eval_batches(split, corpus.buckets, size):
+    layout, share = devices.Layout.of(size, members), Share.mine()
+    placed, order, parts = layout.place(variables), [], []
+    for rows, batch in batches.eval_batches(split, corpus.buckets, size, share):
+        logits = devices.whole(predict_step(placed, layout.split_rows(batch)))
         order.append(rows)
-        parts.append(np.asarray(predict_step(variables, batch))[..., : len(rows), :])
+        parts.append(logits[..., : len(rows), :])
     return np.concatenate(parts, axis=-2)[..., np.argsort(np.concatenate(order)), :]

@@ -7,18 +7,21 @@ import pathlib
 from absl import logging
 import tensorboardX
 
-from jser import files
+from jser import devices, files
 
 
 class MetricWriter:
     """Writes one line a call. Opened at a step, it drops what later steps had written.
 
     A run that was cut and resumed from an earlier checkpoint writes these lines again.
+    Of several processes that share a run, the first alone writes.
     """
 
     def __init__(self, workdir: pathlib.Path, *, start: int):
         """Opens `metrics.jsonl` and an event file, to go on from `start`."""
         self._path = workdir / "metrics.jsonl"
+        if not devices.is_first():
+            return
         kept = [line for line in read(self._path) if line["step"] <= start]
         files.write_atomically(self._path, "".join(map(_to_line, kept)))
         self._file = self._path.open("a", encoding="utf-8")
@@ -30,12 +33,16 @@ class MetricWriter:
         return self
 
     def __exit__(self, *_) -> None:
+        if not devices.is_first():
+            return
         with files.writing(self._path):
             self._file.close()
         self._board.close()
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Writes scalars named as "train/loss" or "dev/macro_f1"."""
+        if not devices.is_first():
+            return
         values = {k: float(v) for k, v in scalars.items()}
         with files.writing(self._path):
             self._file.write(_to_line({"step": step, **values}))

@@ -64,18 +64,18 @@ class TrainingLogger:
         """Of a run that ends at step `stop`; row `member` of what is handed over."""
         self._setup, self._saved, self._out, self._batches = setup, saved, out, batches
         self._stop, self._row = stop, () if member is None else member
-        self._unseen: list[tuple[int, Metrics, Any]] = []
+        self._unseen: list[tuple[int, Metrics]] = []
         self._before = saved.unwritten()  # By the run that this one goes on with.
         self._restart_clock()
 
-    def step(self, done: int, scalars: Metrics, batch: Batch) -> None:
+    def step(self, done: int, scalars: Metrics) -> None:
         """After step `done`: writes what is due, means over the steps since the last.
 
         Raises:
           FloatingPointError: naming the run, the step and the last good checkpoint.
         """
         c, within = self._setup.experiment, done % self._setup.source.steps_per_epoch
-        self._unseen.append((done, scalars, batch.weight))
+        self._unseen.append((done, scalars))
         if done % c.log_every and within and done != self._stop:
             return
         self._refuse_non_finite()
@@ -84,7 +84,8 @@ class TrainingLogger:
             due["train/constant_loss"] = chance.constant_loss(self._setup)
         due["train/lr"] = np.asarray(self._setup.schedule(done - 1)).item()
         elapsed_s = time.perf_counter() - self._began
-        real = sum(self._of(weight).sum() for _, _, weight in self._unseen)
+        rows = self._setup.source.rows
+        real = sum(len(rows(step - 1)) for step, _ in self._unseen)
         due["perf/utterances_per_s"] = real / elapsed_s
         due["perf/data_wait"] = (self._batches.waited_s - self._waited_s) / elapsed_s
         self._out.write(done, due)
@@ -101,7 +102,7 @@ class TrainingLogger:
         self._refuse_non_finite()
         here = [
             {k: self._of(x).item() for k, x in scalars.items()}
-            for _, scalars, _ in self._unseen
+            for _, scalars in self._unseen
         ]
         return [*self._before, *here]
 
@@ -122,14 +123,14 @@ class TrainingLogger:
     def _mean(self, name: str) -> float:
         """Mean of a scalar over the steps since the last line."""
         before = [x[name] for x in self._before]
-        here = [self._of(x[name]).item() for _, x, _ in self._unseen]
+        here = [self._of(x[name]).item() for _, x in self._unseen]
         return float(np.mean([*before, *here]))
 
     def _restart_clock(self) -> None:
         self._began, self._waited_s = time.perf_counter(), self._batches.waited_s
 
     def _refuse_non_finite(self) -> None:
-        for step, scalars, _ in self._unseen:
+        for step, scalars in self._unseen:
             if not np.isfinite(loss := self._of(scalars["loss"])):
                 cause = _not_finite(self._setup.source, step - 1)
                 raise FloatingPointError(

@@ -9,6 +9,7 @@ import optax
 from jser.config import Experiment
 from jser.data import adaptation
 from jser.data.batches import TrainBatches
+from jser.data.collation import Share
 from jser.data.corpus import Corpus
 from jser.data.split import Split
 from jser.emotions import NEUTRAL
@@ -52,6 +53,7 @@ class TrainingSetup:
             speed=experiment.augment.speed,
             seed=experiment.seed,
             epochs=experiment.epochs,
+            share=Share.mine(),
         )
         steps = source.steps_per_epoch
         schedule = make_schedule(

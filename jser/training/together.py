@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jser import processes
+from jser import devices, processes
 from jser.config import Data, Experiment
 from jser.data import batches
 from jser.data.corpus import Corpus, open_corpus
@@ -27,7 +27,6 @@ from jser.data.members import MemberBatches
 from jser.ensemble import checkpoint_metrics, run_config
 from jser.features import store
 from jser.roots import Roots
-from jser.shapes import Batch
 from jser.training import chance, checkpoints, compilation, metrics_log, train
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.progress import PrefetchIterator, TrainingLogger
@@ -79,10 +78,12 @@ def train_together(
       stop_after: Stop after so many steps of an uncut training (for tests).
 
     Raises:
-      ValueError, BlockingIOError: as `train.train`.
+      ValueError, BlockingIOError: as `train.train`; of several processes.
       FloatingPointError: when a run's loss is not finite, naming it. It stops; the
         others first go on to their ends.
     """
+    if jax.process_count() > 1:
+        raise ValueError("Several processes train one run, not several runs together.")
     compilation.enable_cache()
     open_corpus = functools.lru_cache(lambda key: _open(key, roots))
     with processes.finishing(), contextlib.ExitStack() as stack:
@@ -193,16 +194,19 @@ def _stretch(
     step_config, states = _stack(members)
     hyperparameters = stacked(*[m.setup.hyperparameters for m in members])
     source = MemberBatches([m.setup.source for m in members])
+    layout = devices.Layout.of(members[0].setup.source.batch_size, len(members))
+    states, hyperparameters = layout.place((states, hyperparameters))
     step, per_epoch = together_step(step_config), source.steps_per_epoch
-    prefetched = PrefetchIterator(batches.prefetch(source, start=first * per_epoch))
+    ahead = batches.prefetch(source, layout, start=first * per_epoch)
+    prefetched = PrefetchIterator(ahead)
     loggers = [m.logger(prefetched, row) for row, m in enumerate(members)]
     for tick, batch in enumerate(prefetched, first * per_epoch):
         epoch, k = divmod(tick, per_epoch)
         moves = np.array([m.is_next(epoch, k) for m in members])
-        states, scalars = step(states, batch, hyperparameters, moves)
+        states, scalars = step(states, batch, hyperparameters, layout.place(moves))
         prefetched.started(scalars["loss"])
         for row in np.flatnonzero(moves):
-            _note(members[row], loggers[row], scalars, batch)
+            _note(members[row], loggers[row], scalars)
         asked = processes.asked()
         if k + 1 == per_epoch or asked:
             _end_of_epoch(members, loggers, states, epoch, step_config, asked)
@@ -217,15 +221,13 @@ def _stretch(
     return False
 
 
-def _note(
-    member: Member, logger: TrainingLogger, scalars: Metrics, batch: Batch
-) -> None:
+def _note(member: Member, logger: TrainingLogger, scalars: Metrics) -> None:
     """Counts a step of a member and writes of it; a bad loss ends the member."""
     member.done += 1
     if member.setup.step_config.neutral is None:
         scalars = {k: v for k, v in scalars.items() if k != "neutral_loss"}
     try:
-        logger.step(member.done, scalars, batch)
+        logger.step(member.done, scalars)
     except FloatingPointError as e:
         member.failure = str(e)
 
@@ -280,7 +282,9 @@ def _scores(
         setup = members[some[0]].setup
         dev = setup.dev
         assert dev is not None
-        logits = logits_of(predict_step, variables, dev, setup.corpus)
+        logits = logits_of(
+            predict_step, variables, dev, setup.corpus, members=len(some)
+        )
         for row, logits_NC in zip(some, logits, strict=True):
             m = members[row]
             try:

@@ -7,7 +7,7 @@ import pathlib
 from absl import logging
 import jax
 
-from jser import locks, processes
+from jser import devices, locks, processes
 from jser.config import Experiment
 from jser.data import batches
 from jser.data.corpus import open_corpus
@@ -19,6 +19,8 @@ from jser.training.metrics_log import MetricWriter
 from jser.training.progress import PrefetchIterator, TrainingLogger
 from jser.training.setup import TrainingSetup
 from jser.training.step import TrainState, jitted_step
+
+_AGREE_EVERY = 16  # Steps: far less than the grace that an end leaves.
 
 
 def train(
@@ -60,15 +62,18 @@ def train(
         setup, made_by = initialization.start_from(init_from, setup)
     with processes.finishing(), holding(workdir):
         finished = checkpoint_metrics.has_reached(workdir, len(setup.source))
-        run_config.write(
-            workdir, experiment, corpus, arguments, init_from=made_by, finished=finished
-        )
+        with devices.first_alone("config"):
+            run_config.write(
+                *(workdir, experiment, corpus, arguments),
+                init_from=made_by,
+                finished=finished,
+            )
         return _train(setup, workdir, stop_after)
 
 
 def holding(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]:
     """The lock of a run's folder; the first of several processes has it for all."""
-    if jax.process_index():
+    if not devices.is_first():
         return contextlib.nullcontext()
     return locks.holding(workdir, "give another --workdir or --config.name")
 
@@ -77,7 +82,8 @@ def _train(
     setup: TrainingSetup, workdir: pathlib.Path, stop_after: int | None
 ) -> TrainState:
     with Checkpoints(workdir, to_save=True) as saved:
-        state, latest = setup.fresh, saved.latest_step()
+        layout = devices.Layout.of(setup.source.batch_size)
+        state, latest = layout.place(setup.fresh), saved.latest_step()
         if latest is not None:
             state = saved.load(latest, state)
         stop = min(stop_after or len(setup.source), len(setup.source))
@@ -87,7 +93,7 @@ def _train(
             MetricWriter(workdir, start=int(state.step)) as out,
             compilation.counted() as count,
         ):
-            state = _loop(setup, state, stop, saved, out)
+            state = _loop(setup, layout, state, stop, saved, out)
             logging.info("%s: %s", setup.experiment.name, count)
         if int(state.step) == len(setup.source):
             chance.warn(setup.experiment, workdir)
@@ -96,6 +102,7 @@ def _train(
 
 def _loop(
     setup: TrainingSetup,
+    layout: devices.Layout,
     state: TrainState,
     stop: int,
     saved: Checkpoints,
@@ -111,13 +118,14 @@ def _loop(
         "%s: %d steps of %d to go, %d parameters",
         *(setup.experiment.name, stop - start, stop, size),
     )
-    prefetched = PrefetchIterator(batches.prefetch(setup.source, start=start))
+    hyperparameters = layout.place(setup.hyperparameters)
+    prefetched = PrefetchIterator(batches.prefetch(setup.source, layout, start=start))
     logger = TrainingLogger(setup, saved, out, prefetched, stop)
     for done, batch in enumerate(prefetched, start + 1):
-        state, scalars = step(state, batch, setup.hyperparameters)
+        state, scalars = step(state, batch, hyperparameters)
         prefetched.started(scalars["loss"])
-        logger.step(done, scalars, batch)
-        asked, scores = processes.asked(), {}
+        logger.step(done, scalars)
+        asked, scores = _asked(done), {}
         is_due = asked
         if done % setup.source.steps_per_epoch == 0:
             scores = setup.evaluate(state.variables, done)
@@ -127,3 +135,13 @@ def _loop(
         if done == stop or asked:
             break
     return state
+
+
+def _asked(done: int) -> bool:
+    """Whether a process of this training was asked to end; several agree now and then.
+
+    None of them can save alone.
+    """
+    if jax.process_count() > 1 and done % _AGREE_EVERY:
+        return False
+    return devices.any_of_them(processes.asked())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import msp_podcast
+from jser import devices
 from jser.config import SAMPLERS, Augment
 from jser.data import augment, batches, collation
 from jser.data.corpus import open_corpus
@@ -123,7 +124,9 @@ def test_long_and_short_batches_have_the_same_places_whatever_the_seed(rng):
 
 def test_frames_travel_as_float16(corpus, experiment):
     source = open_batches(corpus, experiment, seed=1)
-    batch = next(batches.prefetch(source, start=0))
+    batch = next(
+        batches.prefetch(source, devices.Layout.of(source.batch_size), start=0)
+    )
     for s in batch.streams.values():
         assert isinstance(s.x, jax.Array)  # Already on the device.
         assert s.x.dtype == np.float16
@@ -179,7 +182,7 @@ def test_a_batch_is_a_function_of_seed_and_step(corpus, experiment, speed):
         assert same(forward[i], other[i])
     elsewhere = open_batches(corpus, experiment, seed=2, speed=speed)
     assert not all(same(forward[i], elsewhere[i]) for i in range(len(one)))
-    ahead = list(batches.prefetch(one, start=4))
+    ahead = list(batches.prefetch(one, devices.Layout.of(one.batch_size), start=4))
     assert len(ahead) == len(one) - 4
     assert all(same(a, b) for a, b in zip(ahead, forward[4:], strict=True))
 

@@ -75,11 +75,6 @@ def lines(roots, c) -> list[dict]:
     return [{k: v for k, v in x.items() if not k.startswith("perf/")} for x in found]
 
 
-# A softmax does not see what is added to all its inputs. So the gradient of these is
-# rounding error, which Adam blows up to steps of full size; no logit depends on them.
-WITHOUT_EFFECT = ("pool']['score']['bias", "attention']['key']['bias")
-
-
 def same(one, other, c, tolerance: float) -> None:
     """Checkpoints and metrics of a run in two places; all bits if `tolerance` is 0."""
     mine, theirs = kept(one, c), kept(other, c)
@@ -87,8 +82,7 @@ def same(one, other, c, tolerance: float) -> None:
 
     def compare(path, a, b):
         name = jax.tree_util.keystr(path)
-        if not tolerance or not any(x in name for x in WITHOUT_EFFECT):
-            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance, err_msg=name)
 
     jax.tree_util.tree_map_with_path(compare, mine, theirs)
     for a, b in zip(lines(one, c), lines(other, c), strict=True):
