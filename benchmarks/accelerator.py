@@ -53,8 +53,8 @@ PARTS = (
         "Training steps",
         "The authors' network in PyTorch against ours: forward, loss, backward, AdamW;"
         " hidden 512, dropout 0.5, every frame real; `together` per member of a step."
-        " float32 is what each takes for it by default: PyTorch's products are exact,"
-        " its cuDNN and all of JAX's are in TF32.",
+        " In float32 PyTorch's cuDNN takes TF32, as it does by default, for the"
+        " recurrence; ours takes none.",
         SIDES,
         145,
     ),

@@ -84,7 +84,7 @@ def _set_up(shape: Shape, dtype: str) -> tuple[StepConfig, Any, Batch, Any]:
         "race", epochs=20, soft_margin=shape.neutral, **dict.fromkeys(names, "any")
     )
     experiment.model.hidden = shape.hidden
-    experiment.precision = {"float32": "float32", "bfloat16": "bf16"}[dtype]
+    experiment.precision = {"bfloat16": "bf16"}.get(dtype, dtype)
     neutral = CLASSES - 1 if shape.neutral else None
     config = StepConfig.of(experiment, CLASSES, (), neutral)
     tx = make_optimizer(experiment.optim, lambda step: 1e-5)

@@ -17,7 +17,7 @@ MODELS = ("fusion", "pooling", "probe")
 LAYERS = ("mix", "beside")
 LOSSES = ("cross_entropy", "focal", "kl")
 SCHEDULES = ("epoch", "step")
-PRECISIONS = ("float32", "bf16")
+PRECISIONS = ("float32", "tf32", "bf16")
 # Whose unlabelled statistics scale the frames, besides those of the training set: of
 # the speaker in training and prediction, of the target (what is predicted) only there.
 NONE, SPEAKER, TARGET = ADAPTATIONS = ("none", "speaker", "target")
@@ -105,7 +105,7 @@ class Experiment:
     model: Model = dataclasses.field(default_factory=Model)
     loss: Loss = dataclasses.field(default_factory=Loss)
     optim: Optim = dataclasses.field(default_factory=Optim)
-    precision: str = "float32"  # Of the products; "bf16" is for accelerators.
+    precision: str = "float32"  # Of the products; others are for accelerators.
     epochs: int = 20
     seed: int = 7
     log_every: int = 50  # Steps.

@@ -40,7 +40,7 @@ _SYNONYMS = {
     "seed": ("random_seed", "rng"),
     "focal_gamma": ("gamma",),
     "label_smoothing": ("smoothing",),
-    "precision": ("dtype", "bf16"),
+    "precision": ("dtype", "bf16", "tf32"),
 }
 _MEANT = {other: field for field, others in _SYNONYMS.items() for other in others}
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}

@@ -11,7 +11,7 @@ import numpy as np
 from jser import files
 from jser.recognizer.bundle import Bundle
 from jser.shapes import Stream
-from jser.training.network import make_model
+from jser.training.network import make_model, products
 
 MANIFEST = "export.json"
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -95,7 +95,8 @@ def _program(bundle: Bundle, frames: int) -> bytes:
             names = member.experiment.data.streams
             streams = {s: Stream(x[n], mask[n]) for s, n in names.items()}
             variables = {"standard": {}, **member.variables}
-            outputs: Any = model.apply(variables, streams, train=False)
+            with products():
+                outputs: Any = model.apply(variables, streams, train=False)
             made.append(outputs["emotion"])
         return jax.numpy.stack(made, axis=1)
 

@@ -19,7 +19,7 @@ from jser.recognizer.bundle import AGAIN, Bundle, Member
 from jser.recognizer.profiles import Profile
 from jser.shapes import Stream
 from jser.statistics import calibration
-from jser.training.network import make_model
+from jser.training.network import make_model, products
 
 _BATCH = 32
 # Padded lengths, each about 1.4 times the one before: a few are compiled, none is long.
@@ -131,7 +131,8 @@ def _program(model: nn.Module) -> Any:
             joint.append(x)
             return x
 
-        made: Any = model.apply(variables, streams, train=False, on_joint=keep)
+        with products():
+            made: Any = model.apply(variables, streams, train=False, on_joint=keep)
         return made["emotion"], joint[0]
 
     return jax.jit(run)

@@ -14,6 +14,7 @@ from jser.data.collation import Share
 from jser.data.corpus import Corpus
 from jser.data.split import Split
 from jser.shapes import Array, Batch
+from jser.training.network import products
 from jser.training.step import Variables
 
 
@@ -22,7 +23,8 @@ def make_predict_step(model: nn.Module) -> Callable[[Variables, Batch], Array]:
     """Returns the jitted function from a batch to logits [B, C]."""
 
     def predict_step(variables, batch):
-        outputs = model.apply(variables, batch.streams, train=False)
+        with products():
+            outputs = model.apply(variables, batch.streams, train=False)
         return cast(dict[str, Array], outputs)["emotion"]
 
     return jax.jit(predict_step)

@@ -1,11 +1,14 @@
 """The network of an experiment."""
 
+import contextlib
+
 from flax import linen as nn
+import jax
 
 from jser.config import Experiment
 from jser.models import baseline, fusion, probe
 
-_DTYPES = {"float32": "float32", "bf16": "bfloat16"}
+_DTYPES = {"float32": "float32", "tf32": "float32", "bf16": "bfloat16"}
 
 
 def make_model(experiment: Experiment, classes: int) -> nn.Module:
@@ -30,3 +33,14 @@ def make_model(experiment: Experiment, classes: int) -> nn.Module:
         neutral_head=experiment.loss.neutral_weight > 0,
         mask_padding=m.mask_padding,
     )
+
+
+def products(precision: str = "float32") -> contextlib.AbstractContextManager[None]:
+    """While a program is traced: what becomes of the products of its float32 arrays.
+
+    Accelerators round what they multiply unless asked not to: to ten bits of mantissa
+    on a GPU (TF32), to seven, in one pass or several, on a TPU. "tf32" lets them, where
+    that is as good as TF32; all else is float32. On CPUs it changes nothing.
+    """
+    rounded = precision == "tf32"
+    return jax.default_matmul_precision("tensorfloat32" if rounded else "highest")

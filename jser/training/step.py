@@ -17,7 +17,7 @@ from jser.data import augment
 from jser.shapes import Array, Batch
 from jser.training import losses
 from jser.training.mixup import mixup
-from jser.training.network import make_model
+from jser.training.network import make_model, products
 from jser.training.optimizer import make_optimizer, make_schedule
 
 Params = Any
@@ -239,7 +239,8 @@ class StepConfig:
             steps_per_epoch=hyperparameters.steps_per_epoch,
         )
         tx = make_optimizer(c.optim, schedule)
-        return update(tx, loss_fn, state, batch, hyperparameters.key)
+        with products(c.precision):
+            return update(tx, loss_fn, state, batch, hyperparameters.key)
 
 
 @functools.lru_cache

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -12,10 +13,13 @@ import numpy as np
 import pytest
 
 from jser import devices
+from jser.config import PRECISIONS
 from jser.data import batches
 from jser.data.collation import WHOLE, Share
 from jser.data.corpus import open_corpus
 from jser.training import metrics_log, predict
+from jser.training.inference import make_predict_step
+from jser.training.setup import TrainingSetup
 from tests.helpers import on_devices, tiny_corpus
 from tests.helpers.on_devices import Work, end, start
 from tests.helpers.paths import ROOT
@@ -137,3 +141,27 @@ def test_only_devices_of_several_processes_must_all_have_rows(monkeypatch):
 def test_who_takes_part_must_be_said():
     with pytest.raises(ValueError, match="give --processes and --process_id"):
         devices.join("127.0.0.1:9", 0, 0)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_an_accelerator_is_told_how_to_multiply(corpus, precision):
+    """XLA rounds float32 there, unless every product asks it not to."""
+    c = tiny_corpus.experiment()
+    c.precision = precision
+    setup = TrainingSetup.of(c.check(), open_corpus(corpus, c.data))
+    args = setup.fresh, setup.source[0], setup.hyperparameters
+    stepped = jax.jit(setup.step_config.step).trace(*args)
+    predicted = make_predict_step(setup.step_config.model).trace(
+        setup.fresh.variables, setup.source[0]
+    )
+    asked = {}
+    for name, traced in (("step", stepped), ("predict", predicted)):
+        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+        products = [x for x in text.splitlines() if "stablehlo.dot_general" in x]
+        assert len(products) > 10
+        asked[name] = {
+            re.findall(r"precision = \[(\w+), (\w+)\]", x)[0] for x in products
+        }
+    assert asked["predict"] == {("HIGHEST", "HIGHEST")}
+    by_name = {"tf32": {("HIGH", "HIGH")}}
+    assert asked["step"] == by_name.get(precision, {("HIGHEST", "HIGHEST")})

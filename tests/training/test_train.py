@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jser.config import PRECISIONS, Augment, Experiment
+from jser.config import Augment, Experiment
 from jser.corpora import tables
 from jser.data.corpus import open_corpus
 from jser.data.split import Split
@@ -87,7 +87,8 @@ def test_steps_are_compiled_once_a_padded_shape(corpus, tmp_path, experiment):
 def test_bfloat16_is_as_good_as_float32(corpus, tmp_path):
     """Dev scores of three seeds, after training long enough to learn."""
     found = {}
-    for precision in PRECISIONS:
+    precisions = ("float32", "bf16")  # A CPU knows no other.
+    for precision in precisions:
         for seed in range(3):
             c = tiny_corpus.experiment()
             c.name, c.precision, c.seed = f"{precision}_{seed}", precision, seed
@@ -97,7 +98,7 @@ def test_bfloat16_is_as_good_as_float32(corpus, tmp_path):
             assert {x.dtype.name for x in jax.tree.leaves(state.params)} == {"float32"}
             last = [x for x in lines(roots, c) if "dev/loss" in x][-1]
             found[precision, seed] = last["dev/loss"], last["dev/uar"]
-    full, half = (np.array([found[p, seed] for seed in range(3)]) for p in PRECISIONS)
+    full, half = (np.array([found[p, seed] for seed in range(3)]) for p in precisions)
     assert full[:, 1].min() > 0.6  # It has learned; chance is a third.
     noise = np.maximum(full.std(axis=0, ddof=1), 0.05)
     assert (abs(half.mean(axis=0) - full.mean(axis=0)) < 2 * noise).all()
