@@ -27,6 +27,7 @@ class BatchedEncoder:
         budget: int,
         fetch: Callable[[Any], np.ndarray] = np.asarray,
         compiles: bool = True,
+        devices: int = 1,
     ):
         """Makes an encoder of a processor and a model.
 
@@ -37,9 +38,10 @@ class BatchedEncoder:
           budget: Frames of a batch, padding included; a single window may have more.
           fetch: From what `run` returns to float32 in memory, waiting for it.
           compiles: Whether `run` is compiled for every new shape.
+          devices: How many share a batch; its rows are a multiple of it.
         """
         self._processor, self._run, self._fetch = processor, run, fetch
-        self._budget, self._compiles = budget, compiles
+        self._budget, self._compiles, self._devices = budget, compiles, devices
         self._shapes: set[tuple[int, ...]] = set()
 
     @property
@@ -122,5 +124,5 @@ class BatchedEncoder:
                 rows = min(most, 2 ** (take - 1).bit_length())
                 if take < _LEAST_FULL * rows:
                     rows = take = 2 ** (take.bit_length() - 1)
-            yield left[:take], rows, padded
+            yield left[:take], -(-rows // self._devices) * self._devices, padded
             left = left[take:]

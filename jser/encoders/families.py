@@ -14,6 +14,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from jser import devices
 from jser.encoders import (
     bert,
     deberta,
@@ -104,13 +105,19 @@ def encoder(
             made = module.apply(variables, *arrays)
         return made[0] if isinstance(made, tuple) else made
 
-    # Variables are an argument, so that they are no constants of the program.
-    run = functools.partial(apply, variables)
-    return BatchedEncoder(processor, run, budget=budget())
+    count = jax.device_count()
+    layout = devices.Layout.of(count)
+    placed = layout.place(variables)
+
+    def run(*arrays):
+        # Variables are an argument, so that they are no constants of the program.
+        return apply(placed, *layout.split(arrays))
+
+    return BatchedEncoder(processor, run, budget=count * budget(), devices=count)
 
 
 def budget() -> int:
-    """Frames of a batch on this device."""
+    """Frames of a batch on a device."""
     return _CPU_BUDGET if jax.default_backend() == "cpu" else _BUDGET
 
 
