@@ -70,7 +70,7 @@ def test_every_network_at_any_batch_and_length(every_kind, session, lengths, rng
         model = make_model(member.experiment, len(every_kind.labels))
         apply = jax.jit(functools.partial(model.apply, train=False))
         want = apply(member.variables, streams)["emotion"]
-        np.testing.assert_allclose(said[:, number], want, atol=1e-5, err_msg=kind)
+        np.testing.assert_allclose(said[:, number], want, 1e-6, 1e-5, err_msg=kind)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_trained_models_say_what_they_say(folder, tmp_path, rng):
         padded[name][mask[name]] = np.concatenate(frames[name])
     want, _ = Network(model).logits(frames, None)
     session = runtime.InferenceSession(tmp_path / export_onnx.PROGRAM)
-    np.testing.assert_allclose(_run(session, padded, mask), want, atol=1e-5)
+    np.testing.assert_allclose(_run(session, padded, mask), want, rtol=1e-6, atol=1e-5)
 
 
 def test_the_manifest_says_how_the_graph_is_loaded(every_kind, tmp_path, monkeypatch):
