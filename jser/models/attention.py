@@ -148,7 +148,8 @@ def _there_and_back(
 ) -> jax.Array:
     """Frames into every head and out again, [B, T, A, D]."""
     (B, T, D), A = x_BTD.shape, there_DAE.shape[1]
-    if A == 1 and B * T > D:  # One product for all frames instead of two.
+    rows = B * T if isinstance(B, int) else T  # An export leaves B open.
+    if A == 1 and rows > D:  # One product for all frames instead of two.
         both_DAD = product("dae,fae->daf", there_DAE, back_DAE, dtype)
         return product("btd,daf->btaf", x_BTD, both_DAD, dtype)
     inside_BTAE = product("btd,dae->btae", x_BTD, there_DAE, dtype)

@@ -15,6 +15,7 @@ from jser.training.network import make_model, products
 
 MANIFEST = "export.json"
 PLATFORMS = ("cpu", "cuda", "tpu")
+INPUTS = {"frames": "float16", "mask": "bool"}  # Type by argument.
 _SCHEMA = 1
 # Padded lengths. Of the front ends with most frames, 100 a second, 4096 are 40 s.
 _LENGTHS = tuple(2**i for i in range(5, 13))
@@ -41,34 +42,50 @@ def save(bundle: Bundle, folder: pathlib.Path) -> list[pathlib.Path]:
     (folder / MANIFEST).unlink(missing_ok=True)
     programs, lengths = {}, (1,) if one_frame else _LENGTHS
     for frames in lengths:
-        path = folder / f"frames_{frames}.stablehlo"
-        files.write_atomically(path, _program(bundle, frames))
-        programs[path.name] = {"frames": frames, "sha256": files.file_digest(path)}
+        name = f"frames_{frames}.stablehlo"
+        files.write_atomically(folder / name, _program(bundle, frames))
+        programs[name] = {"frames": frames}
+    made_by = {"jax": jax.__version__, "platforms": PLATFORMS}
+    loaded_by = _LOADED_BY.format(frames=lengths[-1])
+    return write_manifest(bundle, folder, made_by, programs, loaded_by)
+
+
+def write_manifest(
+    bundle: Bundle,
+    folder: pathlib.Path,
+    made_by: Mapping[str, Any],
+    programs: Mapping[str, Mapping[str, Any]],
+    loaded_by: str,
+) -> list[pathlib.Path]:
+    """Describes the programs, by file name, that lie in a folder; all paths."""
+    paths = [folder / name for name in programs]
     files.write_json(
         folder / MANIFEST,
         {
             "schema": _SCHEMA,
-            "jax": jax.__version__,
-            "platforms": PLATFORMS,
+            **made_by,
             "model": {"name": bundle.name, "digest": bundle.digest},
             "members": [m.experiment.name for m in bundle.members],
             "labels": bundle.labels,
             "inputs": {
                 argument: {
                     name: {"shape": ["B", "T", *shape], "dtype": dtype}
-                    for name, shape in _shapes(bundle, dtype).items()
+                    for name, shape in shapes(bundle, dtype).items()
                 }
-                for argument, dtype in (("frames", "float16"), ("mask", "bool"))
+                for argument, dtype in INPUTS.items()
             },
             "output": {
                 "shape": ["B", len(bundle.members), len(bundle.labels)],
                 "dtype": "float32",
             },
-            "programs": programs,
-            "loaded_by": _LOADED_BY.format(frames=lengths[-1]).splitlines(),
+            "programs": {
+                path.name: {**programs[path.name], "sha256": files.file_digest(path)}
+                for path in paths
+            },
+            "loaded_by": loaded_by.splitlines(),
         },
     )
-    return [*(folder / name for name in programs), folder / MANIFEST]
+    return [*paths, folder / MANIFEST]
 
 
 def _is_one_frame(spec: Mapping[str, Any]) -> bool:
@@ -76,13 +93,13 @@ def _is_one_frame(spec: Mapping[str, Any]) -> bool:
     return spec["kind"] == "speech" and not spec["frames_per_s"]
 
 
-def _shapes(bundle: Bundle, dtype: str) -> dict[str, tuple[int, ...]]:
+def shapes(bundle: Bundle, dtype: str) -> dict[str, tuple[int, ...]]:
     """By name of features, the axes after B and T: of frames, or of a bool mask."""
-    shapes = {}
+    by_name = {}
     for name, spec in bundle.front_ends.items():
         layers = () if spec["layers"] == 1 else (spec["layers"],)
-        shapes[name] = () if dtype == "bool" else (*layers, spec["width"])
-    return shapes
+        by_name[name] = () if dtype == "bool" else (*layers, spec["width"])
+    return by_name
 
 
 def _program(bundle: Bundle, frames: int) -> bytes:
@@ -104,9 +121,9 @@ def _program(bundle: Bundle, frames: int) -> bytes:
     arguments = [
         {
             name: jax.ShapeDtypeStruct((B, frames, *shape), np.dtype(dtype))
-            for name, shape in _shapes(bundle, dtype).items()
+            for name, shape in shapes(bundle, dtype).items()
         }
-        for dtype in ("float16", "bool")
+        for dtype in INPUTS.values()
     ]
     made = export.export(jax.jit(logits), platforms=PLATFORMS)(*arguments)
     return bytes(made.serialize())

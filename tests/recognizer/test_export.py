@@ -24,6 +24,9 @@ def over_time(rng):
     """A bundle of an untrained member that reads frames over time, and words."""
     given = bundle.load(FUNCTIONALS)
     experiment = tiny_corpus.experiment(speech="logmel", text="char_ngrams")
+    # States are wider than the first program is long: no B settles which is more.
+    wide = dataclasses.replace(experiment.model, hidden=20)
+    experiment = dataclasses.replace(experiment, model=wide)
     specs = {n: dataclasses.asdict(frontends.get(n).spec) for n in _STREAMS}
     streams = {
         s: Stream(np.zeros((1, 4, specs[n]["width"])), np.ones((1, 4), bool))
