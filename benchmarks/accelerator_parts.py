@@ -120,7 +120,8 @@ def _loop(dtype: str, shape: tuple[int, ...]) -> Run:
 
     @functools.partial(jax.grad, argnums=(0, 2, 3))
     def gradients(x, hold, ih, hh, weigh):
-        return (recurrence.bidirectional(dtype, x, hold, ih, hh) * weigh).sum()
+        (states,) = recurrence.bidirectional(dtype, [(x, hold, ih, hh)])
+        return (states * weigh).sum()
 
     run = jax.jit(gradients)
     args = jax.device_put((x, jnp.zeros((B, T)), ih, hh, weigh))

@@ -44,7 +44,7 @@ class StreamInput(nn.Module):
 
 
 class StreamEncoder(nn.Module):
-    """Projection to H, LayerNorm, bi-GRU.
+    """Projection to H and LayerNorm, for the bi-GRU to read.
 
     Attributes:
       hidden: H.
@@ -57,11 +57,11 @@ class StreamEncoder(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
-    ) -> Float[Array, "B T H2"]:
-        """The stream's states, both directions side by side."""
+    ) -> recurrence.Stream:
+        """What `recurrence.bidirectional` takes of the stream."""
         h = layers.Linear(self.hidden, self.dtype, name="projection")(x)
         h = layers.norm(name="norm")(h)
-        return recurrence.BiGru(self.hidden, self.dtype, name="gru")(h, mask)
+        return recurrence.BiGru(self.hidden, self.dtype, name="gru").inputs(h, mask)
 
 
 def refuse_other_streams(expected: tuple[str, ...], given: dict[str, Stream]) -> None:
@@ -141,12 +141,13 @@ class FusionClassifier(nn.Module):
           {"emotion": logits [B, C]}, and with the neutral head {"neutral": [B, 1]}.
         """
         refuse_other_streams(self.streams, streams)
-        mask, encoded = {}, {}
+        mask, read = {}, {}
         for s in self.streams:
             real = streams[s].mask
             mask[s] = real if self.mask_padding else jnp.ones_like(real)
-            read = StreamInput(s in self.standardize, self.layers, name=f"{s}_input")
-            encoded[s] = self._encode(s, read(streams[s].x), mask[s])
+            frames = StreamInput(s in self.standardize, self.layers, name=f"{s}_input")
+            read[s] = frames(streams[s].x)
+        encoded = self._encode(read, mask)
         pooled = [self._pool(s, encoded, mask, train) for s in self.streams]
         norm = layers.norm(name="norm")
         joint = on_joint(norm(jnp.concatenate(pooled, axis=-1)))
@@ -160,9 +161,16 @@ class FusionClassifier(nn.Module):
             for name, n in outputs.items()
         }
 
-    def _encode(self, s: str, x: Array, mask: Array) -> Array:
-        """The states of stream `s`, [B, T, 2 H]."""
-        return StreamEncoder(self.hidden, self.dtype, name=f"{s}_encoder")(x, mask)
+    def _encode(
+        self, read: dict[str, Array], mask: dict[str, Array]
+    ) -> dict[str, Array]:
+        """The states of all streams, [B, T, 2 H]."""
+        inputs = [
+            StreamEncoder(self.hidden, self.dtype, name=f"{s}_encoder")(x, mask[s])
+            for s, x in read.items()
+        ]
+        states = recurrence.bidirectional(self.dtype, inputs)
+        return dict(zip(read, states, strict=True))
 
     def _pool(
         self, s: str, encoded: dict[str, Array], mask: dict[str, Array], train: bool

@@ -12,7 +12,8 @@ bfloat16 per direction) do not fit one multiprocessor, so that a kernel would st
 them from the cache at every step as XLA's loop does.
 """
 
-import functools
+from collections.abc import Sequence
+from typing import Any
 
 from flax import linen as nn
 from jax import lax
@@ -20,8 +21,10 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from jser.models import layers, recurrence_batch_major, recurrence_time_major
+from jser.models.recurrence_time_major import Stream
 from jser.shapes import Array
 
+_ALIKE = 0.75  # Of the longest stream of a loop, what others have at least.
 _KEEP = 1e4  # Added to an update gate, it makes the gate 1 exactly.
 
 
@@ -39,11 +42,15 @@ class BiGru(nn.Module):
     features: int
     dtype: str = "float32"
 
-    @nn.compact
     def __call__(
         self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]
     ) -> Float[Array, "B T H2"]:
         """The states of both directions after every frame; on padding meaningless."""
+        return bidirectional(self.dtype, [self.inputs(x, mask)])[0]
+
+    @nn.compact
+    def inputs(self, x: Float[Array, "B T D"], mask: Bool[Array, "B T"]) -> Stream:
+        """Its part of what `bidirectional` takes."""
         names = ("forward", "backward")
         params = [_Direction(self.features, name=n)(x.shape[-1]) for n in names]
         join = lambda key, i: jnp.stack([p[key][i] for p in params])
@@ -51,7 +58,7 @@ class BiGru(nn.Module):
         # backward direction reaches the last real frame with state 0.
         hold_BT = jnp.where(mask, 0.0, _KEEP).astype(x.dtype)
         ih, hh = ((join(key, 0), join(key, 1)) for key in ("ih", "hh"))
-        return bidirectional(self.dtype, x, hold_BT, ih, hh)
+        return x, hold_BT, ih, hh
 
 
 class _Direction(nn.Module):
@@ -79,27 +86,45 @@ class _Step(nn.Module):
         return layers.LinearParams(3 * H, init, init, name="hh")(H)
 
 
-def bidirectional(
-    dtype: str,
-    x: Float[Array, "B T D"],
-    hold: Float[Array, "B T"],
-    ih: tuple[Float[Array, "2 D G"], Float[Array, "2 G"]],
-    hh: tuple[Float[Array, "2 H G"], Float[Array, "2 G"]],
-) -> Float[Array, "B T H2"]:
-    """The states of both directions after every frame, side by side.
+def bidirectional(dtype: str, streams: Sequence[Stream]) -> list[Array]:
+    """The states of both directions after every frame, side by side, of each stream.
 
     Args:
-      dtype: Precision of the products; sums and states are float32 (wider, if `x` is).
-      x: Frames.
-      hold: Added to the update gates; it has no gradient.
-      ih: Kernels and biases of the input; forward direction, backward direction.
-      hh: Those of the state.
+      dtype: Precision of the products; sums and states are float32 (wider, if frames
+        are).
+      streams: Of each: frames [B, T, D]; what is added to its update gates [B, T],
+        which has no gradient; kernel [2, D, G] and bias [2, G] of the input, forward
+        direction, backward direction; those of the state, [2, H, G] and [2, G]. B and
+        H are those of all.
 
     Returns:
-      States in the order of time; the backward direction's first state is its last.
+      States [B, T, 2 H] in the order of time; the backward direction's first state is
+      its last.
     """
-    by_frames, by_steps = (
-        functools.partial(loop.bidirectional, dtype)
-        for loop in (recurrence_batch_major, recurrence_time_major)
-    )
-    return lax.platform_dependent(x, hold, ih, hh, cpu=by_frames, default=by_steps)
+
+    def by_frames(*streams):
+        return [recurrence_batch_major.bidirectional(dtype, *s) for s in streams]
+
+    def by_steps(*streams):
+        states: dict[int, Array] = {}
+        for some in _alike([s[0].shape[1] for s in streams]):
+            chosen = [streams[k] for k in some]
+            made: Any = recurrence_time_major.bidirectional(dtype, *chosen)
+            states |= dict(zip(some, made, strict=True))
+        return [states[k] for k in range(len(streams))]
+
+    return lax.platform_dependent(*streams, cpu=by_frames, default=by_steps)
+
+
+def _alike(lengths: Sequence[int]) -> list[list[int]]:
+    """Groups of streams whose loops are worth being one, by their numbers.
+
+    Beside a longer stream a shorter one is computed on nothing to its end.
+    """
+    groups: list[list[int]] = []
+    for k in sorted(range(len(lengths)), key=lambda k: -lengths[k]):
+        if groups and lengths[k] >= _ALIKE * lengths[groups[-1][0]]:
+            groups[-1].append(k)
+        else:
+            groups.append([k])
+    return groups

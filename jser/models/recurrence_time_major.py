@@ -6,9 +6,11 @@ of what was computed before the loop and adds one row to what is computed after 
 forward loop leaves the states alone, from which the backward pass computes the
 activations of all steps again in one product: faster than saving them. What the
 gradient of a state is multiplied with is known before the backward loop, which leaves
-those gradients alone.
+those gradients alone. Streams of like lengths go side by side in one loop: a step of
+four directions takes hardly longer than one of two.
 """
 
+from collections.abc import Sequence
 import functools
 from typing import NamedTuple
 
@@ -21,6 +23,10 @@ from jser.shapes import Array
 
 _UNROLL = 4  # Time steps in the body of a loop; 16 are no faster.
 
+# Of a stream: frames, what is added to update gates, kernels and biases, twice; as
+# `recurrence.bidirectional` takes them.
+Stream = tuple[Array, Array, tuple[Array, Array], tuple[Array, Array]]
+
 
 class _Activations(NamedTuple):
     """Gates of all steps, and the recurrent half of the gate n; [T, 2, B, H] each."""
@@ -32,20 +38,51 @@ class _Activations(NamedTuple):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def bidirectional(
-    dtype: str,
-    x: Float[Array, "B T D"],
-    hold: Float[Array, "B T"],
-    ih: tuple[Float[Array, "2 D G"], Float[Array, "2 G"]],
-    hh: tuple[Float[Array, "2 H G"], Float[Array, "2 G"]],
-) -> Float[Array, "B T H2"]:
-    """`recurrence.bidirectional` by scans over time-major arrays."""
-    return _forward(dtype, x, hold, ih, hh)[0]
+def bidirectional(dtype: str, *streams: Stream) -> list[Array]:
+    """`recurrence.bidirectional` of streams of one width, in one scan over steps."""
+    return _forward(dtype, *streams)[0]
 
 
-def _forward(dtype, x, hold, ih, hh):
-    (B, T, _), H = x.shape, hh[0].shape[1]
-    weight_2HG = hh[0].astype(dtype)
+class _Saved(NamedTuple):
+    """What the backward pass needs of a stream."""
+
+    x: Array  # 2 T B D, as `_in_steps`.
+    hold: Array
+    kernel: Array  # 2 D G.
+    weight: Array  # 2 H G.
+    nh_bias: Array  # 2 1 H.
+    gates: Array  # 2 T B G; the input's, with all that is added to them.
+    states: Array  # 2 T B H.
+
+
+def _forward(dtype, *streams):
+    saved = [_before_the_loop(dtype, *stream) for stream in streams]
+    gates_KTBG, wide = _beside([s.gates for s in saved]), streams[0][0].dtype
+    weight_KHG, nh_bias_K1H = (
+        jnp.concatenate(of)
+        for of in ([s.weight for s in saved], [s.nh_bias for s in saved])
+    )
+    (K, T, B, _), H = gates_KTBG.shape, weight_KHG.shape[1]
+
+    def step(carry, t):
+        h_KBH, narrow_KBH = carry
+        hidden_KBG = _dot("knh,khg->kng", narrow_KBH, weight_KHG, wide)
+        a = _activations(_at(gates_KTBG, t), hidden_KBG, nh_bias_K1H)
+        h_KBH = a.n + a.z * (h_KBH - a.n)
+        # Narrow here, in the kernel that has it, and not in one of its own.
+        return (h_KBH, h_KBH.astype(dtype)), h_KBH
+
+    start = jnp.zeros((K, B, H), wide), jnp.zeros((K, B, H), dtype)
+    order = jnp.arange(T)
+    _, states_TKBH = lax.scan(step, start, order, unroll=min(_UNROLL, T))
+    apart = _apart(states_TKBH.swapaxes(0, 1), [s.gates.shape[1] for s in saved])
+    saved = [s._replace(states=x) for s, x in zip(saved, apart, strict=True)]
+    return [_in_time(s.states) for s in saved], saved
+
+
+def _before_the_loop(dtype, x, hold, ih, hh) -> _Saved:
+    """A stream's part of what the loop reads; it leaves the states."""
+    H = hh[0].shape[1]
     x_2TBD = _in_steps(x.astype(dtype))
     gates_2TBG = _dot("knd,kdg->kng", x_2TBD, ih[0], x.dtype)
     # All that is added to the gates r and z, and the input's half of n.
@@ -53,69 +90,81 @@ def _forward(dtype, x, hold, ih, hh):
     bias_2G = ih[1] + jnp.pad(rz_bias[:, 0], ((0, 0), (0, H)))
     is_z = (jnp.arange(3 * H) // H == 1).astype(x.dtype)
     gates_2TBG += bias_2G[:, None, None] + _in_steps(hold[..., None]) * is_z
-
-    def step(carry, t):
-        h_2BH, narrow_2BH = carry
-        hidden_2BG = _dot("knh,khg->kng", narrow_2BH, weight_2HG, x.dtype)
-        a = _activations(_at(gates_2TBG, t), hidden_2BG, nh_bias)
-        h_2BH = a.n + a.z * (h_2BH - a.n)
-        # Narrow here, in the kernel that has it, and not in one of its own.
-        return (h_2BH, h_2BH.astype(dtype)), h_2BH
-
-    start = jnp.zeros((2, B, H), x.dtype), jnp.zeros((2, B, H), dtype)
-    order = jnp.arange(T)
-    _, states_T2BH = lax.scan(step, start, order, unroll=min(_UNROLL, T))
-    states_2TBH = states_T2BH.swapaxes(0, 1)
-    residuals = x_2TBD, hold, ih[0], weight_2HG, states_2TBH, gates_2TBG, nh_bias
-    return _in_time(states_2TBH), residuals
+    weight_2HG, nothing = hh[0].astype(dtype), jnp.zeros(())
+    return _Saved(x_2TBD, hold, ih[0], weight_2HG, nh_bias, gates_2TBG, nothing)
 
 
 def _activations(gates, hidden, nh_bias) -> _Activations:
     """Of a step, or of all."""
     ri, zi, ni = jnp.split(gates, 3, axis=-1)
     rh, zh, nh = jnp.split(hidden, 3, axis=-1)
-    nh = nh + nh_bias.reshape(2, *[1] * (nh.ndim - 2), -1)
+    nh = nh + nh_bias.reshape(len(nh), *[1] * (nh.ndim - 2), -1)
     r, z = jax.nn.sigmoid(ri + rh), jax.nn.sigmoid(zi + zh)
     return _Activations(r, z, jnp.tanh(ni + r * nh), nh)
 
 
-def _backward(dtype, residuals, d_states):
-    x_2TBD, hold, kernel_2DG, weight_2HG, states_2TBH, gates_2TBG, nh_bias = residuals
-    (_, T, B, H), wide = states_2TBH.shape, states_2TBH.dtype
-    start = jnp.zeros((2, 1, B, H), wide)
-    before_2TBH = jnp.concatenate([start, states_2TBH[:, :-1]], axis=1)
-    hidden_2TBG = _dot("knh,khg->kng", before_2TBH, weight_2HG, wide)
-    a = _activations(gates_2TBG, hidden_2TBG, nh_bias)
-    # The gradients of a step's gates, as multiples of its state's.
-    to_n = (1 - a.z) * (1 - a.n * a.n)
-    to_z = (before_2TBH - a.n) * a.z * (1 - a.z)
-    to_r = to_n * a.nh * a.r * (1 - a.r)
-    to_nh = to_n * a.r  # The recurrent half of the gate n is multiplied by r.
-    to_hidden_2TBG = jnp.concatenate([to_r, to_z, to_nh], axis=-1)
-    d_states_2TBH = _apart_in_steps(d_states)
+class _Slopes(NamedTuple):
+    """The gradients of a step's gates, as multiples of its state's; 2 T B H each."""
+
+    r: Array
+    z: Array
+    n: Array
+    hidden: Array  # 2 T B G: r, z, and the recurrent half of n.
+
+
+def _backward(dtype, saved, d_states):
+    before = [_before(s) for s in saved]
+    kept, slopes = zip(*map(_slopes, saved, before), strict=True)
+    d_states_KTBH = _beside([_apart_in_steps(d) for d in d_states])
+    kept_KTBH, hidden_KTBG = _beside(kept), _beside([s.hidden for s in slopes])
+    weight_KHG = jnp.concatenate([s.weight for s in saved])
+    (K, T, B, H), wide = d_states_KTBH.shape, d_states_KTBH.dtype
 
     def step(carry, t):
-        kept_2BH, from_gates_2BH = carry
-        d_h = kept_2BH + from_gates_2BH + _at(d_states_2TBH, t)
-        d_hidden_2BG = jnp.tile(d_h, 3) * _at(to_hidden_2TBG, t)
-        from_gates_2BH = _dot("kng,khg->knh", d_hidden_2BG, weight_2HG, wide)
-        return (d_h * _at(a.z, t), from_gates_2BH), d_h
+        kept_KBH, from_gates_KBH = carry
+        d_h = kept_KBH + from_gates_KBH + _at(d_states_KTBH, t)
+        d_hidden_KBG = jnp.tile(d_h, 3) * _at(hidden_KTBG, t)
+        from_gates_KBH = _dot("kng,khg->knh", d_hidden_KBG, weight_KHG, wide)
+        return (d_h * _at(kept_KTBH, t), from_gates_KBH), d_h
 
-    none = jnp.zeros((2, B, H), wide)
-    _, d_h = lax.scan(
+    none = jnp.zeros((K, B, H), wide)
+    _, d_h_TKBH = lax.scan(
         step, (none, none), jnp.arange(T), reverse=True, unroll=min(_UNROLL, T)
     )
-    d_h = d_h.swapaxes(0, 1)
+    apart = _apart(d_h_TKBH.swapaxes(0, 1), [s.gates.shape[1] for s in saved])
+    after = functools.partial(_after_the_loop, dtype)
+    return tuple(map(after, saved, before, slopes, apart))
 
-    d_gates = jnp.concatenate([d_h * to_r, d_h * to_z, d_h * to_n], axis=-1)
-    d_hidden = jnp.tile(d_h, 3) * to_hidden_2TBG
+
+def _before(s: _Saved) -> jax.Array:
+    """The states that steps begin with, 2 T B H."""
+    start = jnp.zeros_like(s.states[:, :1])
+    return jnp.concatenate([start, s.states[:, :-1]], axis=1)
+
+
+def _slopes(s: _Saved, before_2TBH: Array) -> tuple[Array, _Slopes]:
+    """What a state keeps of the one before, and `_Slopes`."""
+    hidden_2TBG = _dot("knh,khg->kng", before_2TBH, s.weight, before_2TBH.dtype)
+    a = _activations(s.gates, hidden_2TBG, s.nh_bias)
+    n = (1 - a.z) * (1 - a.n * a.n)
+    z = (before_2TBH - a.n) * a.z * (1 - a.z)
+    r = n * a.nh * a.r * (1 - a.r)
+    # The recurrent half of the gate n is multiplied by r.
+    return a.z, _Slopes(r, z, n, jnp.concatenate([r, z, n * a.r], axis=-1))
+
+
+def _after_the_loop(dtype, s: _Saved, before_2TBH, slopes: _Slopes, d_h_2TBH):
+    """The gradients of a stream's arguments, of those of its states."""
+    (_, T, B, _), wide = d_h_2TBH.shape, d_h_2TBH.dtype
+    d_gates = jnp.concatenate([d_h_2TBH * k for k in slopes[:3]], axis=-1)
+    d_hidden = jnp.tile(d_h_2TBH, 3) * slopes.hidden
     rows = lambda y: y.reshape(2, T * B, -1).astype(dtype)
     weigh = lambda a, d: _dot("kna,kng->kag", rows(a), rows(d), wide)
-    d_x = _dot("kng,kdg->knd", d_gates, kernel_2DG.astype(dtype), wide)
+    d_x = _dot("kng,kdg->knd", d_gates, s.kernel.astype(dtype), wide)
     return (
         (d_x[0] + d_x[1, ::-1]).swapaxes(0, 1),
-        jnp.zeros_like(hold),
-        (weigh(x_2TBD, d_gates), d_gates.sum(axis=(1, 2))),
+        jnp.zeros_like(s.hold),
+        (weigh(s.x, d_gates), d_gates.sum(axis=(1, 2))),
         (weigh(before_2TBH, d_hidden), d_hidden.sum(axis=(1, 2))),
     )
 
@@ -134,8 +183,24 @@ def _dot(subscripts: str, a: Array, b: Array, wide) -> jax.Array:
     return c.reshape(*a.shape[:-1], -1) if a.ndim == 4 else c
 
 
-def _at(x: Float[Array, "2 T B D"], t) -> jax.Array:
-    """Both directions' rows of a step."""
+def _beside(streams: Sequence[Float[Array, "2 _ B D"]]) -> Float[Array, "K T B D"]:
+    """Directions of all streams, whose ends are filled with zeros.
+
+    Nothing comes of these steps: what they leave is cut off, and their gradient is 0.
+    """
+    longest = max(x.shape[1] for x in streams)
+    fill = lambda x: ((0, 0), (0, longest - x.shape[1]), (0, 0), (0, 0))
+    return jnp.concatenate([jnp.pad(x, fill(x)) for x in streams])
+
+
+def _apart(x: Float[Array, "K T B D"], steps: Sequence[int]) -> list[Array]:
+    """The directions of each stream, of so many steps."""
+    pairs = jnp.split(x, len(steps))
+    return [pair[:, :T] for pair, T in zip(pairs, steps, strict=True)]
+
+
+def _at(x: Float[Array, "K T B D"], t) -> jax.Array:
+    """All directions' rows of a step."""
     return lax.dynamic_index_in_dim(x, t, axis=1, keepdims=False)
 
 

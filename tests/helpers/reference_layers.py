@@ -56,8 +56,9 @@ class Encoder(nn.Module):
 class FusionClassifier(fusion.FusionClassifier):
     """Every frame of every stream is computed, attention's queries and results too."""
 
-    def _encode(self, s, x, mask):
-        return Encoder(self.hidden, name=f"{s}_encoder")(x, mask)
+    def _encode(self, read, mask):
+        encoder = lambda s: Encoder(self.hidden, name=f"{s}_encoder")
+        return {s: encoder(s)(x, mask[s]) for s, x in read.items()}
 
     def _pool(self, s, encoded, mask, train):
         fused, others = encoded[s], [o for o in self.streams if o != s]

@@ -17,7 +17,13 @@ from jser.models import (
 )
 
 B, T, D, H = 3, 9, 5, 8
-LOOPS = [recurrence_batch_major, recurrence_time_major]
+
+
+def by_steps(dtype, *stream):
+    return recurrence_time_major.bidirectional(dtype, stream)[0]
+
+
+LOOPS = [recurrence_batch_major.bidirectional, by_steps]
 
 
 def arguments(rng, frames: int, dtype: str):
@@ -43,8 +49,7 @@ def states_and_gradients(bidirectional, x, hold, ih, hh, weight):
 def compare(dtype: str, frames: int, rng, tolerance: float) -> None:
     given = arguments(rng, frames, "float64" if dtype == "float64" else "float32")
     want, got = (
-        states_and_gradients(functools.partial(loop.bidirectional, dtype), *given)
-        for loop in LOOPS
+        states_and_gradients(functools.partial(loop, dtype), *given) for loop in LOOPS
     )
     assert min(np.abs(x).max() for x in jax.tree.leaves(want[1][0])) > 1e-2
 
@@ -58,6 +63,31 @@ def compare(dtype: str, frames: int, rng, tolerance: float) -> None:
 @pytest.mark.parametrize("frames", [1, T])
 def test_both_loops_have_the_same_states_and_gradients(frames, rng):
     compare("float32", frames, rng, 1e-5)
+
+
+def test_streams_in_one_loop_are_as_alone(rng):
+    """Of other widths and lengths, and only some of them alike."""
+    frames = (T, 5, T - 2)
+    given = [arguments(rng, n, "float32") for n in frames]
+    streams, weights = [g[:4] for g in given], [g[4] for g in given]
+
+    def loss(bidirectional, streams):
+        states = bidirectional(streams)
+        of = zip(states, weights, strict=True)
+        return sum((s * w).sum() for s, w in of), states
+
+    def made(bidirectional):
+        return jax.jit(jax.grad(functools.partial(loss, bidirectional), has_aux=True))(
+            streams
+        )
+
+    want = made(lambda x: [by_steps("float32", *s) for s in x])
+    joint = lambda x: recurrence_time_major.bidirectional("float32", *x)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    jax.tree.map(close, made(joint), want)
+    text = jax.jit(lambda x: recurrence.bidirectional("float32", x)).trace(streams)
+    loops = text.lower(lowering_platforms=("cuda",)).as_text().count("stablehlo.while")
+    assert loops == 2  # Of 9 and 7 frames one, and that of 5.
 
 
 @pytest.mark.slow
@@ -86,7 +116,7 @@ def test_they_are_those_of_the_plain_form(loop, rng):
         states_and_gradients(f, x, hold, ih, hh, weight * mask[..., None])
         for f in (
             lambda x, hold, ih, hh: plain.apply(params(ih, hh), x, mask),
-            functools.partial(loop.bidirectional, "float32"),
+            functools.partial(loop, "float32"),
         )
     )
     real = lambda states: states * mask[..., None]
@@ -100,8 +130,8 @@ def program(platforms) -> export.Exported:
     given = arguments(np.random.default_rng(0), T, "float32")
 
     def states_and_them(*args):
-        bidirectional = functools.partial(recurrence.bidirectional, "float32")
-        return states_and_gradients(bidirectional, *args)
+        one = lambda *stream: recurrence.bidirectional("float32", [stream])[0]
+        return states_and_gradients(one, *args)
 
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), given)
     return export.export(jax.jit(states_and_them), platforms=platforms)(*shapes)
@@ -123,9 +153,7 @@ def test_a_program_for_several_platforms_has_the_loop_of_each(rng):
 @pytest.mark.parametrize("loop", LOOPS)
 def test_members_side_by_side_have_what_each_has_alone(loop, rng):
     members = [arguments(rng, T, "float32") for _ in range(3)]
-    alone = functools.partial(
-        states_and_gradients, functools.partial(loop.bidirectional, "float32")
-    )
+    alone = functools.partial(states_and_gradients, functools.partial(loop, "float32"))
     together = jax.vmap(alone)(*jax.tree.map(lambda *x: jnp.stack(x), *members))
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
     for i, given in enumerate(members):
