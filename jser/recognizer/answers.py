@@ -162,7 +162,9 @@ def _refuse_others(
 ) -> None:
     """Raises ValueError where other answers are; else keeps what decides these."""
     path, remedy = out / _MADE_BY, "Give another folder, or delete this one."
-    record = files.read_record(path, (), remedy) if path.is_file() else {"schema": 1}
+    record: dict[str, Any] = {"schema": 1}
+    if path.is_file():
+        record = files.read_record(path, (), remedy)
     with files.reading(path, remedy):
         kept = dict(record.get(ends, {} if there else made_by))
     if kept != made_by:

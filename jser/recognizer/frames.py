@@ -43,8 +43,8 @@ class FrameMaker:
         """
         reads = {spec["name"] for spec in described.values()} & PRETRAINED.keys()
         if odd := sorted(set(weights) - reads):
-            own = ", ".join(sorted(reads)) or "no front end"
-            raise ValueError(f"weights of {odd[0]!r}: the model takes those of {own}.")
+            own = f"those of {', '.join(sorted(reads))}" if reads else "none"
+            raise ValueError(f"weights of {odd[0]!r}: the model takes {own}.")
         groups: dict[tuple, dict[str, Mapping[str, Any]]] = {}
         for name, spec in described.items():
             tag = FeatureName.parse(name).tag

@@ -11,7 +11,7 @@ def of_each(transcripts: Sequence[str | None] | None, sounds: int) -> list[str |
     Raises:
       ValueError: if they are not as many.
     """
-    texts = [None] * sounds if transcripts is None else [*transcripts]
+    texts = [*([None] * sounds if transcripts is None else transcripts)]
     if len(texts) != sounds:
         raise ValueError(
             f"transcripts: {len(texts)}, and {sounds} sounds; give one of each, None"

@@ -49,7 +49,7 @@ A, B, SILENT = (f"calls/{name}.wav" for name in ("a", "b", "silent"))
         ([A, "--profile=calls"], "--profile calls: a folder. Give a file: office.npz"),
         (["calls", "-o", A], f"-o {A}: no folder. Give one, for a file each; what is"),
         (["calls", "-o", "x.csv"], "goes to a file by > x.csv"),
-        ([A, "--weights=hubert=x"], "weights of 'hubert': the model takes those of n"),
+        ([A, "--weights=hubert=x"], "weights of 'hubert': the model takes none"),
         ([A, "--revision=main"], "revision 'main': of a model on the hub, and "),
         (["calls", "--timeline", "-f", "srt"], "-f srt: a file of it holds one record"),
         ([A, "-m", "emodb-functional"], "Did you mean emodb-functionals?"),

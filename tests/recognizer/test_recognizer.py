@@ -107,6 +107,7 @@ def test_what_is_no_sound_says_why(r, samples, reason):
     with pytest.raises(audio.AudioError) as e:
         r((samples, RATE_HZ))
     assert e.value.reason == reason
+    assert ("; it is [n, channels]" in e.value.detail) == (reason == "too short")
 
 
 def test_silence_is_unknown(r):
