@@ -11,7 +11,7 @@ import soxr
 from jser import audio
 from jser.recognizer import sound_notes
 
-Sound = os.PathLike | str | bytes | tuple[np.ndarray, int]
+Sound = os.PathLike | str | bytes | tuple[np.ndarray, int] | audio.Stream
 
 
 def read_or_why(sound: Sound) -> sound_notes.Read | audio.AudioError:
@@ -30,12 +30,14 @@ def read(sound: Sound) -> sound_notes.Read:
     """
     if isinstance(sound, tuple):
         return sound_notes.read("", _resampled(*sound))
+    if isinstance(sound, audio.Stream):
+        return sound_notes.read("", np.concatenate([*sound]), sound.notes)
     name = "" if isinstance(sound, bytes) else os.fspath(sound)
     return sound_notes.read(name, *audio.load_noted(sound))
 
 
 def opened(
-    sound: Sound | audio.Stream,
+    sound: Sound,
 ) -> contextlib.AbstractContextManager[Iterable[np.ndarray]]:
     """A sound as blocks at 16 kHz, as often as they are iterated.
 

@@ -120,6 +120,9 @@ def test_what_makes_an_answer_worth_less_is_said(r, tmp_path):
     inverted = np.stack([speech(), -speech()], axis=1)
     soundfile.write(tmp_path / "inverted.wav", inverted, RATE_HZ)
     assert any("cancel" in w for w in r(tmp_path / "inverted.wav").warnings)
+    for path in tmp_path.iterdir():
+        with audio.Stream(path) as stream:
+            assert r(stream).warnings == r(path).warnings
 
 
 def test_one_bad_file_ends_no_other(r, tmp_path):
