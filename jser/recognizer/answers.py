@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from jser import audio, console, files
-from jser.recognizer import formats
+from jser.recognizer import formats, sound_notes
 from jser.recognizer.recognition import Recognition
 from jser.recognizer.recognizer import Recognizer
 
@@ -98,6 +98,7 @@ def write_timelines(
                 parts = formats.read_rttm(pathlib.Path(segments), own)
             with audio.Stream(_opened(sound)) as opened:
                 made = recognizer.timeline(opened, segments=parts, profile=profile)
+                notes = sound_notes.of_timeline(opened.notes, made)
                 seconds = opened.samples / audio.SAMPLE_RATE_HZ
             text = formats.write(how, made, file=name, duration_s=seconds)
         except ValueError as e:
@@ -105,8 +106,8 @@ def write_timelines(
             told = f"{e}" if isinstance(e, audio.AudioError) else f"{name}: {e}"
             tqdm.write(f"error: {told}", file=sys.stderr)
             continue
-        if not made:
-            tqdm.write(f"note: {name}: nothing but silence", file=sys.stderr)
+        for note in notes:
+            tqdm.write(f"note: {name}: {note}", file=sys.stderr)
         if out is not None:
             ends = ending(how, timeline=True)
             files.write_atomically(_path(out, name, ends), text)

@@ -13,7 +13,7 @@ from jser import audio
 from jser.corpora.draft import sound_files
 from jser.recognizer import sound_notes
 
-Sound = os.PathLike | str | bytes | tuple[np.ndarray, int]
+Sound = os.PathLike | str | bytes | tuple[np.ndarray, int] | audio.Stream
 
 
 def listed(sounds: Sequence[Sound] | pathlib.Path) -> Sequence[Sound]:
@@ -43,12 +43,14 @@ def read(sound: Sound) -> sound_notes.Read:
     """
     if isinstance(sound, tuple):
         return sound_notes.read("", *_of_array(*sound))
+    if isinstance(sound, audio.Stream):
+        return sound_notes.read("", np.concatenate([*sound]), sound.notes)
     name = "" if isinstance(sound, bytes) else os.fspath(sound)
     return sound_notes.read(name, *audio.load_noted(sound))
 
 
 def opened(
-    sound: Sound | audio.Stream,
+    sound: Sound,
 ) -> contextlib.AbstractContextManager[Iterable[np.ndarray]]:
     """A sound as blocks at 16 kHz, as often as they are iterated.
 

@@ -42,6 +42,7 @@ class Recognizer:
       labels: The emotions it knows.
       card: The model card, Markdown with a YAML head.
       about: What the model is made of, by its bundle.
+      coverages: What `coverage` may be.
       digest: Names all numbers that decide an answer.
       reads_text: Whether it wants to know what was said.
       profiles: Statistics of rooms and persons, by name (`adapt`).
@@ -70,6 +71,7 @@ class Recognizer:
         compilation.enable_cache()
         self.name, self.labels, self.card = model.name, model.labels, model.card
         self.about, self.digest = model.about, model.digest
+        self.coverages = tuple(map(float, model.calibration.candidates))
         self.profiles: dict[str, Profile] = {}
         self._bundle = model
         self._frames = FrameMaker(model.front_ends, weights or {})
@@ -114,8 +116,8 @@ class Recognizer:
         """The emotion of one sound.
 
         Args:
-          sound: A file, its bytes, or samples [n] or [n, channels] with their rate in
-            Hz.
+          sound: A file, its bytes, samples [n] or [n, channels] with their rate in Hz,
+            or an `audio.Stream`.
           transcript: What was said, for models that read text.
           top_k: Only so many of the likeliest emotions in `scores`; None for all.
           coverage: How often the true emotion is to be among `candidates`.
@@ -206,7 +208,7 @@ class Recognizer:
 
     def timeline(
         self,
-        sound: Sound | audio.Stream,
+        sound: Sound,
         *,
         window_s: float = 4.0,
         hop_s: float = 1.0,
@@ -216,7 +218,8 @@ class Recognizer:
         """What is felt when, in a recording of any length.
 
         Args:
-          sound: As `__call__` takes it. A file is never in memory whole.
+          sound: As `__call__` takes it. A file is never in memory whole. What is to be
+            said of one, such as that it is clipped, are the `notes` of its Stream.
           window_s: Length of the windows (`timeline.of_windows`),
           hop_s: and from one to the next.
           segments: In place of windows, "pauses" for a segment for each stretch of

@@ -128,6 +128,8 @@ def test_what_makes_an_answer_worth_less_is_said(r, tmp_path):
         assert any(w.startswith(note) for w in of_file.warnings)
         assert of_array.warnings == of_file.warnings
         assert of_array.scores == of_file.scores
+        with audio.Stream(tmp_path / "a.wav") as stream:
+            assert r(stream).warnings == of_file.warnings
     assert r.timeline((samples, RATE_HZ)) == r.timeline(tmp_path / "a.wav")
 
 
