@@ -5,6 +5,8 @@ import dataclasses
 
 import numpy as np
 
+from jser import audio
+from jser.recognizer import making, reading
 from jser.recognizer.recognition import Recognition, Segment
 from jser.recognizer.recognizer import Recognizer
 
@@ -39,12 +41,13 @@ class FakeRecognizer(Recognizer):
     def __init__(self, before: Callable[[], object] = lambda: None):
         self.name, self.labels, self.card = "fake-loudness", LABELS, CARD
         self.about = {"license": "cc0-1.0"}
+        self.coverages = making.COVERAGES
         self._before = before
 
     def __call__(self, sound, *, transcript=None, coverage=0.9, **_) -> Recognition:
-        samples, rate_hz = sound
+        given = reading.read(sound)
         self._before()
-        scores = _scores(samples)
+        scores = _scores(given.samples)
         likely = [n for n, p in scores.items() if p > 1 - coverage]
         return Recognition(
             file="",
@@ -52,15 +55,15 @@ class FakeRecognizer(Recognizer):
             scores=scores,
             candidates=tuple(likely),
             coverage=coverage,
-            duration_s=len(samples) / rate_hz,
+            duration_s=given.duration_s,
             embedding=np.ones(3, np.float32),
             transcript=transcript,
-            warnings=("it was trained on nothing",),
+            warnings=(*given.notes, "it was trained on nothing"),
             model={"name": self.name, "digest": "00"},
         )
 
     def timeline(self, sound, *, window_s=4.0, hop_s=1.0, **_) -> list[Segment]:
-        samples, rate_hz = sound
+        samples, rate_hz = reading.read(sound).samples, audio.SAMPLE_RATE_HZ
         self._before()
         size, segments = round(rate_hz * hop_s), []
         for start in range(0, len(samples), size):

@@ -3,20 +3,23 @@
 from collections.abc import Iterator
 import os
 import pathlib
+import random
 import re
 import shutil
 
 import pytest
 
+from jser.recognizer.recognizer import Recognizer
 from jser.web.sounds import Limits
 from tests.helpers.fake_recognizer import FakeRecognizer
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import ROOT, SHARED
 from tests.helpers.served import served
 from tests.helpers.sound_files import content, tones
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="pip install playwright tries the page"
 )
+EMODB = SHARED / "data" / "emodb"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.slow,
@@ -84,6 +87,15 @@ def parts(page) -> list[str]:
     """What the list of parts says, when it is there."""
     page.locator("#segments button").first.wait_for()
     return page.locator("#segments button").all_inner_texts()
+
+
+def shown(page) -> dict[str, float]:
+    """The probabilities, by the lengths of their bars."""
+    bars = page.locator("#scores tr").evaluate_all(
+        "rows => rows.map(row => [row.cells[0].innerText,"
+        " parseFloat(row.querySelector('.bar div').style.width) / 100])"
+    )
+    return dict(bars)
 
 
 def played(page, until_s: float) -> None:
@@ -230,6 +242,23 @@ def test_the_token_of_the_address_is_shown_to_the_server(browser):
         page.get_by_text("fake-loudness", exact=True).first.wait_for()
         page.set_input_files("#file", AT_ONCE)
         assert len(parts(page)) == 3
+        page.close()
+
+
+@pytest.mark.skipif(not EMODB.exists(), reason="EMO-DB is not in ../shared/data/emodb")
+@pytest.mark.parametrize("count", [5, pytest.param(50, marks=pytest.mark.full)])
+def test_the_page_shows_what_the_model_says_of_the_file(browser, count):
+    r = Recognizer.load("emodb-functionals")
+    files = random.Random(0).sample(sorted(EMODB.rglob("*.flac")), count)
+    with served(r) as port:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        for path in files:
+            page.set_input_files("#file", path)
+            page.get_by_text(f"{path.name}: ").wait_for()
+            want = r(path)
+            assert page.locator("#label").inner_text() == want.label
+            assert shown(page) == pytest.approx(dict(want.scores), abs=1e-4)
         page.close()
 
 
