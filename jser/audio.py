@@ -96,6 +96,16 @@ def _load(
     return samples, notes
 
 
+def mix(samples: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Samples [n, channels] float32 as one channel, as `load` makes it of a file's.
+
+    Returns:
+      Samples [n] of the same rate, and the notes that `examine` gives.
+    """
+    mixed, cancelled = decoding.mix(samples)
+    return mixed, _Levels([mixed]).notes(cancelled)
+
+
 class Stream:
     """A sound as blocks of float32 mono 16 kHz, as often as it is iterated.
 

@@ -11,7 +11,6 @@ from absl import logging
 import numpy as np
 
 from jser import audio
-from jser.corpora.draft import sound_files
 from jser.recognizer import (
     bundle,
     judging,
@@ -45,6 +44,7 @@ class Recognizer:
       about: What the model is made of, by its bundle.
       coverages: What `coverage` may be.
       digest: Names all numbers that decide an answer.
+      reads_text: Whether it wants to know what was said.
       profiles: Statistics of rooms and persons, by name (`adapt`).
     """
 
@@ -75,8 +75,9 @@ class Recognizer:
         self.profiles: dict[str, Profile] = {}
         self._bundle = model
         self._frames = FrameMaker(model.front_ends, weights or {})
+        self.reads_text = self._frames.reads_text
         self._network = Network(model)
-        self._texts = transcribing.Transcripts(transcriber, self._frames.reads_text)
+        self._texts = transcribing.Transcripts(transcriber, self.reads_text)
 
     @classmethod
     def load(
@@ -153,9 +154,12 @@ class Recognizer:
           coverage: As `__call__`.
           profile: As `__call__`.
           on_done: Told how many more are done, now and then.
+
+        Raises:
+          ValueError: as `__call__`, and if the transcripts are not one of each sound.
         """
-        sounds = _listed(sounds)
-        texts = list(transcripts) if transcripts else [None] * len(sounds)
+        sounds = reading.listed(sounds)
+        texts = transcribing.of_each(transcripts, len(sounds))
         for start in range(0, len(sounds), _AT_ONCE):
             chunk = slice(start, start + _AT_ONCE)
             read = [reading.read_or_why(sound) for sound in sounds[chunk]]
@@ -225,7 +229,8 @@ class Recognizer:
 
         Raises:
           AudioError: if the sound cannot be used.
-          ValueError: if the model reads text, or the lengths or segments cannot be.
+          ValueError: if the model reads text and nobody transcribes it, or the lengths
+            or segments cannot be.
         """
         if isinstance(segments, str) and segments != "pauses":
             raise ValueError(
@@ -315,7 +320,7 @@ class Recognizer:
             raise ValueError(
                 f"{self.name} scales no stream, so that no statistics can be exchanged."
             )
-        sounds = _listed(sounds)
+        sounds = reading.listed(sounds)
         if not sounds:
             raise ValueError(f"profile {name!r}: no sounds to learn from.")
         frames: dict[str, list[np.ndarray]] = {n: [] for n in self._frames.names}
@@ -389,10 +394,3 @@ class Recognizer:
                 strict=True,
             )
         ]
-
-
-def _listed(sounds: Sequence[Sound] | pathlib.Path) -> Sequence[Sound]:
-    """Several sounds, or all sound files of a folder."""
-    if isinstance(sounds, str):
-        raise TypeError(f"{sounds!r}: give a list of sounds, or a pathlib.Path.")
-    return sound_files(sounds) if isinstance(sounds, pathlib.Path) else sounds
