@@ -67,7 +67,7 @@ def survey(
     if not path.is_file():
         raise AudioError(path, "missing", "there is no such file")
     if not path.stat().st_size:
-        raise AudioError(path, "empty", "it has no bytes")
+        raise AudioError(path, "unreadable", "it is empty, of 0 bytes")
     if what := sound_headers.missing(path):
         raise AudioError(path, "truncated", what)
     samples, finite, power, power_of_mix = 0, True, np.zeros(1), 0.0

@@ -109,7 +109,10 @@ def test_a_sound_without_bytes_is_empty(recognize, monkeypatch, capsys, options)
     for given, name in (("-", "the sound"), ("zero.wav", "zero.wav")):
         with pytest.raises(SystemExit, match="1 of 1 sound could not be used"):
             recognize(given, *options)
-        assert f"error: {name}: empty: it has no bytes\n" in capsys.readouterr().err
+        assert (
+            f"error: {name}: unreadable: it is empty, of 0 bytes\n"
+            in capsys.readouterr().err
+        )
 
 
 def test_a_folder_holds_answers_of_one_kind(recognize):
