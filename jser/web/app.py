@@ -126,6 +126,7 @@ def _about(model: Recognizer, limits: Limits) -> dict[str, Any]:
         **model.about,
         "name": model.name,
         "labels": list(model.labels),
+        "reads_text": model.reads_text,
         "card": model.card,
         "limits": {"body_bytes": limits.body_bytes, "sound_s": limits.sound_s},
     }

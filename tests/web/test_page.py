@@ -160,6 +160,61 @@ def test_a_recording_is_heard(opened):
     assert page.get_by_role("button", name="Record").is_visible()
 
 
+def test_while_a_microphone_is_asked_for_there_is_no_second_one(opened):
+    page = opened()
+    page.evaluate(
+        "() => { navigator.mediaDevices.getUserMedia = () => new Promise(() => {}); }"
+    )
+    page.get_by_role("button", name="Record").click()
+    assert page.get_by_role("button", name="Record").is_disabled()
+
+
+def test_what_the_browser_cannot_play_is_answered_all_the_same(opened):
+    page = opened()
+    aiff = content(tones(0.5), "AIFF")
+    page.set_input_files("#file", {**AT_ONCE, "name": "x.aiff", "buffer": aiff})
+    parts(page)
+    page.get_by_text("This browser cannot play the file.").wait_for()
+    assert not page.locator("#sound, #wave").first.is_visible()
+    assert page.locator("#segments button").is_disabled()
+    page.set_input_files("#file", AT_ONCE)
+    assert len(parts(page)) == 3
+    assert page.locator("#sound").is_visible()
+    assert not page.locator("#unplayed").is_visible()
+
+
+def test_where_nothing_is_sure_the_likeliest_is_no_name(opened):
+    page = opened()
+    half_way = content(tones(0.0632, seconds=0.5))
+    page.set_input_files("#file", {**AT_ONCE, "buffer": half_way})
+    (said,) = parts(page)
+    assert re.fullmatch(r"0:00\.0 to 0:00\.5 unknown, perhaps \w+, 48 %", said)
+    told = page.locator("#candidates").inner_text()
+    assert told.startswith("No emotion is sure enough to be named. Of")
+    assert page.locator("#end").inner_text() == "0:00.5"
+
+
+def test_silence_has_no_parts(opened):
+    page = opened()
+    page.set_input_files("#file", {**AT_ONCE, "buffer": content(tones(0.0))})
+    page.locator("#segments li").wait_for()
+    assert page.locator("#segments").inner_text() == "nothing but silence"
+
+
+def test_a_model_that_reads_words_is_given_them(browser):
+    with served(FakeRecognizer(reads_text=True)) as port:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.get_by_label("What is said").wait_for()
+        page.set_input_files("#file", AT_ONCE)
+        page.get_by_role("alert").get_by_text("write what is said").wait_for()
+        page.get_by_label("What is said").fill("Das will sie & mehr")
+        page.keyboard.press("Enter")
+        page.get_by_text("“Das will sie & mehr”").wait_for()
+        assert page.locator("#segments").inner_text() == ""
+        page.close()
+
+
 def test_without_a_microphone_it_says_so(opened):
     page = opened()
     page.evaluate(
@@ -267,7 +322,7 @@ def test_the_page_shows_what_the_model_says_of_the_file(browser, count):
 def test_it_fits_and_can_be_read_by_all(opened, tmp_path, scheme, width):
     page = opened(color_scheme=scheme, viewport={"width": width, "height": 800})
     page.locator("summary").click()
-    page.set_input_files("#file", AT_ONCE)
+    page.set_input_files("#file", {**AT_ONCE, "name": f"{'without_a_gap' * 9}.wav"})
     parts(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.screenshot(path=tmp_path / f"{scheme}-{width}.png", full_page=True)
