@@ -1,6 +1,7 @@
 """Any sound file as float32 mono 16 kHz in [-1, 1]."""
 
-from collections.abc import Iterable, Iterator
+import collections
+from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import io
 import os
@@ -19,7 +20,9 @@ MIN_SAMPLES = 400  # 25 ms, the first frame of every speech front end.
 MAX_HOURS = 4.0
 _SILENT = 1 / 32768  # The smallest step of 16 bits.
 _LOUD = 0.98  # Of full scale, from which a sound can be clipped,
-_CLIPPED = 0.01  # if as many of its samples lie at its loudest level.
+_CLIPPED = 0.01  # if as many of its samples lie at its loudest level,
+_NEAR = 0.99995  # or this near to it.
+_CANCEL = "channels cancel"
 
 
 def load(path: os.PathLike | str, *, max_hours: float = MAX_HOURS) -> np.ndarray:
@@ -83,15 +86,24 @@ def _load(
     path: pathlib.Path, name: str, max_hours: float
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     with decoding.its_own_fault(path, name):
-        samples, rate_hz, cancelled = _decode(path, max_hours)
-        _tell(name, cancelled)
-        notes = _notes(samples, cancelled)
+        samples, rate_hz, notes = _decode(path, max_hours)
+        _tell(name, notes)
         if rate_hz != SAMPLE_RATE_HZ:
             samples = soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
             # It may swing over the largest number.
             decoding.refuse_non_finite(path, samples)
         _refuse_short(path, len(samples))
     return samples, notes
+
+
+def mix(samples: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Samples [n, channels] float32 as one channel, as `load` makes it of a file's.
+
+    Returns:
+      Samples [n] of the same rate, and the notes that `examine` gives.
+    """
+    mixed, cancelled = decoding.mix(samples)
+    return mixed, _Levels([mixed]).notes(cancelled)
 
 
 class Stream:
@@ -104,6 +116,7 @@ class Stream:
 
     Attributes:
       samples: How many there are, at 16 kHz.
+      notes: What `examine` gives.
     """
 
     def __init__(
@@ -137,14 +150,14 @@ class Stream:
         self._max_hours = max_hours
         try:
             with decoding.its_own_fault(self._path, self._name):
-                self._found = decoding.survey(self._path, max_hours)
+                self._found, self.notes = _survey(self._path, max_hours)
                 ratio = SAMPLE_RATE_HZ / self._found.rate_hz
                 self.samples = int(self._found.samples * ratio + 0.5)  # As soxr does.
                 _refuse_short(self._path, self.samples)
         except AudioError:
             self.close()
             raise
-        _tell(self._name, self._found.channel is not None)
+        _tell(self._name, self.notes)
 
     def __enter__(self) -> "Stream":
         return self
@@ -193,8 +206,8 @@ def _temporary(pieces: Iterable[bytes]) -> Iterator[pathlib.Path]:
         yield pathlib.Path(f.name)
 
 
-def _tell(name: str, cancelled: bool) -> None:
-    if cancelled:
+def _tell(name: str, notes: tuple[str, ...]) -> None:
+    if _CANCEL in notes:
         logging.warning("%s: its channels cancel; the loudest is taken alone", name)
 
 
@@ -212,22 +225,44 @@ def examine(path: os.PathLike | str) -> tuple[float | None, tuple[str, ...]]:
     """
     path = pathlib.Path(path)
     with decoding.its_own_fault(path, str(path)):
-        samples, rate_hz, cancelled = _decode(path, MAX_HOURS)
+        samples, rate_hz, notes = _decode(path, MAX_HOURS)
     in_container = containers.demuxer(path)
     duration = _rounded(len(samples), rate_hz) if in_container else seconds(path)
-    return duration, _notes(samples, cancelled)
+    return duration, notes
 
 
-def _notes(samples: np.ndarray, cancelled: bool) -> tuple[str, ...]:
-    """What a person should know of a sound, as `examine` has it."""
-    level = np.abs(samples)
-    peak = min(float(level.max()), 1.0)  # Lossy codecs overshoot where it was clipped.
-    found = {
-        "silent": peak <= _SILENT,
-        "clipped": peak >= _LOUD and (level >= 0.99995 * peak).mean() >= _CLIPPED,
-        "channels cancel": cancelled,
-    }
-    return tuple(note for note, holds in found.items() if holds)
+class _Levels:
+    """How loud a sound is at its loudest, and how often; it may come in blocks."""
+
+    def __init__(self, blocks: Iterable[np.ndarray] = ()):
+        self._samples, self._peak = 0, 0.0
+        # By level, near the peak: fewer than a thousand, as float32 has no more there.
+        self._count: collections.Counter[float] = collections.Counter()
+        for block in blocks:
+            self.hear(block)
+
+    def hear(self, block: np.ndarray) -> None:
+        """Takes the samples [n] that come next."""
+        # Lossy codecs overshoot where it was clipped.
+        level = np.minimum(np.abs(block), np.float32(1))
+        self._samples += len(block)
+        self._peak = max(self._peak, float(level.max(initial=0)))
+        near = np.float32(_NEAR * self._peak)
+        values, counts = np.unique(level[level >= near], return_counts=True)
+        for x, n in zip(values.tolist(), counts.tolist(), strict=True):
+            self._count[x] += n
+        for x in [x for x in self._count if x < near]:
+            del self._count[x]
+
+    def notes(self, cancelled: bool) -> tuple[str, ...]:
+        """What a person should know of the sound, as `examine` has it."""
+        share = self._count.total() / self._samples
+        found = {
+            "silent": self._peak <= _SILENT,
+            "clipped": self._peak >= _LOUD and share >= _CLIPPED,
+            _CANCEL: cancelled,
+        }
+        return tuple(note for note, holds in found.items() if holds)
 
 
 def seconds(path: os.PathLike | str) -> float | None:
@@ -252,18 +287,39 @@ def _rounded(samples: int, rate_hz: int) -> float:
     return round(samples / rate_hz, 4)
 
 
-def _decode(path: pathlib.Path, max_hours: float) -> tuple[np.ndarray, int, bool]:
-    """Samples [n] float32 of the channels as one, their rate, and if channels cancel.
+def _survey(
+    path: pathlib.Path,
+    max_hours: float,
+    take: Callable[[np.ndarray], None] = lambda _: None,
+) -> tuple[decoding.Survey, tuple[str, ...]]:
+    """`decoding.survey`, and what `examine` notes, a block in memory at a time."""
+    levels = _Levels()
+
+    def hear(block: np.ndarray) -> None:
+        levels.hear(block)
+        take(block)
+
+    found = decoding.survey(path, max_hours, hear)
+    if found.channel is None:
+        return found, levels.notes(cancelled=False)
+    alone = decoding.mono(path, max_hours, found.channel)
+    return found, _Levels(alone).notes(cancelled=True)
+
+
+def _decode(
+    path: pathlib.Path, max_hours: float
+) -> tuple[np.ndarray, int, tuple[str, ...]]:
+    """Samples [n] float32 of the channels as one, their rate, and notes.
 
     Raises:
       AudioError: as `decoding.survey` does.
     """
     mixed: list[np.ndarray] = []
-    found = decoding.survey(path, max_hours, mixed.append)
+    found, notes = _survey(path, max_hours, mixed.append)
     if found.channel is None:
-        return np.concatenate(mixed), found.rate_hz, False
+        return np.concatenate(mixed), found.rate_hz, notes
     loudest = np.concatenate([*decoding.mono(path, max_hours, found.channel)])
-    return loudest, found.rate_hz, True
+    return loudest, found.rate_hz, notes
 
 
 def _refuse_short(path: pathlib.Path, samples: int) -> None:

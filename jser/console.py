@@ -27,6 +27,11 @@ def _is_worth_a_look(record: Any) -> bool:
     return record.levelno >= _WARNING or record.pathname.startswith(_HERE)
 
 
+def counted(count: int, thing: str) -> str:
+    """`1 sound`, `2 sounds`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 class _Plain(logging.PythonFormatter):
     """The message alone, with its level where that is worth a look."""
 

@@ -66,6 +66,8 @@ def survey(
     """
     if not path.is_file():
         raise AudioError(path, "missing", "there is no such file")
+    if not path.stat().st_size:
+        raise AudioError(path, "unreadable", "it is empty, of 0 bytes")
     if what := sound_headers.missing(path):
         raise AudioError(path, "truncated", what)
     samples, finite, power, power_of_mix = 0, True, np.zeros(1), 0.0
@@ -86,8 +88,24 @@ def survey(
         )
     if not finite:
         raise _non_finite(path)
+    return Survey(rate_hz, samples, _alone(power, power_of_mix))
+
+
+def mix(samples: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The channels [n, channels] float32 of a sound as one, as of a file's.
+
+    Returns:
+      Samples [n], and whether the channels cancel, so that they are the loudest's.
+    """
+    mixed = _mean(samples)
+    channel = _alone(*(np.square(x, dtype=np.float64).sum(0) for x in (samples, mixed)))
+    return (mixed, False) if channel is None else (samples[:, channel], True)
+
+
+def _alone(power: np.ndarray, power_of_mix: float) -> int | None:
+    """The channel to be taken alone, by the power of each; None for the mean."""
     cancelled = power_of_mix < _CANCELLED * power.max()
-    return Survey(rate_hz, samples, int(power.argmax()) if cancelled else None)
+    return int(power.argmax()) if cancelled else None
 
 
 def stated(path: pathlib.Path) -> tuple[int, int]:

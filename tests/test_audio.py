@@ -362,12 +362,18 @@ NOTES = {
     " full scale": TONE / 0.3,
     " a click": np.where(np.arange(16_000) == 7, 1.0, TONE),
     " loud and square, but not full": 0.9 * np.sign(TONE),
+    " square below a click": np.where(
+        np.arange(16_000) == 15_000, 1.0, 0.985 * np.clip(8 * TONE, -1, 1)
+    ),
 }
 
 
 @pytest.mark.parametrize("name", NOTES)
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
-def test_notes(tmp_path, name, subtype):
+def test_notes(tmp_path, monkeypatch, name, subtype):
     path = tmp_path / "a.wav"
     soundfile.write(path, NOTES[name], 16_000, subtype)
-    assert audio.examine(path)[1] == tuple(filter(None, name.split(" ")[:1]))
+    notes = tuple(filter(None, name.split(" ")[:1]))
+    assert audio.examine(path)[1] == audio.load_noted(path)[1] == notes
+    monkeypatch.setattr(decoding, "BLOCK", 1000)
+    assert audio.Stream(path).notes == notes

@@ -87,6 +87,15 @@ def test_channels_are_those_of_load(tmp_path, monkeypatch, gain):
     np.testing.assert_allclose(whole, audio.load(path), rtol=0, atol=1e-6)
 
 
+def test_notes_are_of_the_channel_that_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "BLOCK", 1000)
+    loud = np.clip(40 * NOISE, -1, 1)
+    soundfile.write(tmp_path / "a.wav", np.stack([-loud, loud], 1), 48_000)
+    notes = audio.Stream(tmp_path / "a.wav").notes
+    assert notes == audio.examine(tmp_path / "a.wav")[1]
+    assert notes == ("clipped", "channels cancel")
+
+
 @pytest.mark.parametrize("samples", range(1195, 1205))
 def test_the_shortest_sound_is_that_of_load(tmp_path, samples):
     soundfile.write(tmp_path / "a.wav", NOISE[:samples], 48_000)

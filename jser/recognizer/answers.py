@@ -1,7 +1,7 @@
 """Recognitions as people and programs read them: a table, JSON lines, CSV."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 import csv
 import io
 import json
@@ -11,14 +11,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from jser import audio, files
-from jser.recognizer import formats
+from jser import audio, console, files
+from jser.recognizer import formats, sound_notes
 from jser.recognizer.recognition import Recognition
 from jser.recognizer.recognizer import Recognizer
 
 Answer = Recognition | audio.AudioError
 File = pathlib.Path | bytes  # A sound file, or what it would hold.
+MadeBy = Mapping[str, str | float]  # What decides an answer, by the words for it.
 _ENDING = ".json"
+_MADE_BY = ".made_by"  # In a folder of answers: of each ending, what decided them.
 _BAR = 24  # Characters of a probability of 1.
 
 
@@ -39,7 +41,7 @@ def write(
     Returns:
       How many sounds could not be used; why is said on stderr.
     """
-    failed, told = 0, dict[str, None]()
+    failed, told = 0, defaultdict[str, list[str]](list)
     progress = tqdm(total=count, unit="sound", disable=count == 1 and out is None)
     for n, (name, answer) in enumerate(answers):
         progress.update()
@@ -47,7 +49,8 @@ def write(
             failed += 1
             tqdm.write(f"error: {answer}", file=sys.stderr)
             continue
-        told.update(dict.fromkeys(answer.warnings))
+        for note in answer.warnings:
+            told[note].append(name)
         if out is not None:
             path = _path(out, name, _ENDING)
             files.write_atomically(path, answer.to_json(indent=2) + "\n")
@@ -55,8 +58,11 @@ def write(
         text = _FORMATS[how](name, answer, first=n == failed, alone=count == 1)
         tqdm.write(text, file=sys.stdout, end="")
     progress.close()
-    if how == "text" and told:
-        print("\n".join(f"note: {note}" for note in told), file=sys.stderr)
+    if how == "text":
+        for note, names in told.items():
+            of_all = count == 1 or 1 < len(names) == count - failed
+            for of in [""] if of_all else [f"{name}: " for name in names]:
+                print(f"note: {of}{note}", file=sys.stderr)
     return failed
 
 
@@ -82,16 +88,17 @@ def write_timelines(
     Returns:
       How many sounds could not be used; why is said on stderr.
     """
-    failed = 0
-    for name, sound in tqdm(sounds, unit="sound", disable=len(sounds) == 1):
+    failed, first, several = 0, True, len(sounds) > 1
+    for name, sound in tqdm(sounds, unit="sound", disable=not several):
         parts: Any = segments
         try:
             if segments not in (None, "pauses"):
                 # Of several sounds, each has the lines of its own name.
-                own = pathlib.PurePath(name).stem if len(sounds) > 1 else ""
+                own = pathlib.PurePath(name).stem if several else ""
                 parts = formats.read_rttm(pathlib.Path(segments), own)
             with audio.Stream(_opened(sound)) as opened:
                 made = recognizer.timeline(opened, segments=parts, profile=profile)
+                notes = sound_notes.of_timeline(opened.notes, made)
                 seconds = opened.samples / audio.SAMPLE_RATE_HZ
             text = formats.write(how, made, file=name, duration_s=seconds)
         except ValueError as e:
@@ -99,13 +106,16 @@ def write_timelines(
             told = f"{e}" if isinstance(e, audio.AudioError) else f"{name}: {e}"
             tqdm.write(f"error: {told}", file=sys.stderr)
             continue
-        if not made:
-            tqdm.write(f"note: {name}: nothing but silence", file=sys.stderr)
-        if out is None:
-            tqdm.write(text, file=sys.stdout, end="")
-        else:
+        for note in notes:
+            tqdm.write(f"note: {name}: {note}", file=sys.stderr)
+        if out is not None:
             ends = ending(how, timeline=True)
             files.write_atomically(_path(out, name, ends), text)
+            continue
+        if several:
+            text = formats.among_others(how, text, name, first=first)
+            first = first and not text
+        tqdm.write(text, file=sys.stdout, end="")
     if caution := recognizer.about.get("caution"):
         print(f"note: {caution}", file=sys.stderr)
     return failed
@@ -121,21 +131,54 @@ def ending(how: str, *, timeline: bool) -> str:
 
 
 def without_done(
-    sounds: Sequence[tuple[str, File]], out: pathlib.Path, ends: str
+    sounds: Sequence[tuple[str, File]], out: pathlib.Path, ends: str, made_by: MadeBy
 ) -> list[tuple[str, File]]:
     """The sounds that have no answer in the folder yet.
 
+    Args:
+      sounds: By their names.
+      out: The folder; it is made, and keeps what decides its answers.
+      ends: How the answers' names end (`ending`).
+      made_by: What decides them.
+
     Raises:
-      ValueError: if two would be written to one file.
+      ValueError: if two would be written to one file, or something else decided the
+        answers that are there.
     """
     paths = [_path(out, name, ends) for name, _ in sounds]
     if twice := [path for path, count in Counter(paths).items() if count > 1]:
         raise ValueError(f"{twice[0]}: two sounds have that name.")
     pairs = zip(sounds, paths, strict=True)
     left = [sound for sound, path in pairs if not path.exists()]
-    if there := len(sounds) - len(left):
-        print(f"{there} of {len(sounds)} are in {out} already", file=sys.stderr)
+    there = len(sounds) - len(left)
+    _refuse_others(out, ends, made_by, there=bool(there))
+    if there:
+        given = console.counted(len(sounds), "sound")
+        print(f"{out} has {there} of {given} already", file=sys.stderr)
     return left
+
+
+def _refuse_others(
+    out: pathlib.Path, ends: str, made_by: MadeBy, *, there: bool
+) -> None:
+    """Raises ValueError where other answers are; else keeps what decides these."""
+    path, remedy = out / _MADE_BY, "Give another folder, or delete this one."
+    record: dict[str, Any] = {"schema": 1}
+    if path.is_file():
+        record = files.read_record(path, (), remedy)
+    with files.reading(path, remedy):
+        kept = dict(record.get(ends, {} if there else made_by))
+    if kept != made_by:
+        was = _decided(kept) or "a model that is not known"
+        raise ValueError(
+            f"{out}: answers by {was} are there, and these would be by"
+            f" {_decided(made_by)}. {remedy}"
+        )
+    files.write_json(path, record | {ends: made_by})
+
+
+def _decided(by: MadeBy) -> str:
+    return ", ".join(f"{what} {value}" for what, value in by.items())
 
 
 def _path(out: pathlib.Path, name: str, ends: str) -> pathlib.Path:

@@ -135,7 +135,16 @@ def load(folder: pathlib.Path) -> Bundle:
     """
     path = folder / CONFIG
     if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no model there; jser bundle makes one.")
+        within = sorted(str(p.parent) for p in folder.glob(f"*/{TENSORS}"))
+        meant = f" Did you mean {' or '.join(within[:3])}?" if within else ""
+        raise FileNotFoundError(
+            f"{folder}: no model there; jser bundle makes one.{meant}"
+        )
+    if (folder / "checkpoints").is_dir():
+        raise ValueError(
+            f"{folder}: a run, and no model; jser bundle --workdir {folder} --out"
+            " my-model makes one."
+        )
     record = files.read_record(path, (), AGAIN)
     with files.reading(path, AGAIN, "cannot be used"):
         averaged = record["combination"] == _AVERAGE

@@ -1,6 +1,7 @@
 """config.json of a bundle, as it may come from anywhere: what may stand in it."""
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import math
 import pathlib
 from typing import Any
@@ -127,10 +128,18 @@ def _check_numbers(record: Mapping[str, Any]) -> None:
         raise ValueError(f"temperature {fitted['temperature']}")
     if not fitted["candidates"]:
         raise ValueError("no candidates")
-    for x in fitted["candidates"].values():
+    for coverage, x in fitted["candidates"].items():
+        _check_coverage(coverage)
         _check_number("candidates", x)
     for name, x in record["far"].items():
         _check_number(f"far of {name:.80}", x)
+
+
+def _check_coverage(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        if text == str(float(text)) and 0 < float(text) < 1:
+            return
+    raise ValueError(f"candidates of a coverage {text!r:.40}, which is no share")
 
 
 def _check_number(name: str, x: Any) -> None:

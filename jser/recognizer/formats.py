@@ -10,6 +10,7 @@ import pathlib
 from jser import files
 from jser.recognizer.recognition import Segment
 
+OF_ONE = frozenset({"srt", "textgrid", "audacity"})  # A file holds one recording.
 # Types of lines that say nothing of who speaks when.
 _RTTM_OTHERS = frozenset(
     {
@@ -41,6 +42,26 @@ def write(
     if how not in FORMATS:
         raise ValueError(f"no format {how!r}; there are {', '.join(FORMATS)}.")
     return FORMATS[how][1]([s for s in segments if s.label], file, duration_s)
+
+
+def among_others(how: str, text: str, file: str, *, first: bool) -> str:
+    """What `write` made, as it is printed with that of other recordings.
+
+    Args:
+      how: Name of a format that is not in `OF_ONE`.
+      text: What was made.
+      file: Name of the recording.
+      first: Whether nothing was printed before.
+
+    Returns:
+      The text under its recording's name; of csv the rows, the first with the header.
+    """
+    if how == "text":
+        return f"{file}:\n{text}"
+    if how == "csv":
+        rows = text.partition("\n")[2]
+        return text if first and rows else rows
+    return text
 
 
 def read_rttm(

@@ -38,8 +38,13 @@ class FrameMaker:
 
         Raises:
           FileNotFoundError: if weights are not here and cannot be fetched.
-          ValueError: if a front end is not the one that the model was trained on.
+          ValueError: if a front end is not the one that the model was trained on, or
+            weights are of one that it does not read.
         """
+        reads = {spec["name"] for spec in described.values()} & PRETRAINED.keys()
+        if odd := sorted(set(weights) - reads):
+            own = f"those of {', '.join(sorted(reads))}" if reads else "none"
+            raise ValueError(f"weights of {odd[0]!r}: the model takes {own}.")
         groups: dict[tuple, dict[str, Mapping[str, Any]]] = {}
         for name, spec in described.items():
             tag = FeatureName.parse(name).tag

@@ -43,7 +43,6 @@ class Judge:
         candidates = [i for i in order if 1 - p[i] <= limit] or [order[0]]
         sure = p[order[0]] >= fitted.unknown_below and not sound.silent
         by = self.profile
-        caution = by.caution if by else model.about.get("caution")
         notes = [sound_notes.FAR] if far else []
         about = {"name": model.name, "digest": model.digest}
         return Recognition(
@@ -55,6 +54,13 @@ class Judge:
             duration_s=sound.duration_s,
             embedding=vector,
             transcript=transcript,
-            warnings=(*sound.notes, *notes, *([str(caution)] if caution else [])),
+            warnings=(*sound.notes, *notes, *self._cautions),
             model=about | ({"profile": by.name} if by else {}),
         )
+
+    @property
+    def _cautions(self) -> tuple[str, ...]:
+        """What is said of every sound."""
+        of_model, by = str(self.model.about.get("caution") or ""), self.profile
+        told = (by.few and of_model, by.caution or by.few) if by else (of_model,)
+        return tuple(filter(None, told))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import json
 from typing import Any
 
+from jser import console
 from jser.front_end_table import PRETRAINED
 from jser.recognizer.bundle import Bundle
 
@@ -86,10 +87,20 @@ def _results(about: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _corpus(about: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{n} {k}" for k, n in about["per_emotion"].items())
     return (
-        f"{about['corpus']}: {about['utterances']} utterances of"
-        f" {about['speakers'] or 'unnamed'} speakers, {about['seconds'] / 60:.0f}"
-        f" minutes; {counts}.\n"
+        f"{about['corpus']}: {console.counted(about['utterances'], 'utterance')} of"
+        f" {_speakers(about)}, {_length(about['seconds'])}; {counts}.\n"
     )
+
+
+def _speakers(about: Mapping[str, Any]) -> str:
+    known = about["speakers"]
+    return console.counted(known, "speaker") if known else "unnamed speakers"
+
+
+def _length(seconds: float) -> str:
+    if seconds < 90:
+        return console.counted(round(seconds), "second")
+    return f"{seconds / 60:.0f} minutes"
 
 
 def _figures(model: Bundle) -> str:
@@ -136,7 +147,7 @@ def _figures(model: Bundle) -> str:
 def _inside(model: Bundle) -> str:
     lines = [
         f"* Streams: {', '.join(model.front_ends)}.",
-        f"* {len(model.members)} networks:"
+        f"* {console.counted(len(model.members), 'network')}:"
         f" {', '.join(m.experiment.name for m in model.members)}; combined by"
         f" {model.stacker.kind if model.stacker else 'average'}.",
         f"* Temperature {model.calibration.temperature:.2f}; below a confidence of"

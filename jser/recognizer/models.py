@@ -1,5 +1,6 @@
 """Where a model lies: a folder, one that comes along, or the Hugging Face hub."""
 
+import difflib
 import os
 import pathlib
 
@@ -17,18 +18,30 @@ def find(model: os.PathLike | str, revision: str | None = None) -> pathlib.Path:
 
     Raises:
       FileNotFoundError: if there is none, with those that come along.
+      ValueError: if there is a revision, and the model is none of the hub.
     """
     name, folder = os.fspath(model), pathlib.Path(model).expanduser()
+    if name in NAMES and not folder.is_dir():
+        folder = _HERE / name
     if folder.is_dir():
+        if revision:
+            raise ValueError(
+                f"revision {revision!r}: of a model on the hub, and {name} is here."
+            )
         return folder
-    if name in NAMES:
-        return _HERE / name
     if hub.is_hub_name(name):
         return _fetched(name, revision)
     raise FileNotFoundError(
         f"{name}: no such folder, no <owner>/<model> of the hub, and none of"
-        f" {', '.join(NAMES)}, which come along."
+        f" {', '.join(NAMES)}, which come along.{_perhaps(folder)}"
     )
+
+
+def _perhaps(folder: pathlib.Path) -> str:
+    """Models whose names are alike, to end an error."""
+    beside = [str(path.parent) for path in folder.parent.glob(f"*/{bundle.TENSORS}")]
+    alike = difflib.get_close_matches(str(folder), [*NAMES, *sorted(beside)])
+    return f" Did you mean {' or '.join(alike)}?" if alike else ""
 
 
 def hub_said(error: Exception) -> str:
@@ -49,4 +62,5 @@ def _fetched(name: str, revision: str | None) -> pathlib.Path:
         raise FileNotFoundError(
             f"{name}: not fetched from the hub ({hub_said(e)}). Give a folder, or"
             f" {' or '.join(NAMES)}, which come along."
+            f"{_perhaps(pathlib.Path(name))}"
         ) from e

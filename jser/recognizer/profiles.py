@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jser import archives, files
+from jser import archives, console, files
 
 SHRINKAGE = 8.0  # The training set's statistics weigh as much as so many recordings.
 _SCHEMA = 1
@@ -62,6 +62,17 @@ class Profile:
             # A column that never changes carries nothing: 1 keeps it finite.
             "deviation": np.where(own > 1e-6, own, 1.0).astype(np.float32),
         }
+
+    @property
+    def few(self) -> str:
+        """What is to be said while the training set weighs more; empty after."""
+        if self.recordings >= SHRINKAGE:
+            return ""
+        return (
+            f"profile {self.name!r}: {console.counted(self.recordings, 'recording')};"
+            f" below {SHRINKAGE:.0f} it says less of yours than of those that the model"
+            " learned from"
+        )
 
     def save(self, path: pathlib.Path) -> None:
         """Writes the profile, whole or not at all: <path>.npz."""
@@ -124,8 +135,8 @@ def person_caution(name: str, recordings: int, label: str, share: float) -> str:
     """
     if recordings < _FEW:
         return (
-            f"profile {name!r}: {recordings} recordings; below {_FEW} a person's"
-            " statistics harm"
+            f"profile {name!r}: {console.counted(recordings, 'recording')}; below"
+            f" {_FEW} a person's statistics harm"
         )
     if share > _ALIKE:
         return (

@@ -11,7 +11,6 @@ from absl import logging
 import numpy as np
 
 from jser import audio
-from jser.corpora.draft import sound_files
 from jser.recognizer import (
     bundle,
     judging,
@@ -43,7 +42,9 @@ class Recognizer:
       labels: The emotions it knows.
       card: The model card, Markdown with a YAML head.
       about: What the model is made of, by its bundle.
+      coverages: What `coverage` may be.
       digest: Names all numbers that decide an answer.
+      reads_text: Whether it wants to know what was said.
       profiles: Statistics of rooms and persons, by name (`adapt`).
     """
 
@@ -70,11 +71,13 @@ class Recognizer:
         compilation.enable_cache()
         self.name, self.labels, self.card = model.name, model.labels, model.card
         self.about, self.digest = model.about, model.digest
+        self.coverages = tuple(map(float, model.calibration.candidates))
         self.profiles: dict[str, Profile] = {}
         self._bundle = model
         self._frames = FrameMaker(model.front_ends, weights or {})
+        self.reads_text = self._frames.reads_text
         self._network = Network(model)
-        self._texts = transcribing.Transcripts(transcriber, self._frames.reads_text)
+        self._texts = transcribing.Transcripts(transcriber, self.reads_text)
 
     @classmethod
     def load(
@@ -113,8 +116,8 @@ class Recognizer:
         """The emotion of one sound.
 
         Args:
-          sound: A file, its bytes, or samples [n] or [n, channels] with their rate in
-            Hz.
+          sound: A file, its bytes, samples [n] or [n, channels] with their rate in Hz,
+            or an `audio.Stream`.
           transcript: What was said, for models that read text.
           top_k: Only so many of the likeliest emotions in `scores`; None for all.
           coverage: How often the true emotion is to be among `candidates`.
@@ -151,9 +154,12 @@ class Recognizer:
           coverage: As `__call__`.
           profile: As `__call__`.
           on_done: Told how many more are done, now and then.
+
+        Raises:
+          ValueError: as `__call__`, and if the transcripts are not one of each sound.
         """
-        sounds = _listed(sounds)
-        texts = list(transcripts) if transcripts else [None] * len(sounds)
+        sounds = reading.listed(sounds)
+        texts = transcribing.of_each(transcripts, len(sounds))
         for start in range(0, len(sounds), _AT_ONCE):
             chunk = slice(start, start + _AT_ONCE)
             read = [reading.read_or_why(sound) for sound in sounds[chunk]]
@@ -202,7 +208,7 @@ class Recognizer:
 
     def timeline(
         self,
-        sound: Sound | audio.Stream,
+        sound: Sound,
         *,
         window_s: float = 4.0,
         hop_s: float = 1.0,
@@ -212,7 +218,8 @@ class Recognizer:
         """What is felt when, in a recording of any length.
 
         Args:
-          sound: As `__call__` takes it. A file is never in memory whole.
+          sound: As `__call__` takes it. A file is never in memory whole. What is to be
+            said of one, such as that it is clipped, are the `notes` of its Stream.
           window_s: Length of the windows (`timeline.of_windows`),
           hop_s: and from one to the next.
           segments: In place of windows, "pauses" for a segment for each stretch of
@@ -222,7 +229,8 @@ class Recognizer:
 
         Raises:
           AudioError: if the sound cannot be used.
-          ValueError: if the model reads text, or the lengths or segments cannot be.
+          ValueError: if the model reads text and nobody transcribes it, or the lengths
+            or segments cannot be.
         """
         if isinstance(segments, str) and segments != "pauses":
             raise ValueError(
@@ -312,7 +320,7 @@ class Recognizer:
             raise ValueError(
                 f"{self.name} scales no stream, so that no statistics can be exchanged."
             )
-        sounds = _listed(sounds)
+        sounds = reading.listed(sounds)
         if not sounds:
             raise ValueError(f"profile {name!r}: no sounds to learn from.")
         frames: dict[str, list[np.ndarray]] = {n: [] for n in self._frames.names}
@@ -386,10 +394,3 @@ class Recognizer:
                 strict=True,
             )
         ]
-
-
-def _listed(sounds: Sequence[Sound] | pathlib.Path) -> Sequence[Sound]:
-    """Several sounds, or all sound files of a folder."""
-    if isinstance(sounds, str):
-        raise TypeError(f"{sounds!r}: give a list of sounds, or a pathlib.Path.")
-    return sound_files(sounds) if isinstance(sounds, pathlib.Path) else sounds

@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 
 from jser import audio
+from jser.recognizer.recognition import Segment
 
 FAR = (
     "far from what the model was trained on: another language, room, microphone, or no"
@@ -13,6 +14,10 @@ FAR = (
 )
 _SHORT_S = 1.0
 _QUIET_DB = -50.0  # Of the loudest frames, below full scale.
+_OF_FILE = {  # By what `audio.examine` notes.
+    "clipped": "clipped: its peaks are cut off",
+    "channels cancel": "its channels cancel; the loudest was taken alone",
+}
 _FRAME = audio.SAMPLE_RATE_HZ // 40  # 25 ms.
 _LOUD = 0.98  # Quantile of the frames that stands for speech.
 
@@ -48,8 +53,20 @@ def read(name: str, samples: np.ndarray, notes: Sequence[str] = ()) -> Read:
         f"silence: its loudest part is {level_db:.0f} dB below full scale, no speech": (
             silent
         ),
-        "clipped: its peaks are cut off": "clipped" in notes,
-        "its channels cancel; the loudest was taken alone": "channels cancel" in notes,
     }
-    held = tuple(note for note, holds in found.items() if holds)
-    return Read(name, samples, seconds, held, silent)
+    held = [note for note, holds in found.items() if holds]
+    return Read(name, samples, seconds, (*held, *_of_file(notes)), silent)
+
+
+def of_timeline(notes: Sequence[str], segments: Sequence[Segment]) -> list[str]:
+    """What is to be said of a timeline.
+
+    Args:
+      notes: What `audio.examine` has to say of the recording.
+      segments: What was found in it.
+    """
+    return [*_of_file(notes), *([] if segments else ["nothing but silence"])]
+
+
+def _of_file(notes: Sequence[str]) -> list[str]:
+    return [told for note, told in _OF_FILE.items() if note in notes]

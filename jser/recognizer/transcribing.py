@@ -5,6 +5,21 @@ from collections.abc import Sequence
 import numpy as np
 
 
+def of_each(transcripts: Sequence[str | None] | None, sounds: int) -> list[str | None]:
+    """A transcript of each of so many sounds; None where none is given.
+
+    Raises:
+      ValueError: if they are not as many.
+    """
+    texts = [*([None] * sounds if transcripts is None else transcripts)]
+    if len(texts) != sounds:
+        raise ValueError(
+            f"transcripts: {len(texts)}, and {sounds} sounds; give one of each, None"
+            " where nobody knows."
+        )
+    return texts
+
+
 class Transcripts:
     """Transcripts that are given and, where they lack, those that Whisper hears."""
 
@@ -28,7 +43,7 @@ class Transcripts:
         self, samples: Sequence[np.ndarray], given: Sequence[str | None] | None = None
     ) -> list[str | None]:
         """The transcripts of sounds at 16 kHz; None where nobody knows."""
-        texts = list(given or [None] * len(samples))
+        texts = of_each(given, len(samples))
         lacking = [i for i, text in enumerate(texts) if text is None]
         if self._whisper and lacking:
             from jser.encoders import transcriber

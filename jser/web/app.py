@@ -1,6 +1,6 @@
 """The server's application: a model behind HTTP, and a page to try it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 import contextlib
 import json
 import pathlib
@@ -9,19 +9,19 @@ from typing import Any
 from starlette import applications, exceptions, requests, responses, routing
 
 import jser
+from jser import audio
+from jser.recognizer import sound_notes
 from jser.recognizer.recognizer import Recognizer
+from jser.recognizer.timeline import window_and_hop
 from jser.web.guard import LOOPBACK, Guard, refuse
 from jser.web.sounds import Limits, Sounds
 
 _HERE = pathlib.Path(__file__).parent
 _PAGE = {"/": "html", "/page.css": "css", "/page.js": "javascript"}
 _TRANSCRIPT = 4_000  # Characters at most; a URL has room for them.
-# Of each number that can be asked for: what it is by default, and the bounds.
-_NUMBERS = {
-    "coverage": (0.9, 0.01, 0.999),
-    "window_s": (4.0, 0.5, 30.0),
-    "hop_s": (1.0, 0.25, 30.0),
-}
+# Of each length that can be asked for: what it is by default, and the bounds.
+_LENGTHS = {"window_s": (4.0, 0.5, 30.0), "hop_s": (1.0, 0.25, 30.0)}
+Reader = Callable[[str], Any]  # Of a parameter; ValueError says what it may be.
 
 
 def create(
@@ -43,17 +43,26 @@ def create(
     """
     limits = limits or Limits()
     sounds = Sounds(limits)
+    of_recognize = {"transcript": _transcript, "coverage": _one_of(model.coverages)}
+    of_timeline = {n: _within(*bounds) for n, (_, *bounds) in _LENGTHS.items()}
 
     async def recognize(request: requests.Request) -> responses.Response:
-        asked = _asked(request, "transcript", "coverage")
+        asked = _asked(request, of_recognize)
         ask = lambda sound: model(sound, profile=profile, **asked).to_dict()
         return responses.JSONResponse(await sounds.hear(request, ask))
 
     async def timeline(request: requests.Request) -> responses.Response:
-        asked = _asked(request, "window_s", "hop_s")
-        ask = lambda sound: model.timeline(sound, profile=profile, **asked)
-        segments = [s.to_dict() for s in await sounds.hear(request, ask)]
-        return responses.JSONResponse({"segments": segments})
+        asked: dict[str, Any] = {n: length for n, (length, *_) in _LENGTHS.items()}
+        asked |= _asked(request, of_timeline)
+        with _refusing():
+            window_and_hop(**asked)
+
+        def ask(sound: audio.Stream) -> dict[str, Any]:
+            segments = model.timeline(sound, profile=profile, **asked)
+            warnings = sound_notes.of_timeline(sound.notes, segments)
+            return {"segments": [s.to_dict() for s in segments], "warnings": warnings}
+
+        return responses.JSONResponse(await sounds.hear(request, ask))
 
     async def metrics(request: requests.Request) -> responses.Response:
         return responses.PlainTextResponse(_metrics(guard, sounds))
@@ -64,7 +73,7 @@ def create(
         sounds.close()
 
     still = {
-        "/openapi.json": _document(has_token=bool(token)),
+        "/openapi.json": _document(model, has_token=bool(token)),
         "/health": {"status": "ok"},
         "/model": _about(model, limits),
     }
@@ -101,10 +110,11 @@ def _file(path: str) -> responses.Response:
     return responses.Response(text, media_type=f"text/{_PAGE[path]}")
 
 
-def _document(*, has_token: bool) -> dict[str, Any]:
+def _document(model: Recognizer, *, has_token: bool) -> dict[str, Any]:
     """What is served, as OpenAPI says it."""
     document = json.loads((_HERE / "openapi.json").read_text(encoding="utf-8"))
     document["info"]["version"] = jser.__version__
+    document["components"]["schemas"]["Coverage"]["enum"] = list(model.coverages)
     if has_token:
         document["security"] = [{"token": []}]
     return document
@@ -116,39 +126,64 @@ def _about(model: Recognizer, limits: Limits) -> dict[str, Any]:
         **model.about,
         "name": model.name,
         "labels": list(model.labels),
+        "reads_text": model.reads_text,
         "card": model.card,
         "limits": {"body_bytes": limits.body_bytes, "sound_s": limits.sound_s},
     }
 
 
-def _asked(request: requests.Request, *names: str) -> dict[str, Any]:
+def _asked(
+    request: requests.Request, parameters: Mapping[str, Reader]
+) -> dict[str, Any]:
     """What a query says.
 
     Raises:
-      HTTPException: if it cannot be read, is out of bounds, or not one of `names`.
+      HTTPException: if it cannot be read, or is not one of `parameters`.
     """
-    asked: dict[str, Any] = {n: _NUMBERS[n][0] for n in names if n in _NUMBERS}
+    asked = {}
     for name, value in request.query_params.multi_items():
-        if name not in names:
-            told = f"{name}: there is no such parameter, only {', '.join(names)}."
+        if name not in parameters:
+            told = f"{name}: there is no such parameter, only {', '.join(parameters)}."
             raise exceptions.HTTPException(400, told)
-        if name in _NUMBERS:
-            asked[name] = _number(name, value)
-        elif len(value) > _TRANSCRIPT:
-            told = f"{name}: at most {_TRANSCRIPT} characters are read."
-            raise exceptions.HTTPException(400, told)
-        else:
-            asked[name] = value
+        with _refusing(f"{name}: "):
+            asked[name] = parameters[name](value)
     return asked
 
 
-def _number(name: str, value: str) -> float:
-    _, least, most = _NUMBERS[name]
-    with contextlib.suppress(ValueError):
-        if least <= float(value) <= most:
-            return float(value)
-    told = f"{name}: {value[:20]!r} is no number from {least:g} to {most:g}."
-    raise exceptions.HTTPException(400, told)
+@contextlib.contextmanager
+def _refusing(of: str = "") -> Iterator[None]:
+    """Turns a ValueError into the answer 400."""
+    try:
+        yield
+    except ValueError as e:
+        raise exceptions.HTTPException(400, f"{of}{e}") from e
+
+
+def _transcript(value: str) -> str:
+    if len(value) > _TRANSCRIPT:
+        raise ValueError(f"at most {_TRANSCRIPT} characters are read.")
+    return value
+
+
+def _one_of(numbers: Sequence[float]) -> Reader:
+    def read(value: str) -> float:
+        with contextlib.suppress(ValueError):
+            if float(value) in numbers:
+                return float(value)
+        allowed = ", ".join(map(str, numbers))
+        raise ValueError(f"{value[:20]!r} is none of {allowed}.")
+
+    return read
+
+
+def _within(least: float, most: float) -> Reader:
+    def read(value: str) -> float:
+        with contextlib.suppress(ValueError):
+            if least <= float(value) <= most:
+                return float(value)
+        raise ValueError(f"{value[:20]!r} is no number from {least:g} to {most:g}.")
+
+    return read
 
 
 def _metrics(guard: Guard, sounds: Sounds) -> str:

@@ -4,9 +4,10 @@ const $ = (id) => document.getElementById(id);
 const RATE_HZ = 16000; // At which sounds are drawn, and recordings sent.
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
 const sound = $("sound");
-let model = { labels: [], limits: { body_bytes: Infinity, sound_s: 1800 } };
+let model = { labels: [], reads_text: false, limits: { body_bytes: Infinity, sound_s: 1800 } };
 let asking = new AbortController(); // The sound that is being asked about.
 let recorder = null;
+let latest = null; // What was taken last, asked about again when the words change.
 
 // --- The server
 
@@ -29,17 +30,23 @@ async function take(blob, name) {
   asking = new AbortController();
   const { signal } = asking;
   const post = (path) => ask(path, { method: "POST", body: blob, signal });
+  latest = [blob, name];
   begin(blob, name);
   try {
+    const said = $("said").value.trim();
+    if (model.reads_text && !said) throw new Error("This model reads words: write what is said.");
+    const words = model.reads_text ? `?${new URLSearchParams({ transcript: said })}` : "";
     const most = model.limits.body_bytes;
     if (blob.size > most) throw new Error(`A file of more than ${most >> 20} MB is not taken.`);
-    const [answer, samples] = await Promise.all([post("recognize"), decode(blob)]);
+    const [answer, samples] = await Promise.all([post(`recognize${words}`), decode(blob)]);
     if (signal.aborted) return;
     showAnswer(answer, samples);
-    tell("Listening to its parts …");
-    const { segments } = await post("timeline");
-    if (signal.aborted) return;
-    showSegments(segments, answer.duration_s);
+    if (!model.reads_text) { // Nobody knows which words are of which part.
+      tell("Listening to its parts …");
+      const told = await post("timeline");
+      if (signal.aborted) return;
+      showSegments(told, answer);
+    }
     tell(`${name}: ${answer.label}.`);
   } catch (error) {
     if (!signal.aborted) fail(error.message);
@@ -73,12 +80,17 @@ function wav(samples) {
 
 async function record() {
   if (recorder) return recorder.stop();
+  const button = $("record");
   const raw = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   let stream;
+  button.disabled = true; // Or a second click would start a second one.
   try {
     stream = await navigator.mediaDevices.getUserMedia({ audio: raw });
   } catch {
     return fail("There is no microphone, or this page may not use it.");
+  } finally {
+    button.disabled = false;
+    button.focus();
   }
   const pieces = [];
   recorder = new MediaRecorder(stream);
@@ -87,23 +99,23 @@ async function record() {
     stream.getTracks().forEach((track) => track.stop());
     clearTimeout(end);
     recorder = null;
-    $("record").textContent = "Record";
-    $("record").classList.remove("on");
+    button.textContent = "Record";
+    button.classList.remove("on");
     const samples = await decode(new Blob(pieces));
     if (samples) take(wav(samples), "your recording");
     else fail("The recording is empty.");
   };
   const end = setTimeout(() => recorder?.stop(), 1000 * (model.limits.sound_s - 1));
   recorder.start();
-  $("record").textContent = "Stop";
-  $("record").classList.add("on");
+  button.textContent = "Stop";
+  button.classList.add("on");
   tell("Recording …");
 }
 
 // --- What is shown
 
 const tell = (text) => ($("status").textContent = text);
-const percent = (p) => `${Math.round(100 * p)} %`;
+const percent = (p) => (p < 0.005 ? "< 1 %" : p > 0.995 ? "> 99 %" : `${Math.round(100 * p)} %`);
 const colour = (label) => {
   const i = model.labels.indexOf(label);
   return i < 0 ? "none" : `c${i % 10}`;
@@ -125,7 +137,8 @@ function fail(message) {
 }
 
 function begin(blob, name) {
-  $("error").hidden = $("answer").hidden = true;
+  $("error").hidden = $("answer").hidden = $("unplayed").hidden = true;
+  sound.hidden = false;
   URL.revokeObjectURL(sound.src);
   sound.src = URL.createObjectURL(blob);
   ["colours", "segments"].forEach((id) => $(id).replaceChildren());
@@ -135,8 +148,9 @@ function begin(blob, name) {
 function showAnswer(answer, samples) {
   $("answer").hidden = false;
   $("label").textContent = answer.label;
+  const unsure = answer.label in answer.scores ? "" : "No emotion is sure enough to be named. ";
   $("candidates").textContent =
-    `Of recordings like those it was trained on, ${percent(answer.coverage)} have their emotion among these: ${answer.candidates.join(", ")}.`;
+    `${unsure}Of recordings like those it was trained on, ${percent(answer.coverage)} have their emotion among these: ${answer.candidates.join(", ")}.`;
   $("warnings").hidden = !answer.warnings.length;
   $("warnings").replaceChildren(...answer.warnings.map((w) => element("li", w)));
   $("scores").tBodies[0].replaceChildren(...Object.entries(answer.scores).map(([label, p]) => {
@@ -150,7 +164,8 @@ function showAnswer(answer, samples) {
   }));
   $("transcript").hidden = !answer.transcript;
   $("transcript").textContent = `“${answer.transcript}”`;
-  $("end").textContent = clock(answer.duration_s);
+  $("end").textContent = (answer.duration_s < 1 ? tenths : clock)(answer.duration_s);
+  $("wave").toggleAttribute("hidden", !samples);
   $("wave").firstElementChild.setAttribute("d", samples ? outline(samples) : "");
 }
 
@@ -167,7 +182,7 @@ function outline(samples) {
   return `M${[...below, ...above].join("L")}Z`;
 }
 
-function showSegments(segments, duration_s) {
+function showSegments({ segments, warnings }, { duration_s, warnings: shown }) {
   $("colours").replaceChildren(...segments.map((s) => {
     const block = element("div", s.label, colour(s.label));
     block.style.left = `${(100 * s.start_s) / duration_s}%`;
@@ -175,16 +190,20 @@ function showSegments(segments, duration_s) {
     return block;
   }));
   $("segments").replaceChildren(...segments.map((s) => {
-    const who = s.speaker ? `${s.speaker}: ` : "", likely = Math.max(...Object.values(s.scores));
-    const text = `${tenths(s.start_s)} to ${tenths(s.end_s)} ${who}${s.label}, ${percent(likely)}`;
+    const who = s.speaker ? `${s.speaker}: ` : "";
+    const [likely, p] = Object.entries(s.scores).reduce((a, b) => (b[1] > a[1] ? b : a));
+    const perhaps = likely === s.label ? "" : `, perhaps ${likely}`;
+    const text = `${tenths(s.start_s)} to ${tenths(s.end_s)} ${who}${s.label}${perhaps}, ${percent(p)}`;
     const button = element("button", text, colour(s.label)), item = element("li");
     button.type = "button";
+    button.disabled = Boolean(sound.error);
     button.dataset.start = s.start_s;
     button.dataset.end = s.end_s;
     button.onclick = () => { sound.currentTime = s.start_s; sound.play(); };
     item.append(button);
     return item;
   }));
+  $("segments").append(...warnings.filter((w) => !shown.includes(w)).map((w) => element("li", w)));
 }
 
 function follow() {
@@ -241,6 +260,12 @@ $("file").onchange = ({ target }) => {
   target.value = ""; // So that the same file can be chosen again.
 };
 $("record").onclick = record;
+$("said").onchange = () => latest && take(...latest);
+sound.onerror = () => {
+  sound.hidden = true;
+  $("unplayed").hidden = false;
+  for (const button of $("segments").querySelectorAll("button")) button.disabled = true;
+};
 $("course").onclick = (event) => {
   const box = $("course").getBoundingClientRect();
   sound.currentTime = ((event.clientX - box.left) / box.width) * (sound.duration || 0);
@@ -258,6 +283,7 @@ try {
   model = await ask("model");
   $("name").textContent = model.name;
   $("labels").textContent = model.labels.join(", ");
+  $("words").hidden = !model.reads_text;
   showCard(model.card);
 } catch (error) {
   fail(error.message);

@@ -10,7 +10,6 @@ import dataclasses
 import io
 from typing import TypeVar
 
-import numpy as np
 import soundfile
 from starlette import exceptions, requests
 
@@ -18,7 +17,6 @@ from jser import audio
 
 _A_SECOND = 2 * 48_000  # Samples of all channels that a second has where it is large.
 Answer = TypeVar("Answer")
-Sound = tuple[np.ndarray, int]  # Samples [n] float32, and their rate in Hz.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +44,7 @@ class Sounds:
         self.heard_s = 0.0
 
     async def hear(
-        self, request: requests.Request, ask: Callable[[Sound], Answer]
+        self, request: requests.Request, ask: Callable[[audio.Stream], Answer]
     ) -> Answer:
         """Reads what a request brings, and asks about it when it is its turn.
 
@@ -71,13 +69,12 @@ class Sounds:
         """Lets the thread go; sounds that wait are not heard."""
         self._thread.shutdown(cancel_futures=True)
 
-    def _heard(self, content: bytes, ask: Callable[[Sound], Answer]) -> Answer:
+    def _heard(self, content: bytes, ask: Callable[[audio.Stream], Answer]) -> Answer:
         file = io.BytesIO(content)
         hours = self._limits.sound_s * _share(content) / 3600
-        with audio.Stream(file, name="sound", max_hours=hours) as blocks:
-            samples = np.concatenate(list(blocks))
-        self.heard_s += len(samples) / audio.SAMPLE_RATE_HZ
-        return ask((samples, audio.SAMPLE_RATE_HZ))
+        with audio.Stream(file, name="sound", max_hours=hours) as sound:
+            self.heard_s += sound.samples / audio.SAMPLE_RATE_HZ
+            return ask(sound)
 
     async def _body(self, request: requests.Request) -> bytes:
         """What a request brings.

@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-from jser import console
-from jser.commands import command_line
 from tests.helpers.paths import ROOT
 
 ROOTS = ("data_root", "features_root", "runs_root")
@@ -65,20 +63,6 @@ FLAGS = {
     ),
     "export": ("to", "out"),
 }
-
-
-@pytest.fixture
-def jser(capsys, monkeypatch, tmp_path):
-    """Runs `jser` in an empty folder; gives status, stdout and the line on stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(console, "quiet", lambda: None)
-
-    def run(*argv: str) -> tuple[int, str, str]:
-        status = command_line.main(argv)
-        shown = capsys.readouterr()
-        return status, shown.out, shown.err
-
-    return run
 
 
 def test_verbs_are_listed_in_the_order_of_the_road(jser):

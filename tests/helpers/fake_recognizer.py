@@ -5,10 +5,13 @@ import dataclasses
 
 import numpy as np
 
-from jser.recognizer.recognition import Recognition, Segment
+from jser import audio
+from jser.recognizer import making, reading
+from jser.recognizer.recognition import UNKNOWN, Recognition, Segment
 from jser.recognizer.recognizer import Recognizer
 
 LABELS = ("angry", "happy", "neutral", "sad")
+_SURE = 0.49  # Half-way from one level to the next it names none.
 CARD = """---
 library_name: jser
 ---
@@ -36,37 +39,42 @@ jser recognize my.wav --model fake-loudness --format json --out answers --covera
 class FakeRecognizer(Recognizer):
     """Loud is angry, soft is sad; `before` is run first, in the model's thread."""
 
-    def __init__(self, before: Callable[[], object] = lambda: None):
+    def __init__(
+        self, before: Callable[[], object] = lambda: None, *, reads_text: bool = False
+    ):
         self.name, self.labels, self.card = "fake-loudness", LABELS, CARD
         self.about = {"license": "cc0-1.0"}
+        self.coverages, self.reads_text = making.COVERAGES, reads_text
         self._before = before
 
     def __call__(self, sound, *, transcript=None, coverage=0.9, **_) -> Recognition:
-        samples, rate_hz = sound
+        given = reading.read(sound)
         self._before()
-        scores = _scores(samples)
+        scores = _scores(given.samples)
         likely = [n for n, p in scores.items() if p > 1 - coverage]
         return Recognition(
             file="",
-            label=next(iter(scores)),
+            label=_label(scores),
             scores=scores,
             candidates=tuple(likely),
             coverage=coverage,
-            duration_s=len(samples) / rate_hz,
+            duration_s=given.duration_s,
             embedding=np.ones(3, np.float32),
             transcript=transcript,
-            warnings=("it was trained on nothing",),
+            warnings=(*given.notes, "it was trained on nothing"),
             model={"name": self.name, "digest": "00"},
         )
 
     def timeline(self, sound, *, window_s=4.0, hop_s=1.0, **_) -> list[Segment]:
-        samples, rate_hz = sound
+        samples, rate_hz = reading.read(sound).samples, audio.SAMPLE_RATE_HZ
         self._before()
         size, segments = round(rate_hz * hop_s), []
+        if not samples.any():
+            return []
         for start in range(0, len(samples), size):
             scores = _scores(samples[start : start + size])
             end_s = min(start + size, len(samples)) / rate_hz
-            label = next(iter(scores))
+            label = _label(scores)
             if segments and segments[-1].label == label:
                 segments[-1] = dataclasses.replace(segments[-1], end_s=end_s)
                 continue
@@ -74,6 +82,11 @@ class FakeRecognizer(Recognizer):
             segment = Segment(start_s=start_s, end_s=end_s, label=label, scores=scores)
             segments.append(segment)
         return segments
+
+
+def _label(scores: dict[str, float]) -> str:
+    label, p = next(iter(scores.items()))
+    return label if p > _SURE else UNKNOWN
 
 
 def _scores(samples: np.ndarray) -> dict[str, float]:

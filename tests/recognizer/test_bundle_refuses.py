@@ -99,6 +99,8 @@ def refused(folder: pathlib.Path, kind: type[Exception] = ValueError) -> str:
         ((*FITTED, "unknown_below"), None, "no finite number"),
         ((*FITTED, "candidates"), {}, "no candidates"),
         ((*FITTED, "candidates", "0.9"), "x", "candidates 'x' is no finite number"),
+        ((*FITTED, "candidates", "1.5"), 0.5, "candidates of a coverage '1.5', which"),
+        ((*FITTED, "candidates", "most"), 0.5, "candidates of a coverage 'most', "),
         ((*FITTED, "more"), 1, "unexpected keyword argument 'more'"),
         (("far", STREAM), "x", "is no finite number"),
         (("about", "caution"), "a\x1b", "letters that cannot be shown"),

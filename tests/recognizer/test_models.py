@@ -1,5 +1,7 @@
 """Models by folder, by the names that come along, and by those of the hub."""
 
+import shutil
+
 from huggingface_hub import constants
 import pytest
 
@@ -66,3 +68,32 @@ def test_folders_come_before_names(tmp_path, monkeypatch):
     for name in models.NAMES:
         assert bundle.load(models.find(name)).name == name
     assert "no such folder" in refused("none")
+
+
+def test_a_name_that_is_near_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(FUNCTIONALS, tmp_path / "made" / "my-model")
+    wanted = {
+        "emodb-function": "Did you mean emodb-functionals?",
+        "emodb_whisper": "Did you mean emodb-whisper-base?",
+        "made/deep/my-model": "",
+        "made/my-modle": "Did you mean made/my-model?",
+    }
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for name, meant in wanted.items():
+        assert refused(name).endswith(meant or "which come along.")
+    with pytest.raises(FileNotFoundError, match=r"made: no .* mean made/my-model\?"):
+        bundle.load(models.find("made"))
+
+
+def test_a_run_is_no_model(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / bundle.CONFIG).write_text('{"schema": 2}')
+    with pytest.raises(ValueError, match="a run, and no model; jser bundle --workdir"):
+        bundle.load(tmp_path)
+
+
+def test_a_revision_is_of_the_hub(tmp_path):
+    for name in (tmp_path, "emodb-functionals"):
+        with pytest.raises(ValueError, match=f"'main': of a model .*{name} is here"):
+            models.find(name, "main")

@@ -1,5 +1,6 @@
 """Answers about single sounds, by a model that an earlier version of jser left."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -16,6 +17,7 @@ from tests.helpers.tiny_corpus import tone
 
 GOLDEN = FIXTURES / "bundle"
 RATE_HZ = 16_000
+CAUTION = {"caution": "trained on three tones"}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,8 @@ def test_a_profile_leaves_out_what_cannot_be_used(r, tmp_path):
         r.adapt(tmp_path, "x")
     with pytest.raises(TypeError, match="give a list of sounds"):
         r.adapt("sounds", "x")
+    with pytest.raises(ValueError, match=r"b\.wav: no such folder. Give one, or"):
+        r.adapt(tmp_path / "b.wav", "x")
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 48_000])
@@ -96,12 +100,14 @@ def test_other_rates_are_resampled(r, rate_hz, tmp_path):
         (np.zeros((2, 2, 2), np.float32), "empty"),
         (np.full(8000, np.nan, np.float32), "non-finite"),
         (np.zeros(100, np.float32), "too short"),
+        (np.zeros((2, RATE_HZ), np.float32), "too short"),
     ],
 )
 def test_what_is_no_sound_says_why(r, samples, reason):
     with pytest.raises(audio.AudioError) as e:
         r((samples, RATE_HZ))
     assert e.value.reason == reason
+    assert ("; it is [n, channels]" in e.value.detail) == (reason == "too short")
 
 
 def test_silence_is_unknown(r):
@@ -115,11 +121,16 @@ def test_what_makes_an_answer_worth_less_is_said(r, tmp_path):
     noise = np.random.default_rng(0).standard_normal(RATE_HZ).astype(np.float32)
     assert any(w.startswith("far") for w in r((0.2 * noise, RATE_HZ)).warnings)
     loud = np.clip(8 * speech(), -1, 1)
-    soundfile.write(tmp_path / "loud.wav", loud, RATE_HZ)
-    assert any(w.startswith("clipped") for w in r(tmp_path / "loud.wav").warnings)
     inverted = np.stack([speech(), -speech()], axis=1)
-    soundfile.write(tmp_path / "inverted.wav", inverted, RATE_HZ)
-    assert any("cancel" in w for w in r(tmp_path / "inverted.wav").warnings)
+    for samples, note in ((loud, "clipped"), (inverted, "its channels cancel")):
+        soundfile.write(tmp_path / "a.wav", samples, RATE_HZ, "FLOAT")
+        of_file, of_array = r(tmp_path / "a.wav"), r((samples, RATE_HZ))
+        assert any(w.startswith(note) for w in of_file.warnings)
+        assert of_array.warnings == of_file.warnings
+        assert of_array.scores == of_file.scores
+        with audio.Stream(tmp_path / "a.wav") as stream:
+            assert r(stream).warnings == of_file.warnings
+    assert r.timeline((samples, RATE_HZ)) == r.timeline(tmp_path / "a.wav")
 
 
 def test_one_bad_file_ends_no_other(r, tmp_path):
@@ -141,6 +152,9 @@ def test_unknown_options_are_named(r):
         r(x, profile="office")
     with pytest.raises(ValueError, match="top_k: 0"):
         r(x, top_k=0)
+    for texts in ([], ["one"], ["one", "two", "three"]):
+        with pytest.raises(ValueError, match=f"transcripts: {len(texts)}, and 2 soun"):
+            list(r.many([x, x], transcripts=texts))
 
 
 def test_more_coverage_never_leaves_a_candidate_out(r):
@@ -177,6 +191,15 @@ class TestProfile:
         )
         moved = many.shrunk("logmel", mean, deviation)
         assert moved["mean"] == pytest.approx(4, abs=0.1)
+
+    @pytest.mark.parametrize(("recordings", "told"), [(1, "1 recording;"), (8, "")])
+    def test_while_it_is_small_the_models_caution_stays(self, r, recordings, told):
+        model = dataclasses.replace(r._bundle, about=r._bundle.about | CAUTION)
+        by = Recognizer(model)
+        by.adapt([(speech(seed=i), RATE_HZ) for i in range(recordings)], "office")
+        said = by((speech(), RATE_HZ), profile="office").warnings
+        assert (CAUTION["caution"] in said) == bool(told)
+        assert any(told in w for w in said if "profile 'office'" in w) == bool(told)
 
     def test_another_models_is_refused(self, r):
         other = Profile.of("x", "0" * 16, {"logmel": [np.ones((2, 3), np.float16)]})

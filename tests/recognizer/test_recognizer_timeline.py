@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from jser import audio
+from jser.recognizer import answers
 from jser.recognizer.recognizer import Recognizer
 from tests.helpers import fake_model, tiny_corpus
 
@@ -51,6 +52,25 @@ def test_a_sound_is_a_file_its_bytes_its_samples_or_a_stream(recognizer, tmp_pat
     with audio.Stream(path, block_s=0.1) as stream:
         for sound in (path, str(path), content.getvalue(), stream):
             assert recognizer.timeline(sound, window_s=2.0) == wanted
+
+
+@pytest.mark.parametrize(
+    ("channels", "note"),
+    [
+        ([np.clip(8 * CALL, -1, 1)], "clipped: its peaks are cut off"),
+        ([CALL, -CALL], "its channels cancel; the loudest was taken alone"),
+        ([0 * CALL], "nothing but silence"),
+    ],
+)
+def test_the_command_says_what_makes_a_timeline_worth_less(
+    recognizer, tmp_path, capsys, channels, note
+):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.stack(channels, 1), 16_000)
+    how = {"segments": None, "profile": None}
+    answers.write_timelines(recognizer, [("a.wav", path)], "text", None, **how)
+    told = capsys.readouterr().err.splitlines()
+    assert [x for x in told if x.startswith("note: a.wav")] == [f"note: a.wav: {note}"]
 
 
 def test_bad_sounds_and_segments(recognizer, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from starlette import testclient
 
 import jser
-from jser import audio
+from jser.recognizer.recognizer import COVERAGE
 from jser.web import app
 from jser.web.sounds import Limits
 from tests.helpers.fake_recognizer import FakeRecognizer
@@ -42,7 +42,7 @@ def api():
 def test_it_says_what_the_model_says(api, form, tmp_path):
     sent = content(tones(0.5, 0.02), form)
     (tmp_path / "x").write_bytes(sent)
-    sound = audio.load(tmp_path / "x"), audio.SAMPLE_RATE_HZ
+    sound = tmp_path / "x"
     model = FakeRecognizer()
     got = api.post("/recognize?coverage=0.8&transcript=ja%20%C3%BC", content=sent)
     want = model(sound, coverage=0.8, transcript="ja ü").to_dict()
@@ -55,6 +55,19 @@ def test_it_says_what_the_model_says(api, form, tmp_path):
         (s.start_s, s.label) for s in want
     ]
     assert {s["label"] for s in got} >= {"angry", "neutral"}
+
+
+@pytest.mark.parametrize(
+    ("channels", "note"),
+    [
+        ([np.sign(tones(1.0))], "clipped: its peaks are cut off"),
+        ([tones(0.5), -tones(0.5)], "its channels cancel; the loudest was taken alone"),
+    ],
+)
+def test_what_is_to_be_said_of_the_file_is_said(api, channels, note):
+    sent = content(np.stack(channels, 1), "FLAC")
+    assert note in api.post("/recognize", content=sent).json()["warnings"]
+    assert api.post("/timeline", content=sent).json()["warnings"] == [note]
 
 
 def test_what_is_asked_of_the_model_is_asked(api):
@@ -95,13 +108,21 @@ def test_damaged_files_are_answered_or_refused(api, form, at, put, cut):
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ("/recognize?coverage=1", "coverage: '1' is no number from 0.01 to 0.999."),
-        ("/recognize?coverage=nan", "coverage: 'nan' is no number from"),
-        ("/recognize?coverage=", "coverage: '' is no number from"),
+        (
+            "/recognize?coverage=1",
+            "coverage: '1' is none of 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99.",
+        ),
+        ("/recognize?coverage=nan", "coverage: 'nan' is none of"),
+        ("/recognize?coverage=", "coverage: '' is none of"),
         ("/recognize?cover=.9", "cover: there is no such parameter, only transcript, "),
         (f"/recognize?transcript={'a' * 4001}", "transcript: at most 4000 characters"),
         ("/timeline?window_s=0", "window_s: '0' is no number from 0.5 to 30."),
         ("/timeline?hop_s=1e999", "hop_s: '1e999' is no number from 0.25 to 30."),
+        (
+            "/timeline?window_s=1&hop_s=2",
+            "hop_s is 2 and window_s 1; a hop has 0.025 s",
+        ),
+        ("/timeline?hop_s=5", "hop_s is 5 and window_s 4; a hop has 0.025 s"),
         (f"/timeline?hop_s={'9' * 5000}", "hop_s: '99999999999999999999' is no number"),
     ],
 )
@@ -266,15 +287,16 @@ def test_the_document_has_every_route(api):
     assert set(document["paths"]) == {
         *("/recognize", "/timeline", "/model", "/metrics", "/health"),
     }
-    for path, bounds in (
-        ("/recognize", ["coverage"]),
-        ("/timeline", ["window_s", "hop_s"]),
-    ):
-        (operation,) = document["paths"][path].values()
-        told = {p["name"]: p["schema"] for p in operation["parameters"]}
-        for name in bounds:
-            found = tuple(told[name][k] for k in ("default", "minimum", "maximum"))
-            assert found == app._NUMBERS[name]
+    coverage = document["components"]["schemas"]["Coverage"]
+    assert coverage["enum"] == list(FakeRecognizer().coverages)
+    assert coverage["default"] == COVERAGE
+    told = {
+        p["name"]: p["schema"]
+        for p in document["paths"]["/timeline"]["post"]["parameters"]
+    }
+    for name, length in app._LENGTHS.items():
+        keys = ("default", "minimum", "maximum")
+        assert tuple(told[name][k] for k in keys) == length
 
 
 def test_the_page_asks_nobody_else():

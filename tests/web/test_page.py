@@ -3,20 +3,23 @@
 from collections.abc import Iterator
 import os
 import pathlib
+import random
 import re
 import shutil
 
 import pytest
 
+from jser.recognizer.recognizer import Recognizer
 from jser.web.sounds import Limits
 from tests.helpers.fake_recognizer import FakeRecognizer
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import ROOT, SHARED
 from tests.helpers.served import served
 from tests.helpers.sound_files import content, tones
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="pip install playwright tries the page"
 )
+EMODB = SHARED / "data" / "emodb"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.slow,
@@ -86,6 +89,15 @@ def parts(page) -> list[str]:
     return page.locator("#segments button").all_inner_texts()
 
 
+def shown(page) -> dict[str, float]:
+    """The probabilities, by the lengths of their bars."""
+    bars = page.locator("#scores tr").evaluate_all(
+        "rows => rows.map(row => [row.cells[0].innerText,"
+        " parseFloat(row.querySelector('.bar div').style.width) / 100])"
+    )
+    return dict(bars)
+
+
 def played(page, until_s: float) -> None:
     """Waits; Playwright's own way is to evaluate a string, which our page forbids."""
     while page.locator("#sound").evaluate("sound => sound.currentTime") < until_s:
@@ -146,6 +158,61 @@ def test_a_recording_is_heard(opened):
     assert parts(page)
     assert "your recording" in page.locator("#status").inner_text()
     assert page.get_by_role("button", name="Record").is_visible()
+
+
+def test_while_a_microphone_is_asked_for_there_is_no_second_one(opened):
+    page = opened()
+    page.evaluate(
+        "() => { navigator.mediaDevices.getUserMedia = () => new Promise(() => {}); }"
+    )
+    page.get_by_role("button", name="Record").click()
+    assert page.get_by_role("button", name="Record").is_disabled()
+
+
+def test_what_the_browser_cannot_play_is_answered_all_the_same(opened):
+    page = opened()
+    aiff = content(tones(0.5), "AIFF")
+    page.set_input_files("#file", {**AT_ONCE, "name": "x.aiff", "buffer": aiff})
+    parts(page)
+    page.get_by_text("This browser cannot play the file.").wait_for()
+    assert not page.locator("#sound, #wave").first.is_visible()
+    assert page.locator("#segments button").is_disabled()
+    page.set_input_files("#file", AT_ONCE)
+    assert len(parts(page)) == 3
+    assert page.locator("#sound").is_visible()
+    assert not page.locator("#unplayed").is_visible()
+
+
+def test_where_nothing_is_sure_the_likeliest_is_no_name(opened):
+    page = opened()
+    half_way = content(tones(0.0632, seconds=0.5))
+    page.set_input_files("#file", {**AT_ONCE, "buffer": half_way})
+    (said,) = parts(page)
+    assert re.fullmatch(r"0:00\.0 to 0:00\.5 unknown, perhaps \w+, 48 %", said)
+    told = page.locator("#candidates").inner_text()
+    assert told.startswith("No emotion is sure enough to be named. Of")
+    assert page.locator("#end").inner_text() == "0:00.5"
+
+
+def test_silence_has_no_parts(opened):
+    page = opened()
+    page.set_input_files("#file", {**AT_ONCE, "buffer": content(tones(0.0))})
+    page.locator("#segments li").wait_for()
+    assert page.locator("#segments").inner_text() == "nothing but silence"
+
+
+def test_a_model_that_reads_words_is_given_them(browser):
+    with served(FakeRecognizer(reads_text=True)) as port:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.get_by_label("What is said").wait_for()
+        page.set_input_files("#file", AT_ONCE)
+        page.get_by_role("alert").get_by_text("write what is said").wait_for()
+        page.get_by_label("What is said").fill("Das will sie & mehr")
+        page.keyboard.press("Enter")
+        page.get_by_text("“Das will sie & mehr”").wait_for()
+        assert page.locator("#segments").inner_text() == ""
+        page.close()
 
 
 def test_without_a_microphone_it_says_so(opened):
@@ -233,12 +300,29 @@ def test_the_token_of_the_address_is_shown_to_the_server(browser):
         page.close()
 
 
+@pytest.mark.skipif(not EMODB.exists(), reason="EMO-DB is not in ../shared/data/emodb")
+@pytest.mark.parametrize("count", [5, pytest.param(50, marks=pytest.mark.full)])
+def test_the_page_shows_what_the_model_says_of_the_file(browser, count):
+    r = Recognizer.load("emodb-functionals")
+    files = random.Random(0).sample(sorted(EMODB.rglob("*.flac")), count)
+    with served(r) as port:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        for path in files:
+            page.set_input_files("#file", path)
+            page.get_by_text(f"{path.name}: ").wait_for()
+            want = r(path)
+            assert page.locator("#label").inner_text() == want.label
+            assert shown(page) == pytest.approx(dict(want.scores), abs=1e-4)
+        page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1000])
 def test_it_fits_and_can_be_read_by_all(opened, tmp_path, scheme, width):
     page = opened(color_scheme=scheme, viewport={"width": width, "height": 800})
     page.locator("summary").click()
-    page.set_input_files("#file", AT_ONCE)
+    page.set_input_files("#file", {**AT_ONCE, "name": f"{'without_a_gap' * 9}.wav"})
     parts(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.screenshot(path=tmp_path / f"{scheme}-{width}.png", full_page=True)

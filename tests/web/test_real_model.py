@@ -10,6 +10,7 @@ import httpx2
 import numpy as np
 import pytest
 
+from jser.recognizer import making
 from jser.recognizer.recognizer import Recognizer
 from tests.helpers.served import served
 from tests.helpers.sound_files import content, tones
@@ -33,21 +34,35 @@ def client(recognizer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("form", "rate_hz"),
-    [("WAV", 16_000), ("FLAC", 48_000), ("MP3", 44_100), ("OGG", 8_000)],
+    ("form", "rate_hz", "gains", "note"),
+    [
+        ("WAV", 16_000, (1, 0.5), ""),
+        ("FLAC", 48_000, (1, 0.5), ""),
+        ("MP3", 44_100, (1, 0.5), ""),
+        ("OGG", 8_000, (1, 0.5), ""),
+        ("FLAC", 16_000, (8, 8), "clipped"),
+        ("WAV", 48_000, (1, -1), "its channels cancel"),
+    ],
 )
-def test_answers_are_those_of_the_file(recognizer, client, tmp_path, form, rate_hz):
+def test_answers_are_those_of_the_file(
+    recognizer, client, tmp_path, form, rate_hz, gains, note
+):
     tone = tones(0.5, 0.02, 0.2, seconds=2.0, rate_hz=rate_hz)
-    sent = content(np.stack([tone, tone / 2], axis=1), form, rate_hz=rate_hz)
+    channels = np.clip(np.stack([g * tone for g in gains], axis=1), -1, 1)
+    sent = content(channels, form, rate_hz=rate_hz)
     path = tmp_path / "x.sound"
     path.write_bytes(sent)
     want = recognizer(path).to_dict()
+    warnings = want["warnings"]
     got = client.post("/recognize", content=sent).json()
     for score in ("scores", "embedding", "duration_s"):
         assert got.pop(score) == pytest.approx(want.pop(score), abs=1e-4)
     assert {**got, "file": ""} == {**want, "file": ""}
     want = [s.to_dict() for s in recognizer.timeline(path)]
-    got = client.post("/timeline", content=sent).json()["segments"]
+    said = client.post("/timeline", content=sent).json()
+    assert [w.startswith(note) for w in said["warnings"]] == [True] * bool(note)
+    assert set(said["warnings"]) <= set(warnings)
+    got = said["segments"]
     assert len(got) == len(want)
     for ours, theirs in zip(got, want, strict=True):
         assert ours.pop("scores") == pytest.approx(theirs.pop("scores"), abs=1e-4)
@@ -79,8 +94,13 @@ def test_whatever_sounds_is_answered_with_a_warning(client, sound):
 def test_a_coverage_that_the_model_does_not_have_is_told(client):
     sent = content(tones(0.5))
     answer = client.post("/recognize?coverage=0.42", content=sent)
-    assert answer.status_code == 422
-    assert "0.9" in answer.json()["error"]
+    assert answer.status_code == 400
+    assert "0.9, 0.95" in answer.json()["error"]
+    kept = client.get("/openapi.json").json()["components"]["schemas"]["Coverage"]
+    assert kept["enum"] == list(making.COVERAGES)
+    for coverage in kept["enum"]:
+        answer = client.post(f"/recognize?coverage={coverage}", content=sent)
+        assert answer.json()["coverage"] == coverage
 
 
 @pytest.mark.slow
