@@ -157,7 +157,6 @@ class Stream:
         except AudioError:
             self.close()
             raise
-        _tell(self._name, self.notes)
 
     def __enter__(self) -> "Stream":
         return self

@@ -77,13 +77,11 @@ def test_containers(tmp_path):
 @pytest.mark.parametrize("gain", [0.5, -0.95])
 def test_channels_are_those_of_load(tmp_path, monkeypatch, gain):
     monkeypatch.setattr(decoding, "BLOCK", 1000)
-    told = []
-    monkeypatch.setattr(audio.logging, "warning", lambda *x: told.append(x[0] % x[1:]))
     path = tmp_path / "a.wav"
     soundfile.write(path, np.stack([gain * NOISE, NOISE], 1), 48_000, "FLOAT")
-    whole = np.concatenate([*audio.Stream(path)])
-    cancel = f"{path}: its channels cancel; the loudest is taken alone"
-    assert told == [cancel] * (gain < 0)
+    with audio.Stream(path) as stream:
+        whole = np.concatenate([*stream])
+    assert ("channels cancel" in stream.notes) == (gain < 0)
     np.testing.assert_allclose(whole, audio.load(path), rtol=0, atol=1e-6)
 
 

@@ -116,7 +116,7 @@ def write_timelines(
             text = formats.among_others(how, text, name, first=first)
             first = first and not text
         tqdm.write(text, file=sys.stdout, end="")
-    if caution := recognizer.about.get("caution"):
+    for caution in recognizer.cautions(profile):
         print(f"note: {caution}", file=sys.stderr)
     return failed
 

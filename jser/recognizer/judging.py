@@ -54,13 +54,13 @@ class Judge:
             duration_s=sound.duration_s,
             embedding=vector,
             transcript=transcript,
-            warnings=(*sound.notes, *notes, *self._cautions),
+            warnings=(*sound.notes, *notes, *cautions(model, by)),
             model=about | ({"profile": by.name} if by else {}),
         )
 
-    @property
-    def _cautions(self) -> tuple[str, ...]:
-        """What is said of every sound."""
-        of_model, by = str(self.model.about.get("caution") or ""), self.profile
-        told = (by.few and of_model, by.caution or by.few) if by else (of_model,)
-        return tuple(filter(None, told))
+
+def cautions(model: Bundle, by: Profile | None) -> tuple[str, ...]:
+    """What is said of every sound."""
+    of_model = str(model.about.get("caution") or "")
+    told = (by.few and of_model, by.caution or by.few) if by else (of_model,)
+    return tuple(filter(None, told))

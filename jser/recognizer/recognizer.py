@@ -352,6 +352,14 @@ class Recognizer:
             )
         self.profiles[profile.name] = profile
 
+    def cautions(self, profile: str | None = None) -> tuple[str, ...]:
+        """What every answer by the model, or by a profile, repeats.
+
+        Raises:
+          ValueError: if there is no such profile.
+        """
+        return judging.cautions(self._bundle, self._profile(profile))
+
     def _profile(self, name: str | None) -> Profile | None:
         if name is None:
             return None

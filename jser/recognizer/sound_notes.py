@@ -13,7 +13,7 @@ FAR = (
     " speech"
 )
 _SHORT_S = 1.0
-_QUIET_DB = -50.0  # Of the loudest frames, below full scale.
+_QUIET_DB = 50.0  # Below full scale are the loudest frames of silence, or more.
 _OF_FILE = {  # By what `audio.examine` notes.
     "clipped": "clipped: its peaks are cut off",
     "channels cancel": "its channels cancel; the loudest was taken alone",
@@ -44,13 +44,13 @@ def read(name: str, samples: np.ndarray, notes: Sequence[str] = ()) -> Read:
     seconds = len(samples) / audio.SAMPLE_RATE_HZ
     whole = samples[: len(samples) // _FRAME * _FRAME].reshape(-1, _FRAME)
     power = np.quantile(np.square(whole, dtype=np.float64).mean(axis=1), _LOUD)
-    level_db = 10 * np.log10(max(power, 1e-12))
-    silent = bool(level_db < _QUIET_DB)
+    below_db = -10 * np.log10(max(power, 1e-12))
+    silent = bool(below_db > _QUIET_DB)
     found = {
         f"short: {seconds:.2f} s, and emotion takes a second or two": (
             seconds < _SHORT_S
         ),
-        f"silence: its loudest part is {level_db:.0f} dB below full scale, no speech": (
+        f"silence: its loudest part is {below_db:.0f} dB below full scale, no speech": (
             silent
         ),
     }
