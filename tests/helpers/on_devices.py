@@ -30,8 +30,8 @@ class Work:
 
 def experiment(seed: int = 0, batch_size: int = 16) -> Experiment:
     """Steps with short last batches, augmentation, stretching, dropout, a dev split."""
-    c = tiny_corpus.experiment()
-    c.name, c.seed, c.epochs = f"seed{seed}", seed, 17
+    c, per_epoch = tiny_corpus.experiment(), -(-36 // batch_size)
+    c.name, c.seed, c.epochs = f"seed{seed}", seed, -(-50 // per_epoch)
     c.data.batch_size, c.data.shuffle_window = batch_size, 1
     c.augment.noise, c.augment.speed, c.augment.mixup = 0.1, 0.1, 0.2
     return c.check()
