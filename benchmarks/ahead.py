@@ -74,18 +74,11 @@ def _step(what: str, **options: Any) -> Case:
     return Case(what, "step", options)
 
 
-ON_GPU = (
-    "| {} | kernels | loops: rounds x kernels | a time step, forward + backward |"
-    " launching, ms, estimate | collectives | GFLOP | GB moved | temporary, GB |"
-    " peak, GB | compiled in, s |"
-)
-ON_TPU = (
-    "| {} | million cycles | loops: rounds x cycles | a time step, forward + backward |"
-    " GFLOP | temporary, GB | peak, GB | compiled in, s |"
-)
-MEMORY = (
-    "| B x T + S, members | arguments, GB | temporary, GB | peak, GB | compiled in, s |"
-)
+GPU = "| {} | kernels | loops: rounds x kernels | {}GFLOP | GB moved |"
+TPU = "| {} | million cycles | loops: rounds x cycles | {}GFLOP | GB moved |"
+BY_STEP = "a time step, forward + backward | "
+LAUNCHED = f"{BY_STEP}launching, ms, estimate | collectives | "
+USED = " temporary, GB | peak, GB | compiled in, s |"
 STEPS, FRAMES = "recurrence_time_major", "recurrence_batch_major"
 LOOPS = (
     _loop("CPUs' loop, bf16", loop=FRAMES, precision="bf16"),
@@ -106,7 +99,7 @@ TRAINING = (
 )
 GROWTH = tuple(
     _step(
-        f"{B} x {T} + 80, {M or 1}",
+        f"{B} x {T}, {M or 1}",
         precision="bf16",
         batch=B,
         frames=(T, 80),
@@ -129,54 +122,56 @@ ENCODERS = tuple(
 )
 
 
-def _tables(columns: str, limit_s: int, more: tuple[Table, ...]) -> tuple[Table, ...]:
-    """What all targets compile, and more."""
-    recurrence = Table(
-        "recurrence",
-        "The recurrence",
-        "Forward and backward pass of one stream's bidirectional GRU alone, 64 x 300"
-        " frames, 512 wide.",
-        columns.format("loop"),
-        limit_s,
-        LOOPS,
+def _tables(
+    columns: str, by_step: str, limits_s: tuple[int, int], training: tuple[Case, ...]
+) -> tuple[Table, ...]:
+    """Of a target: its columns, with those of recurrences, limits, training steps."""
+    limit_s, steps_limit_s = limits_s
+    return (
+        Table(
+            "recurrence",
+            "The recurrence",
+            "Forward and backward pass of one stream's bidirectional GRU alone, 64 x"
+            " 300 frames, 512 wide.",
+            columns.format("loop", by_step) + USED,
+            limit_s,
+            LOOPS,
+        ),
+        Table(
+            "steps",
+            "Training steps",
+            "Forward, loss, backward, AdamW of the paper's network, 64 x 300 + 80"
+            " frames, hidden 512; `together` of twelve members in one step.",
+            columns.format("step", by_step) + USED,
+            steps_limit_s,
+            training,
+        ),
+        Table(
+            "encoders",
+            "Encoders",
+            "A pass in bfloat16 (FACodec's in float32) of Whisper large-v3, WavLM"
+            " large, HuBERT large, RoBERTa large and DeBERTa-v3 large; the loop is over"
+            " their blocks. Attention is XLA's: cuDNN's, which NVIDIA's GPUs run, is"
+            " not compiled without one.",
+            columns.format("encoder", "") + USED,
+            limit_s,
+            ENCODERS,
+        ),
     )
-    encoders = Table(
-        "encoders",
-        "Encoders",
-        "A pass in bfloat16 (FACodec's in float32), of Whisper large-v3, WavLM large,"
-        " HuBERT large, RoBERTa large and DeBERTa-v3 large; the loop is over their"
-        " blocks. Attention is XLA's: cuDNN's, which runs on NVIDIA's GPUs, cannot be"
-        " compiled without one.",
-        columns.format("encoder"),
-        limit_s,
-        ENCODERS,
-    )
-    return recurrence, *more, encoders
 
 
-ONLY_ON_GPU = (
-    Table(
-        "steps",
-        "Training steps",
-        "Forward, loss, backward, AdamW of the paper's network, 64 x 300 + 80 frames,"
-        " hidden 512; `together` of twelve members in one step.",
-        ON_GPU.format("step"),
-        300,
-        TRAINING,
-    ),
-    Table(
-        "memory",
-        "Memory of a training step",
-        "In bf16. The card has 80 GB.",
-        MEMORY,
-        300,
-        GROWTH,
-    ),
+MEMORY = Table(
+    "memory",
+    "Memory of a training step",
+    "In bf16, with 80 frames of text; the card has 80 GB.",
+    f"| utterances x frames, members | arguments, GB |{USED}",
+    300,
+    GROWTH,
 )
 TARGETS = {
-    "h100": _tables(ON_GPU, 300, ONLY_ON_GPU),
-    "v5e": _tables(ON_TPU, 600, ()),
-    "v6e": _tables(ON_TPU, 600, ()),
+    "h100": (*_tables(GPU, LAUNCHED, (300, 300), TRAINING), MEMORY),
+    "v5e": _tables(TPU, BY_STEP, (300, 600), TRAINING[:1]),
+    "v6e": _tables(TPU, BY_STEP, (300, 600), TRAINING[:1]),
 }
 
 

@@ -188,52 +188,56 @@ def row(case: ahead.Case, target: str, table: str) -> str:
     took_s = time.monotonic() - began
     text, memory = Text(compiled.as_text()), compiled.memory_analysis()
     gb = lambda n: f"{n / 1e9:.2f}"
-    used = [gb(memory.temp_size_in_bytes), gb(memory.peak_memory_in_bytes)]
-    flop, moved = cost(text)
     if table == "memory":
         cells = [gb(memory.argument_size_in_bytes)]
-    elif target == "h100":
-        cells = [*kernels(text, options), *collectives(text)]
-        cells += [f"{flop / 1e9:,.0f}", f"{moved / 1e9:,.1f}"]
     else:
-        cells = [*cycles(text, options), f"{flop / 1e9:,.0f}"]
-    return f"| {' | '.join([case.what, *cells, *used, f'{took_s:.0f}'])} |"
+        cells = on_gpu(case, text) if target == "h100" else on_tpu(case, text)
+        flop, moved = cost(text)
+        cells += [f"{flop / 1e9:,.0f}", f"{moved / 1e9:,.1f}"]
+    cells += [gb(memory.temp_size_in_bytes), gb(memory.peak_memory_in_bytes)]
+    return f"| {' | '.join([case.what, *cells, f'{took_s:.0f}'])} |"
 
 
-def kernels(text: Text, options: dict[str, Any]) -> list[str]:
-    """Cells: all; in each loop; by the time step; what launching them takes."""
+def on_gpu(case: ahead.Case, text: Text) -> list[str]:
+    """Cells: kernels, by loop, by time step; time to launch them; collectives."""
     n = text.kernels()
-    ms = " to ".join(f"{n * us / 1e3:.1f}" for us in ahead.LAUNCH_US)
-    return [f"{n:,}", *_in_loops(text, text.kernels, options), ms]
+    cells = [f"{n:,}", in_loops(text, text.kernels)]
+    if case.make != "encoder":
+        cells.append(by_step(case, text, text.kernels, 2))
+        cells.append(" to ".join(f"{n * us / 1e3:.1f}" for us in ahead.LAUNCH_US))
+        counts = sorted(text.collectives().items())
+        cells.append(", ".join(f"{n} {kind}" for kind, n in counts) or "none")
+    return cells
 
 
-def cycles(text: Text, options: dict[str, Any]) -> list[str]:
-    """Cells: all; in each loop; by the time step."""
-    n = text.cycles()
-    return [f"{n / 1e6:,.2f}", *_in_loops(text, text.cycles, options)]
+def on_tpu(case: ahead.Case, text: Text) -> list[str]:
+    """Cells: cycles, by loop, by time step."""
+    cells = [f"{text.cycles() / 1e6:,.2f}", in_loops(text, text.cycles)]
+    if case.make != "encoder":
+        cells.append(by_step(case, text, text.cycles, 0))
+    return cells
 
 
-def _in_loops(
-    text: Text, measure: Callable[[str], int], options: dict[str, Any]
-) -> list[str]:
-    """Each loop as rounds x what a round takes; and both passes by the time step."""
-    taken = [(x, measure(x.body)) for x in text.loops()]
-    told = ", ".join(f"{x.rounds} x {each:,}" for x, each in taken)
-    if "precision" not in options:  # No recurrence is in it.
-        return [told, ""]
-    steps = sum(options.get("frames", FRAMES[: 1 if "loop" in options else 2]))
+def in_loops(text: Text, measure: Callable[[str], int]) -> str:
+    """Rounds of each loop, and what a round of it takes."""
+    loops = [f"{x.rounds} x {measure(x.body):,}" for x in text.loops()]
+    return ", ".join(loops) or "none"
+
+
+def by_step(
+    case: ahead.Case, text: Text, measure: Callable[[str], int], digits: int
+) -> str:
+    """What a step in time takes forward and backward, over all frames of all streams.
+
+    A round of a loop may be of several.
+    """
+    streams = FRAMES[:1] if case.make == "loop" else FRAMES
+    steps = sum(case.options.get("frames", streams))
     passes = [
-        sum(x.rounds * each for x, each in taken if x.backward == backward) / steps
+        sum(x.rounds * measure(x.body) for x in text.loops() if x.backward == backward)
         for backward in (False, True)
     ]
-    digits = 2 if max(passes) < 100 else 0
-    return [told, " + ".join(f"{p:,.{digits}f}" for p in passes)]
-
-
-def collectives(text: Text) -> list[str]:
-    """A cell."""
-    counts = sorted(text.collectives().items())
-    return [", ".join(f"{n} {kind}" for kind, n in counts) or "none"]
+    return " + ".join(f"{taken / steps:,.{digits}f}" for taken in passes)
 
 
 MAKERS: dict[str, Callable[..., Lowered]] = {

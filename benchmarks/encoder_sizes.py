@@ -75,7 +75,7 @@ def arguments(kind: str, batch: int) -> tuple[np.ndarray, ...]:
         return (given,)
     if kind in TEXT:
         return given, np.ones(given.shape, bool)
-    return given, np.full(batch, given.shape[1])
+    return given, np.full(batch, given.shape[1], np.int32)
 
 
 def module(kind: str, size: Size, half: jnp.dtype) -> nn.Module:
