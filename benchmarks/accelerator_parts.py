@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import torch
 
-from benchmarks import real_sizes, sides
-from benchmarks.real_sizes import REHEARSAL, SIZES
+from benchmarks import encoder_sizes, real_sizes, sides
+from benchmarks.encoder_sizes import REHEARSAL, SIZES
 from benchmarks.sides import Shape
 from jser.models import recurrence
 
@@ -172,7 +172,7 @@ def _peak(dtype: str, n: int) -> float:
 
 
 def encoders(clock: Clock, *, quick: bool) -> None:
-    """All of real_sizes, in bfloat16."""
+    """Those that PyTorch is raced with, in bfloat16."""
     n, d = 256 if quick else 8192, HALVES[1]
     peak = _peak(d, n)
     print(f"On a product of {n} x {n}: {peak / 1e12:.0f} TFLOP/s in {d}.")
@@ -187,10 +187,10 @@ def encoders(clock: Clock, *, quick: bool) -> None:
             },
             (k + 1) / (len(rows) + 1),
         )
-        flop = batch * size.flop(real_sizes.frames(kind))
+        flop = batch * size.flop(encoder_sizes.frames(kind))
         for side, seconds in taken.items():
             median = statistics.median(seconds)
-            rate = batch * real_sizes.seconds(kind) / median
+            rate = batch * encoder_sizes.seconds(kind) / median
             share = flop / median / peak
             print(f"| {kind} | {side} {d} | {rate:,.0f} | {share:.0%} |")
         jax.clear_caches()

@@ -5,7 +5,6 @@ be timed, not compared.
 """
 
 from collections.abc import Callable
-import dataclasses
 from typing import Any
 
 from flax import linen as nn
@@ -16,65 +15,15 @@ import torch
 import transformers
 from transformers.modeling_outputs import BaseModelOutput
 
-from jser.encoders import bert, roberta, wav2vec, whisper, whisper_decoder
+from benchmarks import encoder_sizes
+from benchmarks.encoder_sizes import FRAMES_PER_S, WINDOW_S, Size
+from jser.encoders import whisper_decoder
 from jser.encoders.whisper_prompts import Rules
 
-SAMPLE_RATE_HZ = 16_000
-FRAMES_PER_S = 50  # Of encoders of sound.
-TOKENS_PER_S = 4  # Of a transcript.
-WINDOW_S = 30  # That Whisper reads.
-SPOKEN_S = 10  # That the others are given of sound and of text.
-CONV = tuple(zip((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), strict=True))
 TEXT = {"vocab_size": 50_265, "max_position_embeddings": 514, "pad_token_id": 1}
 END, START = 50_257, 50_258  # Of Whisper's tokens.
 
 Run = Callable[[], Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """Of a transformer."""
-
-    width: int
-    layers: int
-    heads: int
-    inner: int
-    conv: int = 512  # Of the convolutions of waveforms.
-
-    def flop(self, frames: int) -> float:
-        """Of its matrix products, and no others, for an utterance."""
-        per_frame = 8 * self.width**2 + 4 * self.width * self.inner
-        return self.layers * frames * (per_frame + 4 * frames * self.width)
-
-
-SIZES = {
-    "whisper": Size(1280, 32, 20, 5120),  # Large, version 3.
-    "hubert": Size(1024, 24, 16, 4096),  # Large.
-    "wavlm": Size(1024, 24, 16, 4096),  # Large.
-    "roberta": Size(1024, 24, 16, 4096),  # Large.
-}
-REHEARSAL = Size(32, 2, 4, 48, conv=16)
-
-
-def seconds(kind: str) -> int:
-    """Of an utterance."""
-    return WINDOW_S if kind == "whisper" else SPOKEN_S
-
-
-def frames(kind: str) -> int:
-    """Of an utterance, that the encoder makes."""
-    return seconds(kind) * (TOKENS_PER_S if kind == "roberta" else FRAMES_PER_S)
-
-
-def inputs(kind: str, batch: int) -> np.ndarray:
-    """Spectrograms [B, n, 128], samples [B, n], or tokens [B, T]."""
-    rng = np.random.default_rng(0)
-    if kind == "whisper":
-        return rng.standard_normal((batch, 100 * WINDOW_S, 128), np.float32)
-    if kind == "roberta":
-        return rng.integers(3, 50_000, (batch, frames(kind)), np.int32)
-    # One frame per 320 samples; the first one sees 80 more.
-    return rng.standard_normal((batch, SAMPLE_RATE_HZ * SPOKEN_S + 80), np.float32)
 
 
 def variables(module: nn.Module, *arguments: Any, dtype: Any, **how: Any) -> Any:
@@ -97,37 +46,10 @@ def variables(module: nn.Module, *arguments: Any, dtype: Any, **how: Any) -> Any
 
 def ours(kind: str, size: Size, batch: int, dtype: str) -> Run:
     """A pass of our encoder, from arrays on the device to the last states there."""
-    shape = {k: getattr(size, k) for k in ("width", "layers", "heads", "inner")}
-    half, given = jnp.dtype(dtype), inputs(kind, batch)
-    arguments: tuple[Any, ...] = (given,)
-    module: Any
-    if kind == "whisper":
-        positions = WINDOW_S * FRAMES_PER_S
-        config = whisper.Config(**shape, bands=128, positions=positions)
-        module = whisper.WhisperEncoder(config, half)
-    elif kind == "roberta":
-        text: Any = {"vocab": 50_265, "positions": 514, "epsilon": 1e-5, "pad": 1}
-        module = roberta.Roberta(bert.Config(**shape, **text, types=1), half)
-        arguments = given, np.ones(given.shape, bool)
-    else:
-        relative = {"buckets": 320, "max_distance": 800} if kind == "wavlm" else {}
-        config = wav2vec.Config(
-            **shape,
-            **relative,
-            conv=tuple((size.conv, *geometry) for geometry in CONV),
-            conv_bias=kind == "hubert",
-            group_norm=False,
-            norm_first=True,
-            pos_kernel=128,
-            pos_groups=16,
-            epsilon=1e-5,
-            normalise=True,
-        )
-        module = wav2vec.Wav2Vec(config, half)
-        arguments = given, np.full(batch, given.shape[1])
-    module = module.clone(layer="last")
-    params = variables(module, *arguments, dtype=half)
-    arguments = jax.device_put(arguments)
+    half, given = jnp.dtype(dtype), encoder_sizes.arguments(kind, batch)
+    module: Any = encoder_sizes.module(kind, size, half)
+    params = variables(module, *given, dtype=half)
+    arguments = jax.device_put(given)
 
     @jax.jit
     def encode(params, *arguments):
@@ -166,7 +88,7 @@ def theirs(kind: str, size: Size, batch: int, dtype: str, device: str) -> Run:
         config = transformers.AutoConfig.for_model(kind, **shape)
         model = transformers.AutoModel.from_config(config).to(half).eval()
     model = model.get_encoder() if kind == "whisper" else model
-    given = torch.from_numpy(inputs(kind, batch)).to(device)
+    given = torch.from_numpy(encoder_sizes.inputs(kind, batch)).to(device)
     if kind == "whisper":
         given = given.swapaxes(1, 2)
     given = given if kind == "roberta" else given.to(half)
