@@ -109,21 +109,24 @@ class _Slopes(NamedTuple):
     r: Array
     z: Array
     n: Array
-    hidden: Array  # 2 T B G: r, z, and the recurrent half of n.
+    nh: Array  # The recurrent half of n.
 
 
 def _backward(dtype, saved, d_states):
     before = [_before(s) for s in saved]
     kept, slopes = zip(*map(_slopes, saved, before), strict=True)
     d_states_KTBH = _beside([_apart_in_steps(d) for d in d_states])
-    kept_KTBH, hidden_KTBG = _beside(kept), _beside([s.hidden for s in slopes])
+    kept_KTBH = _beside(kept)
+    # Three arrays: on TPUs joining them, and repeating what they multiply, costs more.
+    hidden = [_beside(of) for of in zip(*map(_of_hidden, slopes), strict=True)]
     weight_KHG = jnp.concatenate([s.weight for s in saved])
     (K, T, B, H), wide = d_states_KTBH.shape, d_states_KTBH.dtype
 
     def step(carry, t):
         kept_KBH, from_gates_KBH = carry
         d_h = kept_KBH + from_gates_KBH + _at(d_states_KTBH, t)
-        d_hidden_KBG = jnp.tile(d_h, 3) * _at(hidden_KTBG, t)
+        d_hidden = [d_h * _at(slope_KTBH, t) for slope_KTBH in hidden]
+        d_hidden_KBG = jnp.concatenate(d_hidden, axis=-1)
         from_gates_KBH = _dot("kng,khg->knh", d_hidden_KBG, weight_KHG, wide)
         return (d_h * _at(kept_KTBH, t), from_gates_KBH), d_h
 
@@ -150,14 +153,21 @@ def _slopes(s: _Saved, before_2TBH: Array) -> tuple[Array, _Slopes]:
     z = (before_2TBH - a.n) * a.z * (1 - a.z)
     r = n * a.nh * a.r * (1 - a.r)
     # The recurrent half of the gate n is multiplied by r.
-    return a.z, _Slopes(r, z, n, jnp.concatenate([r, z, n * a.r], axis=-1))
+    return a.z, _Slopes(r, z, n, n * a.r)
+
+
+def _of_hidden(s: _Slopes) -> tuple[Array, Array, Array]:
+    """Those of the product of the state, in the order of its columns."""
+    return s.r, s.z, s.nh
 
 
 def _after_the_loop(dtype, s: _Saved, before_2TBH, slopes: _Slopes, d_h_2TBH):
     """The gradients of a stream's arguments, of those of its states."""
     (_, T, B, _), wide = d_h_2TBH.shape, d_h_2TBH.dtype
-    d_gates = jnp.concatenate([d_h_2TBH * k for k in slopes[:3]], axis=-1)
-    d_hidden = jnp.tile(d_h_2TBH, 3) * slopes.hidden
+    d_gates, d_hidden = (
+        jnp.concatenate([d_h_2TBH * slope for slope in of], axis=-1)
+        for of in ((slopes.r, slopes.z, slopes.n), _of_hidden(slopes))
+    )
     rows = lambda y: y.reshape(2, T * B, -1).astype(dtype)
     weigh = lambda a, d: _dot("kna,kng->kag", rows(a), rows(d), wide)
     d_x = _dot("kng,kdg->knd", d_gates, s.kernel.astype(dtype), wide)
