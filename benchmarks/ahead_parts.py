@@ -38,8 +38,10 @@ from jser.training.step import RunHyperparameters, StepConfig, init_state, jitte
 CLASSES, BATCH, FRAMES, HIDDEN = 8, 64, (300, 80), 512  # The paper's step.
 WIDTHS = SIZES["whisper"].width, SIZES["roberta"].width
 LOOPS = {
-    ahead.FRAMES: recurrence_batch_major,
-    ahead.STEPS: recurrence_time_major,
+    ahead.FRAMES: recurrence_batch_major.bidirectional,
+    ahead.STEPS: lambda dtype, *stream: recurrence_time_major.bidirectional(
+        dtype, stream
+    )[0],
 }
 CONFIG = pathlib.Path(__file__).parent / "h100.txtpb"
 COMPILERS = {
@@ -76,7 +78,7 @@ def loop(mesh: Mesh, *, loop: str, precision: str, asks: bool = True) -> Lowered
     @jax.jit
     @functools.partial(jax.grad, argnums=(0, 2, 3))
     def gradients(x, hold, ih, hh, weigh):
-        states = LOOPS[loop].bidirectional(dtype, x, hold, ih, hh)
+        states = LOOPS[loop](dtype, x, hold, ih, hh)
         return (states * weigh).sum()
 
     shape = lambda *n: jax.ShapeDtypeStruct(n, jnp.float32)

@@ -94,8 +94,10 @@ def pieces_of_a_time_step(mesh: Mesh, precision: str) -> list[float]:
 
 
 @pytest.mark.slow
-def test_a_time_step_takes_few_pieces():
+def test_a_time_step_takes_few_pieces(monkeypatch):
     """CPUs' compiler, which is everywhere, makes 3 and 3.75 of it: as a GPU's does."""
+    monkeypatch.setattr(ahead_parts, "BATCH", 8)
+    monkeypatch.setattr(ahead_parts, "HIDDEN", 16)  # At full size it takes minutes.
     devices = np.array(jax.devices("cpu")[:1]).reshape(1, 1)
     mesh = Mesh(devices, ("members", "rows"))
     forward, backward = pieces_of_a_time_step(mesh, "float32")

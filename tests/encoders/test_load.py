@@ -22,6 +22,7 @@ GROUND = (
         "caches",
         "console",
         "decoding",
+        "devices",
         "emotions",
         "encoders",
         "files",
