@@ -391,14 +391,8 @@ class Recognizer:
         far = np.any(
             [x > self._bundle.far.get(n, np.inf) for n, x in distance.items()], axis=0
         )
+        far = np.broadcast_to(far, len(sounds))
+        rows = zip(sounds, probabilities, vectors, transcripts, far, strict=True)
         return [
-            judge(x, p, vector, text, far=bool(f))
-            for x, p, vector, text, f in zip(
-                sounds,
-                probabilities,
-                vectors,
-                transcripts,
-                np.broadcast_to(far, len(sounds)),
-                strict=True,
-            )
+            judge(x, p, vector, text, far=bool(f)) for x, p, vector, text, f in rows
         ]

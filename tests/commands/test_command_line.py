@@ -33,7 +33,10 @@ FLAGS = {
             *ROOTS,
         ),
     ),
-    "train": (*CONFIG, "workdir", "init_from", *ROOTS),
+    "train": (
+        *(*CONFIG, "workdir", "init_from", "coordinator", "processes", "process_id"),
+        *ROOTS,
+    ),
     "predict": (
         *("workdir", "split", "batch_size", "table", "merge", "adapt", *ROOTS),
     ),
