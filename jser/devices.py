@@ -110,8 +110,9 @@ def join(coordinator: str, processes: int, index: int) -> None:
     try:
         jax.distributed.initialize(**told)
     except (ValueError, RuntimeError) as e:
-        said = str(e).splitlines()[0]
-        raise ValueError(f"--coordinator={coordinator}: {said}") from e
+        said = str(e).splitlines()[0].rstrip(".")
+        remedy = "" if told else " Give host:port, --processes and --process_id."
+        raise ValueError(f"--coordinator={coordinator}: {said}.{remedy}") from e
 
 
 def is_first() -> bool:

@@ -138,9 +138,16 @@ def test_only_devices_of_several_processes_must_all_have_rows(monkeypatch):
         devices.Layout.of(6)
 
 
-def test_who_takes_part_must_be_said():
+def test_who_takes_part_must_be_said(monkeypatch):
     with pytest.raises(ValueError, match="give --processes and --process_id"):
         devices.join("127.0.0.1:9", 0, 0)
+
+    def nowhere(**_):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", nowhere)
+    with pytest.raises(ValueError, match=r"auto: .* defined. Give host:port, --proc"):
+        devices.join("auto", 0, 0)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
