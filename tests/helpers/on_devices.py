@@ -68,7 +68,7 @@ def _main() -> None:
     roots = Roots(**{k: pathlib.Path(v) for k, v in work.folders.items()})
     if work.members:
         some = [experiment(seed, batch_size=4) for seed in range(work.members)]
-        together.train_together(some, roots)
+        together.train_together(some, roots, stop_after=work.stop_after)
     else:
         train.train(experiment(), roots, stop_after=work.stop_after)
 

@@ -34,9 +34,9 @@ def losses(roots, c) -> list[float]:
     return [x["train/loss"] for x in found if "train/loss" in x]
 
 
-def same(one, other, c) -> None:
+def same(one, other, c, steps: int | None) -> None:
     """Losses and dev scores on the way, and the logits of the best checkpoints."""
-    assert len(losses(one, c)) >= 50
+    assert len(losses(one, c)) >= (steps or 50)
     np.testing.assert_allclose(losses(one, c), losses(other, c), rtol=0, atol=1e-5)
     for a, b in zip(*(lines(r, c) for r in (one, other)), strict=True):
         assert a == pytest.approx(b, abs=1e-4)
@@ -49,16 +49,22 @@ def lines(roots, c) -> list[dict]:
     return [{k: v for k, v in x.items() if k.startswith("dev/")} for x in found]
 
 
+@pytest.fixture(scope="module", params=[6, pytest.param(None, marks=pytest.mark.full)])
+def steps(request):
+    """How many of two epochs, or all of 51."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def on_one(corpus, tmp_path_factory):
+def on_one(corpus, tmp_path_factory, steps):
     roots = tiny_corpus.elsewhere(corpus, tmp_path_factory.mktemp("one"))
-    end(start(1, Work(folders(roots))))
+    end(start(1, Work(folders(roots), steps)))
     return roots
 
 
 @pytest.mark.slow
 def test_eight_devices_are_as_one_and_a_checkpoint_of_theirs_goes_on(
-    corpus, tmp_path, on_one
+    corpus, tmp_path, on_one, steps
 ):
     c, there = on_devices.experiment(), []
     for count in (8, 1, 4):  # The first half on 8, the other on each.
@@ -66,32 +72,34 @@ def test_eight_devices_are_as_one_and_a_checkpoint_of_theirs_goes_on(
         if there:
             shutil.copytree(tmp_path / "half", roots.runs)
         else:
-            end(start(8, Work(folders(roots), stop_after=26)))
+            end(start(8, Work(folders(roots), stop_after=3 if steps else 26)))
             shutil.copytree(roots.runs, tmp_path / "half")
-        end(start(count, Work(folders(roots))))
+        end(start(count, Work(folders(roots), steps)))
         there.append(roots)
     for roots in there:
-        same(on_one, roots, c)
+        same(on_one, roots, c, steps)
 
 
 @pytest.mark.slow
-def test_two_processes_are_as_one(corpus, tmp_path, on_one):
+def test_two_processes_are_as_one(corpus, tmp_path, on_one, steps):
     roots = tiny_corpus.elsewhere(corpus, tmp_path / "two")
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    for stop in (30, None):  # The second time they go on from a checkpoint.
+    # The second time they go on from a checkpoint.
+    for stop in (3 if steps else 30, steps):
         both = [Work(folders(roots), stop, 0, address, 2, i) for i in (0, 1)]
         end(*[start(2, work) for work in both])
-    same(on_one, roots, on_devices.experiment())
+    same(on_one, roots, on_devices.experiment(), steps)
 
 
 @pytest.mark.slow
-def test_members_over_devices_are_as_alone(corpus, tmp_path):
+def test_members_over_devices_are_as_alone(corpus, tmp_path, steps):
+    members, stop = (4, 9) if steps else (12, None)  # One epoch of each, or all.
     here, there = (tiny_corpus.elsewhere(corpus, tmp_path / n) for n in ("1", "4"))
-    end(start(1, Work(folders(here), members=12)))
-    end(start(4, Work(folders(there), members=12)))
-    for seed in range(12):
-        same(here, there, on_devices.experiment(seed, batch_size=4))
+    end(start(1, Work(folders(here), stop, members)))
+    end(start(4, Work(folders(there), stop, members)))
+    for seed in range(members):
+        same(here, there, on_devices.experiment(seed, batch_size=4), stop)
 
 
 @pytest.mark.slow
