@@ -29,9 +29,10 @@ HEAD = """\
 `python -m benchmarks.ahead`
 
 Compiled for accelerators on a computer that has none; nothing of this ran on one. All
-figures are the compiler's but for what is called an estimate. An H100 is XLA's target
-config of the card with 80 GB; without the card nothing is tuned for it, so that there
-its products may be other kernels. A TPU's cycles are of the cost model that its
+figures are the compiler's but for what is called an estimate. An H100 is the limits of
+the card with 80 GB, benchmarks/h100.txtpb; XLA's own spec of it also has the rates of
+its units. Without the card nothing is tuned for it, so that there its products may be
+other kernels. A TPU's cycles are of the cost model that its
 compiler writes into its text; v5e has 1.5 of them a nanosecond. GFLOP and GB moved are
 of XLA's cost analysis, which does not look into cuDNN's convolutions; each round of a
 loop counts. Temporary memory is what is allocated, gaps included; the peak, with

@@ -3,6 +3,9 @@
   python -m benchmarks.epoch                     # hidden 512, 256 utterances
   python -m benchmarks.epoch --utterances 2048   # a quarter of an hour a round
   python -m benchmarks.epoch --quick             # small; a minute, and says little
+  python -m benchmarks.epoch --utterances 8192 --members 1 12 --precision bf16
+
+The last one is for a GPU, which both sides take where there is one.
 
 Theirs: one `.pt` of float32 per utterance and stream, random batches of 64, padded to
 their longest. Ours: the store as `extract` writes it, the paper's recipe. Features are
@@ -47,6 +50,7 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "epoch.md"
 WIDTHS = {"speech": 1280, "text": 1024}  # Whisper or HuBERT, RoBERTa.
 SHARD = 128  # Utterances.
 EMOTIONS = tuple(MSP_PODCAST.values())
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # PyTorch's.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Store:
     tensors: pathlib.Path  # `<utt_id>.<stream>.pt`.
 
 
-def make_store(home: pathlib.Path, count: int) -> Store:
+def make_store(home: pathlib.Path, count: int, buckets: int | None = None) -> Store:
     """Generates `count` utterances, all of the train split."""
     rng = np.random.default_rng(0)
     length = msp_podcast.lengths(count, rng)
@@ -100,18 +104,20 @@ def make_store(home: pathlib.Path, count: int) -> Store:
         writer.write(folder, spec, parts, {})
         streams[s] = store.FeatureSet(folder)
     data = recipes.paper("epoch", epochs=1, speech="", text="").data
-    buckets = LengthBuckets.of(
-        {s: f.length for s, f in streams.items()}, data.length_buckets
-    )
-    return Store(Corpus(table, streams, buckets, data), tensors)
+    length = {s: f.length for s, f in streams.items()}
+    padded = LengthBuckets.of(length, buckets or data.length_buckets)
+    return Store(Corpus(table, streams, padded, data), tensors)
 
 
-def ours(store: Store, members: int, hidden: int) -> Callable[[], None]:
+def ours(
+    store: Store, members: int, hidden: int, precision: str
+) -> Callable[[], None]:
     """An epoch of `members` runs that differ in seed, in one step where several."""
     setups = []
     for seed in range(members):
         c = recipes.paper(f"seed{seed}", epochs=1, speech="", text="")
         c.data.dev_split, c.model.hidden, c.seed = "", hidden, seed
+        c.precision = precision
         corpus = dataclasses.replace(store.corpus, config=c.data)
         setups.append(TrainingSetup.of(c.check(), corpus))
     config, states = setups[0].step_config, [s.fresh for s in setups]
@@ -145,13 +151,13 @@ def copy(state):
 def theirs(store: Store, hidden: int, batch_size: int = 64) -> Callable[[], None]:
     """An epoch of the authors' loop."""
     torch.manual_seed(0)
-    network = peer.Network(list(WIDTHS.values()), hidden, len(EMOTIONS))
+    network = peer.Network(list(WIDTHS.values()), hidden, len(EMOTIONS)).to(DEVICE)
     optimizer = peer.optimizer_of(network)
     split = store.corpus.train()
     label = torch.from_numpy(split.label).long()
     weight = torch.from_numpy(
         weights_of(np.bincount(split.label, minlength=len(EMOTIONS)))
-    )
+    ).to(DEVICE)
 
     class Utterances(torch.utils.data.Dataset):
         def __len__(self):
@@ -174,7 +180,8 @@ def theirs(store: Store, hidden: int, batch_size: int = 64) -> Callable[[], None
     def epoch() -> None:
         network.train()
         for streams, labels in loader:
-            peer.train_step(network, optimizer, streams, labels, weight)
+            moved = [x.to(DEVICE) for x in streams]
+            peer.train_step(network, optimizer, moved, labels.to(DEVICE), weight)
 
     return epoch
 
@@ -186,10 +193,14 @@ def seconds_of(epoch: Callable[[], None]) -> tuple[float, float]:
     return time.perf_counter() - began[0], time.process_time() - began[1]
 
 
-def race(store: Store, hidden: int, members: Sequence[int], repeats: int) -> list[str]:
+def race(
+    store: Store, hidden: int, members: Sequence[int], repeats: int, precision: str
+) -> list[str]:
     """Rows of the table: epochs of either side in turn, compiled before."""
     sides = {"torch": theirs(store, hidden)}
-    sides |= {f"jser, {m} together": ours(store, m, hidden) for m in members}
+    sides |= {
+        f"jser, {m} together": ours(store, m, hidden, precision) for m in members
+    }
     compiling_s = {}
     for name, epoch in sides.items():
         if name != "torch":  # An epoch that does not count.
@@ -235,7 +246,7 @@ def page(rows: Sequence[str], store: Store) -> str:
         f"Frames: {real['speech'] / len(split):.0f} of speech and"
         f" {real['text'] / len(split):.0f} of text an utterance; padded lengths"
         f" {', '.join(map(str, buckets.frames['speech']))}.",
-        f"jax {jax.__version__}, torch {torch.__version__}, Python"
+        f"{jax.devices()[0].device_kind}: jax {jax.__version__}, torch {torch.__version__}, Python"
         f" {platform.python_version()}, {platform.machine()}, {cores} cores,"
         f" {torch.get_num_threads()} threads in PyTorch; load {load:.1f} at the end, so"
         f" other work {'ran' if load > cores + 1 else 'hardly ran'} beside.",
@@ -250,6 +261,8 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, nargs="+", default=[512])
     parser.add_argument("--members", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--precision", default="float32", help="ours")
+    parser.add_argument("--buckets", type=int, help="padded lengths, by default 6")
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
     a = parser.parse_args()
@@ -257,8 +270,12 @@ def main() -> None:
         a.utterances, a.hidden, a.members, a.repeats = 64, [16], [1, 2], 1
     flags.FLAGS.mark_as_parsed()  # grain reads absl flags.
     with tempfile.TemporaryDirectory() as home:
-        store = make_store(pathlib.Path(home), a.utterances)
-        rows = [row for H in a.hidden for row in race(store, H, a.members, a.repeats)]
+        store = make_store(pathlib.Path(home), a.utterances, a.buckets)
+        rows = [
+            row
+            for H in a.hidden
+            for row in race(store, H, a.members, a.repeats, a.precision)
+        ]
         found = page(rows, store)
     pages.save(found, a.out)
 

@@ -97,8 +97,10 @@ def join(coordinator: str, processes: int, index: int) -> None:
     Raises:
       ValueError: if nobody says who takes part, or they do not find each other.
     """
+    told: dict[str, Any] = {}
     if coordinator == "auto":
-        told: dict[str, Any] = {}
+        if processes:
+            raise ValueError(f"--processes={processes}: not with --coordinator=auto.")
     elif processes:
         told = {"coordinator_address": coordinator, "num_processes": processes}
         told["process_id"] = index
@@ -107,6 +109,8 @@ def join(coordinator: str, processes: int, index: int) -> None:
             f"--coordinator={coordinator}: give --processes and --process_id, too; or"
             " --coordinator=auto on SLURM, Cloud TPU and Open MPI."
         )
+    # It would take SIGTERM for itself, and `processes` would never hear of it.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**told)
     except (ValueError, RuntimeError) as e:
@@ -122,12 +126,17 @@ def is_first() -> bool:
 
 @contextlib.contextmanager
 def first_alone(what: str) -> Iterator[None]:
-    """What the first process does before the others do it; `what` names it for JAX."""
+    """What the first process does before the others do it; `what` names it for JAX.
+
+    If it fails, the others go on all the same, to fail for the same reason.
+    """
     if not is_first():
         multihost_utils.sync_global_devices(what)
-    yield
-    if is_first() and jax.process_count() > 1:
-        multihost_utils.sync_global_devices(what)
+    try:
+        yield
+    finally:
+        if is_first() and jax.process_count() > 1:
+            multihost_utils.sync_global_devices(what)
 
 
 def any_of_them(flag: bool) -> bool:

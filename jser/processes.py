@@ -23,6 +23,12 @@ def asked() -> bool:
     return _asked.is_set()
 
 
+def ask() -> None:
+    """Ends this process as SIGTERM does: one that works with it has been asked to."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    _asked.wait()  # A thread hears of it.
+
+
 @contextlib.contextmanager
 def finishing() -> Iterator[None]:
     """Work that may go on for `GRACE_S` after SIGTERM; it looks at `asked` and ends.

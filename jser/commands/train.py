@@ -30,6 +30,8 @@ def main() -> None:
     from jser import devices
     from jser.training import train
 
+    if FLAGS.given("processes", "process_id") and not _COORDINATOR.value:
+        raise ValueError("--processes, --process_id: they need a --coordinator.")
     if _COORDINATOR.value:
         devices.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS_ID.value)
     workdir = pathlib.Path(_WORKDIR.value) if _WORKDIR.value else None

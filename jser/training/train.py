@@ -132,6 +132,8 @@ def _loop(
             is_due = logger.epoch(done, scores) or asked
         if is_due:
             saved.save(state, scores, logger.unwritten())
+        if asked and not processes.asked():  # Another process was.
+            processes.ask()
         if done == stop or asked:
             break
     return state

@@ -66,9 +66,9 @@ def by_store(name: str, table: tables.Table, root: pathlib.Path, weights) -> np.
     ],
 )
 def test_fifty_files_alone_in_a_list_and_by_http(name, table, tmp_path):
-    weights = WHISPER if "whisper" in name else None
-    want = by_store(name, table, tmp_path, weights)
-    r = Recognizer.load(name, weights={"whisper_base": WHISPER})
+    weights = {"whisper_base": WHISPER} if "whisper" in name else {}
+    want = by_store(name, table, tmp_path, weights.get("whisper_base"))
+    r = Recognizer.load(name, weights=weights)
     paths = [table.audio_path(u) for u in table.utterances]
 
     def rows(scores):

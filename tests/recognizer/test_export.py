@@ -13,7 +13,7 @@ from jser.recognizer.bundle import Member
 from jser.recognizer.network import Network
 from jser.shapes import Stream
 from jser.training.network import make_model
-from tests.helpers import tiny_corpus
+from tests.helpers import exported, tiny_corpus
 
 pytest.importorskip("flatbuffers")
 FUNCTIONALS = models.find("emodb-functionals")
@@ -76,17 +76,7 @@ def test_the_manifest_says_how_a_program_is_loaded(tmp_path, rng, monkeypatch):
     assert manifest["labels"] == list(model.labels)
     assert manifest["model"]["digest"] == model.digest
     monkeypatch.chdir(tmp_path)
-    sizes = {"B": 2, "T": 1}
-    given = {
-        argument: {
-            name: np.ones([sizes.get(n, n) for n in x["shape"]], x["dtype"])
-            for name, x in by_name.items()
-        }
-        for argument, by_name in manifest["inputs"].items()
-    }
-    exec("\n".join(manifest["loaded_by"]), given)
-    shape = [sizes.get(n, n) for n in manifest["output"]["shape"]]
-    assert list(given["logits"].shape) == shape
+    exported.run_as_told(manifest, B=2, T=1)
 
 
 def test_programs_are_for_three_platforms(tmp_path):

@@ -15,7 +15,7 @@ from jser.recognizer.bundle import Member
 from jser.recognizer.network import Network
 from jser.shapes import Stream
 from jser.training.network import make_model
-from tests.helpers import tiny_corpus
+from tests.helpers import exported, tiny_corpus
 from tests.helpers.paths import FIXTURES
 
 pytest.importorskip("onnx", reason='pip install "jser[export]"')
@@ -98,18 +98,8 @@ def test_the_manifest_says_how_the_graph_is_loaded(every_kind, tmp_path, monkeyp
     export_onnx.save(every_kind, tmp_path)
     manifest = files.read_json(tmp_path / export.MANIFEST)
     assert manifest["programs"].keys() == {export_onnx.PROGRAM}
-    sizes = {"B": 2, "T": 5}
-    given = {
-        argument: {
-            name: np.ones([sizes.get(n, n) for n in x["shape"]], x["dtype"])
-            for name, x in by_name.items()
-        }
-        for argument, by_name in manifest["inputs"].items()
-    }
     monkeypatch.chdir(tmp_path)
-    exec("\n".join(manifest["loaded_by"]), given)
-    shape = [sizes.get(n, n) for n in manifest["output"]["shape"]]
-    assert list(given["logits"].shape) == shape
+    exported.run_as_told(manifest, B=2, T=5)
 
 
 def _member(model: Model, specs, seed: int) -> Member:

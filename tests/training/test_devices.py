@@ -2,17 +2,19 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
 import pytest
 
-from jser import devices
+from jser import devices, processes
 from jser.config import PRECISIONS
 from jser.data import batches
 from jser.data.collation import WHOLE, Share
@@ -80,16 +82,57 @@ def test_eight_devices_are_as_one_and_a_checkpoint_of_theirs_goes_on(
         same(on_one, roots, c, steps)
 
 
+def free_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
 @pytest.mark.slow
 def test_two_processes_are_as_one(corpus, tmp_path, on_one, steps):
-    roots = tiny_corpus.elsewhere(corpus, tmp_path / "two")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
+    roots, address = tiny_corpus.elsewhere(corpus, tmp_path / "two"), free_address()
     # The second time they go on from a checkpoint.
     for stop in (3 if steps else 30, steps):
         both = [Work(folders(roots), stop, 0, address, 2, i) for i in (0, 1)]
         end(*[start(2, work) for work in both])
     same(on_one, roots, on_devices.experiment(), steps)
+
+
+@pytest.mark.slow
+@pytest.mark.full
+def test_when_one_of_two_processes_is_ended_both_save_and_go_on(corpus, tmp_path):
+    """As a user has it; what comes of it is what one process makes, uncut."""
+    c = on_devices.experiment()
+    c.epochs, c.log_every = 40, 5
+    config = tmp_path / "config.py"
+    config.write_text(
+        "from jser.config import Experiment\n"
+        f"get_config = lambda: Experiment.from_dict({c.to_dict()!r})\n"
+    )
+    cut, whole = (tiny_corpus.elsewhere(corpus, tmp_path / n) for n in ("2", "1"))
+
+    def train(roots, *more: str) -> subprocess.Popen:
+        given = ["--config", str(config), *more]
+        for name, folder in folders(roots).items():
+            given += [f"--{name}_root", folder]
+        return subprocess.Popen([sys.executable, "-m", "jser", "train", *given])
+
+    def both() -> list[subprocess.Popen]:
+        meet = ("--coordinator", free_address(), "--processes", "2", "--process_id")
+        return [train(cut, *meet, str(i)) for i in (0, 1)]
+
+    def ends(started: list[subprocess.Popen]) -> list[int]:
+        return [p.wait(timeout=300) for p in started]
+
+    started, metrics = both(), cut.workdir(c) / "metrics.jsonl"
+    while not metrics.exists() or len(losses(cut, c)) < 4:
+        assert started[1].poll() is None
+        time.sleep(0.2)
+    started[1].terminate()
+    assert ends(started) == [processes.STATUS] * 2
+    assert max(map(int, os.listdir(cut.workdir(c) / "checkpoints"))) < 120
+    assert ends(both()) == [0, 0]
+    assert ends([train(whole)]) == [0]
+    np.testing.assert_allclose(losses(cut, c), losses(whole, c), rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -156,6 +199,9 @@ def test_who_takes_part_must_be_said(monkeypatch):
     monkeypatch.setattr(jax.distributed, "initialize", nowhere)
     with pytest.raises(ValueError, match=r"auto: .* defined. Give host:port, --proc"):
         devices.join("auto", 0, 0)
+    with pytest.raises(ValueError, match="--processes=2: not with --coordinator=auto"):
+        devices.join("auto", 2, 0)
+    assert not jax.config.values["jax_enable_preemption_service"]  # Takes SIGTERM.
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
