@@ -1,6 +1,6 @@
 """What a GPU makes of it: training steps, the recurrence, encoders and the decoder.
 
-  python -m benchmarks.accelerator            # about five minutes
+  python -m benchmarks.accelerator            # about six minutes
   python -m benchmarks.accelerator --quick    # tiny, on what there is; says nothing
 
 Needs PyTorch and transformers beside JAX, each with the GPU's libraries. Every part is
@@ -56,7 +56,7 @@ PARTS = (
         " In float32 PyTorch's cuDNN takes TF32, as it does by default, for the"
         " recurrence; ours takes none.",
         SIDES,
-        145,
+        165,
     ),
     Part(
         "loops",
@@ -83,7 +83,7 @@ PARTS = (
         "Large-v3's sizes, greedy, bfloat16, from the encoder's states on the device;"
         " transformers by `generate`.",
         TOKENS,
-        70,
+        78,
     ),
 )
 

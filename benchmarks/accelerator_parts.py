@@ -94,21 +94,21 @@ def steps(clock: Clock, *, quick: bool) -> None:
     hidden, frames, members = (16, (6, 4), 2) if quick else (512, (300, 80), MEMBERS)
     small, large = (Shape(B, frames, hidden) for B in ((4, 8) if quick else (64, 256)))
     half = HALVES[1]
+    many = f"jser {half}, {members} together"
 
-    def makers(shape: Shape) -> dict[str, Callable[[], Run]]:
+    def makers(shape: Shape, more: dict[str, Callable[[], Run]]) -> dict[str, Any]:
         theirs = functools.partial(sides.theirs, shape, DEVICE)
-        ours = lambda dtype: sides.ours(shape, dtype)[0]
-        return {f"torch {d}": functools.partial(theirs, d) for d in HALVES} | {
-            f"jser {d}": functools.partial(ours, d) for d in (half, "tf32", "float32")
-        }
+        ours = lambda dtype: lambda: sides.ours(shape, dtype)[0]
+        made = {f"torch {d}": functools.partial(theirs, d) for d in HALVES}
+        made |= {f"jser {half}": ours(half)} | more
+        return made | {f"jser {d}": ours(d) for d in ("tf32", "float32")}
 
     def told(shape: Shape) -> str:
         return f"{shape.batch} x {' + '.join(map(str, shape.frames))}"
 
-    many = f"jser {half}, {members} together"
-    both = makers(small) | {many: lambda: sides.several(small, half, members)[0]}
-    print_sides(told(small), clock.race(both, 0.7), {many: members})
-    print_sides(told(large), clock.race(makers(large)), {})
+    together = {many: lambda: sides.several(small, half, members)[0]}
+    print_sides(told(small), clock.race(makers(small, together), 0.65), {many: members})
+    print_sides(told(large), clock.race(makers(large, {})), {})
 
 
 def _loop(dtype: str, shape: tuple[int, ...]) -> Run:

@@ -76,6 +76,7 @@ def make_store(home: pathlib.Path, count: int, buckets: int | None = None) -> St
     )
     tensors = home / "tensors"
     tensors.mkdir(parents=True)
+    drawn = rng.standard_normal(2**22 + 7, np.float32).astype(np.float16)
     streams = {}
     for s, width in WIDTHS.items():
         spec = Spec(name=f"generated_{s}", kind=s, width=width)
@@ -83,8 +84,7 @@ def make_store(home: pathlib.Path, count: int, buckets: int | None = None) -> St
         for start in range(0, count, SHARD):
             some = table.utterances[start : start + SHARD]
             T = length[s][start : start + SHARD]
-            frames = rng.standard_normal((T.sum(), width), np.float32)
-            frames = frames.astype(np.float16)
+            frames = np.resize(np.roll(drawn, start), (T.sum(), width))
             each = np.split(frames, T.cumsum()[:-1])
             for u, x in zip(some, each, strict=True):
                 tensor = torch.from_numpy(x.astype(np.float32))
@@ -109,9 +109,7 @@ def make_store(home: pathlib.Path, count: int, buckets: int | None = None) -> St
     return Store(Corpus(table, streams, padded, data), tensors)
 
 
-def ours(
-    store: Store, members: int, hidden: int, precision: str
-) -> Callable[[], None]:
+def ours(store: Store, members: int, hidden: int, precision: str) -> Callable[[], None]:
     """An epoch of `members` runs that differ in seed, in one step where several."""
     setups = []
     for seed in range(members):
@@ -198,9 +196,7 @@ def race(
 ) -> list[str]:
     """Rows of the table: epochs of either side in turn, compiled before."""
     sides = {"torch": theirs(store, hidden)}
-    sides |= {
-        f"jser, {m} together": ours(store, m, hidden, precision) for m in members
-    }
+    sides |= {f"jser, {m} together": ours(store, m, hidden, precision) for m in members}
     compiling_s = {}
     for name, epoch in sides.items():
         if name != "torch":  # An epoch that does not count.
@@ -246,7 +242,8 @@ def page(rows: Sequence[str], store: Store) -> str:
         f"Frames: {real['speech'] / len(split):.0f} of speech and"
         f" {real['text'] / len(split):.0f} of text an utterance; padded lengths"
         f" {', '.join(map(str, buckets.frames['speech']))}.",
-        f"{jax.devices()[0].device_kind}: jax {jax.__version__}, torch {torch.__version__}, Python"
+        f"{jax.devices()[0].device_kind}: jax {jax.__version__}, torch"
+        f" {torch.__version__}, Python"
         f" {platform.python_version()}, {platform.machine()}, {cores} cores,"
         f" {torch.get_num_threads()} threads in PyTorch; load {load:.1f} at the end, so"
         f" other work {'ran' if load > cores + 1 else 'hardly ran'} beside.",

@@ -9,13 +9,21 @@ import functools
 from typing import Any
 
 from flax import linen as nn
+from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from jser.encoders import attention
 from jser.shapes import Array
 
-gelu = functools.partial(nn.gelu, approximate=False)
+
+def gelu(x: Array) -> Array:
+    """The exact GELU; of narrower dtypes than float32 by way of it, as in PyTorch.
+
+    By erf: a fifth of the time of Flax's erfc on CPUs, and one kernel on GPUs for two.
+    """
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return (0.5 * wide * (1 + lax.erf(wide * 0.5**0.5))).astype(x.dtype)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
