@@ -201,6 +201,7 @@ def race(
     for name, epoch in sides.items():
         if name != "torch":  # An epoch that does not count.
             compiling_s[name], _ = seconds_of(epoch)
+            print(f"{name}: compiled in {compiling_s[name]:.0f} s", flush=True)
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, epoch in sides.items():
