@@ -3,7 +3,7 @@
   python -m benchmarks.epoch                     # hidden 512, 256 utterances
   python -m benchmarks.epoch --utterances 2048   # a quarter of an hour a round
   python -m benchmarks.epoch --quick             # small; a minute, and says little
-  python -m benchmarks.epoch --utterances 8192 --members 1 12 --precision bf16
+  python -m benchmarks.epoch --members 1 12 --precision bf16 --resident
 
 The last one is for a GPU, which both sides take where there is one.
 
@@ -43,7 +43,7 @@ from jser.features.frontends import Spec
 from jser.training import together
 from jser.training.class_weights import weights_of
 from jser.training.progress import PrefetchIterator
-from jser.training.setup import TrainingSetup
+from jser.training.setup import TrainingSetup, reside
 from jser.training.step import jitted_step
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "epoch.md"
@@ -109,7 +109,9 @@ def make_store(home: pathlib.Path, count: int, buckets: int | None = None) -> St
     return Store(Corpus(table, streams, padded, data), tensors)
 
 
-def ours(store: Store, members: int, hidden: int, precision: str) -> Callable[[], None]:
+def ours(
+    store: Store, members: int, hidden: int, precision: str, resident: bool
+) -> Callable[[], None]:
     """An epoch of `members` runs that differ in seed, in one step where several."""
     setups = []
     for seed in range(members):
@@ -121,6 +123,7 @@ def ours(store: Store, members: int, hidden: int, precision: str) -> Callable[[]
     config, states = setups[0].step_config, [s.fresh for s in setups]
     rows = setups[0].source.batch_size
     layout = devices.Layout.of(rows, None if members == 1 else members)
+    setups = reside(setups, layout) if resident else setups
     if members == 1:
         source, numbers = setups[0].source, setups[0].hyperparameters
         step, extra = jitted_step(config), ()
@@ -139,6 +142,26 @@ def ours(store: Store, members: int, hidden: int, precision: str) -> Callable[[]
         epoch.data_wait_s = prefetched.waited_s
 
     return epoch
+
+
+def feeding(store: Store) -> str:
+    """What a batch takes to read and to send, and to tell by numbers instead."""
+    c = recipes.paper("feeding", epochs=1, speech="", text="")
+    c.data.dev_split = ""
+    corpus = dataclasses.replace(store.corpus, config=c.data)
+    sent = TrainingSetup.of(c.check(), corpus)
+    (told,) = reside([sent], devices.Layout.of(sent.source.batch_size))
+    each = []
+    for source in (sent.source, told.source):
+        began = time.perf_counter()
+        made = [source[i] for i in range(min(len(source), 16))]
+        ms = 1e3 * (time.perf_counter() - began) / len(made)
+        mb = sum(x.nbytes for x in jax.tree.leaves(made)) / len(made) / 1e6
+        each.append(f"{mb:.2f} MB, made in {ms:.1f} ms")
+    return (
+        f"A batch is {each[0]} of one thread; where frames stay on the devices"
+        f" (`--resident`), {each[1]}."
+    )
 
 
 def copy(state):
@@ -192,11 +215,19 @@ def seconds_of(epoch: Callable[[], None]) -> tuple[float, float]:
 
 
 def race(
-    store: Store, hidden: int, members: Sequence[int], repeats: int, precision: str
+    store: Store,
+    hidden: int,
+    members: Sequence[int],
+    repeats: int,
+    precision: str,
+    resident: bool,
 ) -> list[str]:
     """Rows of the table: epochs of either side in turn, compiled before."""
     sides = {"torch": theirs(store, hidden)}
-    sides |= {f"jser, {m} together": ours(store, m, hidden, precision) for m in members}
+    sides |= {
+        f"jser, {m} together": ours(store, m, hidden, precision, resident)
+        for m in members
+    }
     compiling_s = {}
     for name, epoch in sides.items():
         if name != "torch":  # An epoch that does not count.
@@ -240,6 +271,8 @@ def page(rows: Sequence[str], store: Store) -> str:
         "|---|---|---|---|---|---|---|---|---|",
         *rows,
         "",
+        feeding(store),
+        "",
         f"Frames: {real['speech'] / len(split):.0f} of speech and"
         f" {real['text'] / len(split):.0f} of text an utterance; padded lengths"
         f" {', '.join(map(str, buckets.frames['speech']))}.",
@@ -260,6 +293,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--precision", default="float32", help="ours")
+    parser.add_argument("--resident", action="store_true", help="frames stay there")
     parser.add_argument("--buckets", type=int, help="padded lengths, by default 6")
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
@@ -272,7 +306,7 @@ def main() -> None:
         rows = [
             row
             for H in a.hidden
-            for row in race(store, H, a.members, a.repeats, a.precision)
+            for row in race(store, H, a.members, a.repeats, a.precision, a.resident)
         ]
         found = page(rows, store)
     pages.save(found, a.out)

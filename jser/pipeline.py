@@ -30,6 +30,7 @@ def run(
     *,
     jobs: int = 1,
     at_once: bool = False,
+    resident: bool = False,
     arguments: Sequence[str] = (),
 ) -> pathlib.Path:
     """Does all that is not yet done; returns the path of the report.
@@ -39,6 +40,7 @@ def run(
       roots: Where tables, features and runs lie.
       jobs: Trainings at a time, each on its share of the cores.
       at_once: Train runs of like shapes in one step (`together`).
+      resident: Keep the frames that a training reads on the devices.
       arguments: What `jser run` was given, for the report to repeat.
 
     Raises:
@@ -46,7 +48,17 @@ def run(
         work.
     """
     with holding(ensemble, roots):
-        return _run(ensemble, roots, jobs, at_once, arguments)
+        table = tables.read(roots.data / ensemble.members[0].data.corpus)
+        for front_end in subjects.front_ends(ensemble.members):
+            if front_end in frontends.FRONT_ENDS:  # Others must be told their weights.
+                extract(table, front_end, roots.features)
+        runs = plan(ensemble, table)
+        train_all(runs, roots, jobs, at_once=at_once, resident=resident)
+        combine(ensemble, roots)
+        logging.info("%s: scoring, and drawing the report", ensemble.name)
+        folder = roots.runs / ensemble.name
+        page.write(subjects.of_ensemble(ensemble, roots, arguments), folder)
+        return folder / "report.html"
 
 
 def stack(ensemble: Ensemble, roots: Roots) -> None:
@@ -66,27 +78,13 @@ def holding(
     return locks.holding(roots.runs / ensemble.name, "give another --config.name")
 
 
-def _run(
-    ensemble: Ensemble,
+def train_all(
+    runs: list[Run],
     roots: Roots,
     jobs: int,
-    at_once: bool,
-    arguments: Sequence[str],
-) -> pathlib.Path:
-    table = tables.read(roots.data / ensemble.members[0].data.corpus)
-    for front_end in subjects.front_ends(ensemble.members):
-        if front_end in frontends.FRONT_ENDS:  # Others must be told their weights.
-            extract(table, front_end, roots.features)
-    train_all(plan(ensemble, table), roots, jobs, at_once=at_once)
-    combine(ensemble, roots)
-    logging.info("%s: scoring, and drawing the report", ensemble.name)
-    folder = roots.runs / ensemble.name
-    page.write(subjects.of_ensemble(ensemble, roots, arguments), folder)
-    return folder / "report.html"
-
-
-def train_all(
-    runs: list[Run], roots: Roots, jobs: int, *, at_once: bool = False
+    *,
+    at_once: bool = False,
+    resident: bool = False,
 ) -> None:
     """Trains and predicts each run, `jobs` runs or, `at_once`, groups at a time."""
     groups = [[r] for r in runs]
@@ -105,7 +103,7 @@ def train_all(
     )
     try:
         with pool:
-            futures = [pool.submit(_train_group, g, roots) for g in groups]
+            futures = [pool.submit(_train_group, g, roots, resident) for g in groups]
             count = 0
             for future in concurrent.futures.as_completed(futures):
                 for workdir, trained in future.result():
@@ -131,16 +129,19 @@ def _start_worker(free_cores) -> None:
     logging.set_verbosity(logging.WARNING)
 
 
-def _train_group(group: list[Run], roots: Roots) -> list[tuple[str, bool]]:
+def _train_group(
+    group: list[Run], roots: Roots, resident: bool
+) -> list[tuple[str, bool]]:
     """The runs' folders, and whether each had something left to train."""
     from jser.training import predict, together, train
 
     workdirs = [roots.workdir(r.experiment) for r in group]
     before = [_latest_step(w) for w in workdirs]
     if len(group) == 1:
-        train.train(group[0].experiment, roots)
+        train.train(group[0].experiment, roots, resident=resident)
     else:
-        together.train_together([r.experiment for r in group], roots)
+        experiments = [r.experiment for r in group]
+        together.train_together(experiments, roots, resident=resident)
     for r in group:
         for split in r.splits:
             predict.predict(roots, roots.workdir(r.experiment), split)

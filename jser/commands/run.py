@@ -16,6 +16,9 @@ _JOBS = FLAGS.integer("jobs", 1, "Trainings at a time.", lower_bound=1)
 _TOGETHER = FLAGS.switch(
     "together", "Train runs of like shapes in one step; for accelerators."
 )
+_RESIDENT = FLAGS.switch(
+    "resident", "Keep all frames on the devices; for accelerators where they fit."
+)
 _ROOTS = RootFlags(FLAGS)
 
 
@@ -28,6 +31,7 @@ def main() -> None:
         roots,
         jobs=_JOBS.value,
         at_once=_TOGETHER.value,
+        resident=_RESIDENT.value,
         arguments=[*_CONFIG.arguments, *roots.arguments()],
     )
     print(page.with_name("results.md").read_text(encoding="utf-8"))

@@ -22,6 +22,9 @@ _COORDINATOR = FLAGS.optional(
 )
 _PROCESSES = FLAGS.integer("processes", 0, "How many; not with auto.")
 _PROCESS_ID = FLAGS.integer("process_id", 0, "Of this one, from 0; not with auto.")
+_RESIDENT = FLAGS.switch(
+    "resident", "Keep all frames on the devices; for accelerators where they fit."
+)
 _ROOTS = RootFlags(FLAGS)
 
 
@@ -42,5 +45,6 @@ def main() -> None:
         workdir,
         arguments=[*_CONFIG.arguments, *FLAGS.given("init_from")],
         init_from=pathlib.Path(_INIT_FROM.value) if _INIT_FROM.value else None,
+        resident=_RESIDENT.value,
     )
     print(f"{workdir or roots.workdir(experiment)}: trained to step {int(state.step)}")

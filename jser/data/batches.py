@@ -1,9 +1,13 @@
 """Batches as a pure function of (seed, step): order, padded lengths, prefetch."""
 
 from collections.abc import Iterator, Mapping, Sequence
+import copy
 import functools
+import os
+from typing import Protocol
 
 import grain
+import jax
 import numpy as np
 
 from jser import devices
@@ -153,6 +157,16 @@ class TrainBatches:
             len(rows), length, examples_of, self.buckets, self.batch_size
         )
 
+    def of(self, split: Split) -> "TrainBatches":
+        """The same batches of the same utterances, read from another place."""
+        other = copy.copy(self)
+        other.split = split
+        return other
+
+    def filled(self, batch: Batch) -> Batch:
+        """A batch that lies on the devices, with its frames."""
+        return self.split.filled(batch)
+
     def rows(self, index: int) -> np.ndarray:
         """The utterances of a batch, by their number in the split."""
         epoch, k = divmod(int(index), self.steps_per_epoch)
@@ -211,6 +225,7 @@ class TrainBatches:
 
 
 _ORDER, _STRETCH, _PLACES = 0, 1, 2  # Streams of random numbers.
+_READERS, _AHEAD = 8, 4  # Threads at most; batches that lie ready.
 
 
 def eval_batches(
@@ -234,17 +249,26 @@ def eval_batches(
     return _prefetched(grain.MapDataset.range(len(cut)).map(batch))
 
 
-def prefetch(
-    batches: grain.sources.RandomAccessDataSource[Batch],
-    layout: devices.Layout,
-    *,
-    start: int,
-) -> Iterator[Batch]:
-    """Iterates `batches[start:]`, reading ahead in a thread and onto the devices."""
+class Filled(grain.sources.RandomAccessDataSource[Batch], Protocol):
+    """Batches by number, of a split or several alike."""
+
+    def filled(self, batch: Batch) -> Batch:
+        """One that lies on the devices, with its frames."""
+        ...
+
+
+def prefetch(batches: Filled, layout: devices.Layout, *, start: int) -> Iterator[Batch]:
+    """Iterates `batches[start:]`, reading ahead in threads and onto the devices."""
     dataset = grain.MapDataset.source(batches).slice(slice(start, None))
-    return _prefetched(dataset.map(layout.split))
+    return _prefetched(dataset.map(lambda x: batches.filled(layout.split(x))))
 
 
 def _prefetched(dataset: grain.MapDataset) -> Iterator:
-    read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
+    # An accelerator wants a batch every few milliseconds, which one thread takes a
+    # hundred to read; a CPU that computes the steps has no core to spare.
+    is_fed = jax.default_backend() != "cpu"
+    threads = min(_READERS, os.cpu_count() or 1) if is_fed else 1
+    read = grain.ReadOptions(
+        num_threads=threads, prefetch_buffer_size=max(_AHEAD, threads)
+    )
     return iter(dataset.to_iter_dataset(read))

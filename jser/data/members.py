@@ -27,6 +27,10 @@ class MemberBatches:
         longest = lambda s: np.max([f[s] for f in frames], axis=0)
         self._buckets = LengthBuckets({s: longest(s) for s in frames[0]})
 
+    def filled(self, batch: Batch) -> Batch:
+        """A batch that lies on the devices, with its frames."""
+        return self._sources[0].filled(batch)
+
     def __len__(self) -> int:
         epochs = (len(s) // s.steps_per_epoch for s in self._sources)
         return min(epochs) * self.steps_per_epoch

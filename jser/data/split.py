@@ -14,6 +14,7 @@ from jser.data import speakers
 from jser.data.speakers import Scaling
 from jser.features import store
 from jser.features.store import FeatureSet
+from jser.shapes import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Split:
         """The frames of these utterances, per stream."""
         stored = {s: f.read(self.record[s][rows]) for s, f in self.streams.items()}
         return self.scaled(rows, stored)
+
+    def filled(self, batch: Batch) -> Batch:
+        """A batch that lies on the devices, with its frames; they were sent with it."""
+        return batch
 
     def scaled(
         self, rows: np.ndarray, stored: dict[str, list[np.ndarray]]

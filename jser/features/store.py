@@ -18,6 +18,7 @@ from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
 from jser.feature_names import FeatureName
 from jser.features import frontends, shards
+from jser.features.records import decode
 
 VERSION = "1.0.0"  # Of the layout on disk.
 SCHEMA = 1  # Of manifest.json.
@@ -58,9 +59,14 @@ class FeatureSet:
         )
         self._start, self._stop = index.get("start"), index.get("stop")
         self.record = {u: i for i, u in enumerate(self.utt_id)}
+        import tensorflow_datasets as tfds
+
         builder = open_builder(folder)
         with reading(folder, folder / "dataset_info.json"):
-            self._source = builder.as_data_source(split=SPLIT)  # pyright: ignore
+            raw = tfds.decode.DeserializeMethod.RAW_BYTES
+            self._source = builder.as_data_source(  # pyright: ignore
+                split=SPLIT, deserialize_method=raw
+            )
             if len(self._source) != len(self.utt_id):
                 raise ValueError(
                     f"{len(self._source)} records, {len(self.utt_id)} in index.npz"
@@ -88,24 +94,28 @@ class FeatureSet:
     def read(self, records: Sequence[int] | np.ndarray) -> list[np.ndarray]:
         """The frames [T_i, D] or [T_i, L, D] float16 of these records, in order.
 
+        They are not to be written to.
+
         Raises:
           ValueError: if a record is another utterance's than the index says, or holds
             a number that is not finite.
         """
+        layers = (self.spec["layers"],) if self.spec["layers"] > 1 else ()
         with reading(self.folder, self.folder):
-            examples = self._source.__getitems__([int(r) for r in records])
-        for record, example in zip(records, examples, strict=True):
-            if example["utt_id"].decode() != self.utt_id[record]:
+            raw = self._source.__getitems__([int(r) for r in records])
+            examples = [decode(record, (*layers, self.width)) for record in raw]
+        for record, (utt_id, frames) in zip(records, examples, strict=True):
+            if utt_id != self.utt_id[record]:
                 raise ValueError(
-                    f"{self.folder}: record {record} is {example['utt_id'].decode()!r},"
+                    f"{self.folder}: record {record} is {utt_id!r},"
                     f" index.npz says {self.utt_id[record]!r}. Extract again."
                 )
-            if not _is_finite(example["frames"]):
+            if not _is_finite(frames):
                 raise ValueError(
                     f"{self.folder}: the frames of {self.utt_id[record]!r} are not all"
                     f" finite. Remove {self.folder.parent} and run jser extract again."
                 )
-        return [example["frames"] for example in examples]
+        return [frames for _, frames in examples]
 
 
 def _is_finite(frames: np.ndarray) -> bool:

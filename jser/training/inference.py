@@ -54,7 +54,8 @@ def logits_of(
     layout, share = devices.Layout.of(size, members), Share.mine()
     placed, order, parts = layout.place(variables), [], []
     for rows, batch in batches.eval_batches(split, corpus.buckets, size, share):
-        logits = devices.whole(predict_step(placed, layout.split_rows(batch)))
+        batch = split.filled(layout.split_rows(batch))
+        logits = devices.whole(predict_step(placed, batch))
         order.append(rows)
         parts.append(logits[..., : len(rows), :])
     return np.concatenate(parts, axis=-2)[..., np.argsort(np.concatenate(order)), :]

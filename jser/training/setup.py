@@ -1,16 +1,19 @@
 """The training setup: what a run works with."""
 
+from collections.abc import Sequence
 import dataclasses
 
 import jax
 import numpy as np
 import optax
 
+from jser import devices
 from jser.config import Experiment
 from jser.data import adaptation
 from jser.data.batches import TrainBatches
 from jser.data.collation import Share
 from jser.data.corpus import Corpus
+from jser.data.resident import Residence
 from jser.data.split import Split
 from jser.emotions import NEUTRAL
 from jser.statistics import metrics
@@ -122,6 +125,28 @@ class TrainingSetup:
         scores = metrics.scores(dev.label, predicted, len(labels))
         most = float(np.bincount(predicted).max() / len(predicted))
         return scores | {"loss": float(loss), "most_predicted": most}
+
+
+def reside(
+    setups: Sequence[TrainingSetup], layout: devices.Layout
+) -> list[TrainingSetup]:
+    """The same, with all their frames on the devices.
+
+    Raises:
+      ValueError: as `Residence`; if speech is stretched.
+    """
+    if any(x.experiment.augment.speed for x in setups):
+        raise ValueError("--resident: augment.speed stretches frames as they are read.")
+    splits = [y for x in setups for y in (x.source.split, x.dev) if y]
+    residence = Residence(splits, layout)
+    return [
+        dataclasses.replace(
+            x,
+            source=x.source.of(residence.of(x.source.split)),
+            dev=residence.of(x.dev) if x.dev else None,
+        )
+        for x in setups
+    ]
 
 
 def _neutral(labels: tuple[str, ...], experiment: Experiment) -> int | None:

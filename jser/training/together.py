@@ -30,7 +30,7 @@ from jser.roots import Roots
 from jser.training import chance, checkpoints, compilation, metrics_log, train
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.progress import PrefetchIterator, TrainingLogger
-from jser.training.setup import TrainingSetup
+from jser.training.setup import TrainingSetup, reside
 from jser.training.step import Metrics, StepConfig, TrainState
 
 AT_ONCE = 12  # Members in a step: what the device's memory is meant to hold.
@@ -66,6 +66,7 @@ def train_together(
     roots: Roots,
     *,
     stop_after: int | None = None,
+    resident: bool = False,
 ) -> None:
     """Trains runs to their ends, each from its last checkpoint, in one step.
 
@@ -76,6 +77,7 @@ def train_together(
       experiments: Checked configs; one of `groups`.
       roots: Where tables, features and runs lie.
       stop_after: Stop after so many steps of an uncut training (for tests).
+      resident: Keep all frames on the devices, in place of sending each batch's.
 
     Raises:
       ValueError, BlockingIOError: as `train.train`; of several processes.
@@ -94,6 +96,12 @@ def train_together(
             if member.done < len(member.setup.source):
                 members.append(member)
         count = stack.enter_context(compilation.counted())
+        if resident and members:
+            setups = [m.setup for m in members]
+            rows = setups[0].source.batch_size
+            layout = devices.Layout.of(rows, len(setups))
+            for m, setup in zip(members, reside(setups, layout), strict=True):
+                m.setup = setup
         _run(members, stop_after)
         logging.info("%d runs together: %s", len(experiments), count)
         for m in members:

@@ -17,7 +17,7 @@ from jser.training import chance, compilation, initialization
 from jser.training.checkpoints import Checkpoints
 from jser.training.metrics_log import MetricWriter
 from jser.training.progress import PrefetchIterator, TrainingLogger
-from jser.training.setup import TrainingSetup
+from jser.training.setup import TrainingSetup, reside
 from jser.training.step import TrainState, jitted_step
 
 _AGREE_EVERY = 16  # Steps: far less than the grace that an end leaves.
@@ -31,6 +31,7 @@ def train(
     stop_after: int | None = None,
     arguments: Sequence[str] = (),
     init_from: pathlib.Path | None = None,
+    resident: bool = False,
 ) -> TrainState:
     """Trains to the end, from the last checkpoint in `workdir` if there is one.
 
@@ -43,13 +44,14 @@ def train(
       init_from: Folder of the run whose best checkpoint gives the first parameters and
         the normalisation statistics; its network and front ends must be the same. Also
         needed to resume.
+      resident: Keep all frames on the devices, in place of sending each batch's.
 
     Returns:
       The last state. Equal, bit for bit, whether or not the run was cut and resumed.
 
     Raises:
       ValueError: if the config or table differs from the one being resumed, or a class
-        has no utterance to train on.
+        has no utterance to train on; if frames cannot be `resident`.
       BlockingIOError: if another training is at work there.
       FloatingPointError: when the loss is not finite, naming run and step.
     """
@@ -68,7 +70,7 @@ def train(
                 init_from=made_by,
                 finished=finished,
             )
-        return _train(setup, workdir, stop_after)
+        return _train(setup, workdir, stop_after, resident)
 
 
 def holding(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]:
@@ -79,7 +81,10 @@ def holding(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]:
 
 
 def _train(
-    setup: TrainingSetup, workdir: pathlib.Path, stop_after: int | None
+    setup: TrainingSetup,
+    workdir: pathlib.Path,
+    stop_after: int | None,
+    resident: bool,
 ) -> TrainState:
     with Checkpoints(workdir, to_save=True) as saved:
         layout = devices.Layout.of(setup.source.batch_size)
@@ -89,6 +94,8 @@ def _train(
         stop = min(stop_after or len(setup.source), len(setup.source))
         if int(state.step) >= stop:
             return state
+        if resident:
+            (setup,) = reside([setup], layout)
         with (
             MetricWriter(workdir, start=int(state.step)) as out,
             compilation.counted() as count,

@@ -1,4 +1,5 @@
 import itertools
+import os
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -171,6 +172,17 @@ def same(one, other) -> bool:
         and np.array_equal(one.target, other.target)
         for s in one.streams
     )
+
+
+def test_threads_that_feed_an_accelerator_keep_the_order(
+    corpus, experiment, monkeypatch
+):
+    source = open_batches(corpus, experiment, seed=1)
+    monkeypatch.setattr(jax, "default_backend", lambda: "another")
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    ahead = batches.prefetch(source, devices.Layout.of(source.batch_size), start=0)
+    made = zip(ahead, (source[i] for i in range(len(source))), strict=True)
+    assert all(same(a, b) for a, b in made)
 
 
 @pytest.mark.parametrize("speed", [0.0, 0.2])
