@@ -103,9 +103,13 @@ class Text:
 
     def module(self, computation: str) -> str:
         """The text of a program that is this computation alone."""
+        # XLA writes it of collectives that run beside the rest, and does not read it.
+        text = re.sub(
+            r", output_to_operand_aliasing=\{\{1\}: \(0, \{\}\)\}", "", self.text
+        )
         if not computation:
-            return self.text
-        body = self.text[self.text.index("\n%") :]
+            return text
+        body = text[text.index("\n%") :]
         body = re.sub(r"^ENTRY ", "", body, flags=re.M)
         body = re.sub(r", metadata=\{(?:\"[^\"]*\"|[^}\"])*\}", "", body)
         name = f"%{computation} ("

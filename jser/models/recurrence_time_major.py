@@ -66,7 +66,7 @@ def _forward(dtype, *streams):
 
     def step(carry, t):
         h_KBH, narrow_KBH = carry
-        hidden_KBG = _dot("knh,khg->kng", narrow_KBH, weight_KHG, wide)
+        hidden_KBG = _dot("k...h,khg->k...g", narrow_KBH, weight_KHG, wide)
         a = _activations(_at(gates_KTBG, t), hidden_KBG, nh_bias_K1H)
         h_KBH = a.n + a.z * (h_KBH - a.n)
         # Narrow here, in the kernel that has it, and not in one of its own.
@@ -84,7 +84,7 @@ def _before_the_loop(dtype, x, hold, ih, hh) -> _Saved:
     """A stream's part of what the loop reads; it leaves the states."""
     H = hh[0].shape[1]
     x_2TBD = _in_steps(x.astype(dtype))
-    gates_2TBG = _dot("knd,kdg->kng", x_2TBD, ih[0], x.dtype)
+    gates_2TBG = _dot("k...d,kdg->k...g", x_2TBD, ih[0], x.dtype)
     # All that is added to the gates r and z, and the input's half of n.
     rz_bias, nh_bias = jnp.split(hh[1][:, None], (2 * H,), axis=-1)
     bias_2G = ih[1] + jnp.pad(rz_bias[:, 0], ((0, 0), (0, H)))
@@ -127,7 +127,7 @@ def _backward(dtype, saved, d_states):
         d_h = kept_KBH + from_gates_KBH + _at(d_states_KTBH, t)
         d_hidden = [d_h * _at(slope_KTBH, t) for slope_KTBH in hidden]
         d_hidden_KBG = jnp.concatenate(d_hidden, axis=-1)
-        from_gates_KBH = _dot("kng,khg->knh", d_hidden_KBG, weight_KHG, wide)
+        from_gates_KBH = _dot("k...g,khg->k...h", d_hidden_KBG, weight_KHG, wide)
         return (d_h * _at(kept_KTBH, t), from_gates_KBH), d_h
 
     none = jnp.zeros((K, B, H), wide)
@@ -147,7 +147,7 @@ def _before(s: _Saved) -> jax.Array:
 
 def _slopes(s: _Saved, before_2TBH: Array) -> tuple[Array, _Slopes]:
     """What a state keeps of the one before, and `_Slopes`."""
-    hidden_2TBG = _dot("knh,khg->kng", before_2TBH, s.weight, before_2TBH.dtype)
+    hidden_2TBG = _dot("k...h,khg->k...g", before_2TBH, s.weight, before_2TBH.dtype)
     a = _activations(s.gates, hidden_2TBG, s.nh_bias)
     n = (1 - a.z) * (1 - a.n * a.n)
     z = (before_2TBH - a.n) * a.z * (1 - a.z)
@@ -163,14 +163,13 @@ def _of_hidden(s: _Slopes) -> tuple[Array, Array, Array]:
 
 def _after_the_loop(dtype, s: _Saved, before_2TBH, slopes: _Slopes, d_h_2TBH):
     """The gradients of a stream's arguments, of those of its states."""
-    (_, T, B, _), wide = d_h_2TBH.shape, d_h_2TBH.dtype
+    wide = d_h_2TBH.dtype
     d_gates, d_hidden = (
         jnp.concatenate([d_h_2TBH * slope for slope in of], axis=-1)
         for of in ((slopes.r, slopes.z, slopes.n), _of_hidden(slopes))
     )
-    rows = lambda y: y.reshape(2, T * B, -1).astype(dtype)
-    weigh = lambda a, d: _dot("kna,kng->kag", rows(a), rows(d), wide)
-    d_x = _dot("kng,kdg->knd", d_gates, s.kernel.astype(dtype), wide)
+    weigh = lambda a, d: _dot("ktba,ktbg->kag", a, d.astype(dtype), wide)
+    d_x = _dot("k...g,kdg->k...d", d_gates, s.kernel.astype(dtype), wide)
     return (
         (d_x[0] + d_x[1, ::-1]).swapaxes(0, 1),
         jnp.zeros_like(s.hold),
@@ -185,12 +184,12 @@ bidirectional.defvjp(_forward, _backward)
 def _dot(subscripts: str, a: Array, b: Array, wide) -> jax.Array:
     """Their product in the narrower precision of the two, summed in the wide one.
 
-    Rows n of `a`, and of what comes out, may be those of several axes.
+    T and B stay apart: as one axis they could not be split over devices by B, which
+    would gather all frames.
     """
     narrow = min(a.dtype, b.dtype, key=lambda t: t.itemsize)
-    rows = a.reshape(len(a), -1, a.shape[-1]).astype(narrow)
-    c = jnp.einsum(subscripts, rows, b.astype(narrow), preferred_element_type=wide)
-    return c.reshape(*a.shape[:-1], -1) if a.ndim == 4 else c
+    a, b = a.astype(narrow), b.astype(narrow)
+    return jnp.einsum(subscripts, a, b, preferred_element_type=wide)
 
 
 def _beside(streams: Sequence[Float[Array, "2 _ B D"]]) -> Float[Array, "K T B D"]:
