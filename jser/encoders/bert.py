@@ -86,11 +86,13 @@ class Bert(nn.Module):
       config: The sizes.
       dtype: Of matrix products; the rest is float32.
       layer: Which hidden states are returned, as in `layer_selection`.
+      remat: Whether a gradient computes blocks again instead of keeping them.
     """
 
     config: Config
     dtype: Any = jnp.float32
     layer: str = "all"
+    remat: bool = False
 
     @property
     def max_tokens(self) -> int:
@@ -122,7 +124,12 @@ class Bert(nn.Module):
         first_BSD = transformer.norm(c.epsilon, "embeddings_norm")(x_BSD)
         block = transformer.Block(c, self.dtype, name="blocks")
         return layer_selection.run(
-            block, [first_BSD], mask, layers=c.layers, layer=self.layer
+            block,
+            [first_BSD],
+            mask,
+            layers=c.layers,
+            layer=self.layer,
+            remat=self.remat,
         )
 
 

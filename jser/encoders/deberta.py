@@ -41,7 +41,7 @@ NAMES = {
 NAMES |= {f"first/{k}": f"encoder.layer.0.{v}" for k, v in _BLOCK_NAMES.items()}
 NAMES |= {f"blocks/{k}": f"encoder.layer.{{}}.{v}" for k, v in _BLOCK_NAMES.items()}
 # v3's checkpoints hold a table of positions that only their pre-training used.
-_PATTERN = bert.pattern("deberta", "embeddings.position_embeddings")
+PATTERN = bert.pattern("deberta", "embeddings.position_embeddings")
 _KEYS = bert.KEYS | {"buckets": "position_buckets"}
 _FLAGS = (
     ("hidden_act", "gelu", "gelu"),
@@ -165,11 +165,13 @@ class Deberta(nn.Module):
       config: The sizes.
       dtype: Of matrix products and the convolution; the rest is float32.
       layer: Which hidden states are returned, as in `layer_selection`.
+      remat: Whether a gradient computes blocks again instead of keeping them.
     """
 
     config: Config
     dtype: Any = jnp.float32
     layer: str = "all"
+    remat: bool = False
 
     @property
     def max_tokens(self) -> int:
@@ -202,6 +204,7 @@ class Deberta(nn.Module):
             distances,
             layers=c.layers,
             layer=self.layer,
+            remat=self.remat,
         )
 
     def _distances(self, S: int) -> Float[Array, "W1 D"]:
@@ -238,7 +241,7 @@ def load(
     """The encoder of a checkpoint folder; arguments and errors are `bert.load`'s."""
     module = Deberta(Config.read(folder), dtype, layer)
     return module, parameters.load(
-        module, bert.EXAMPLE, folder, NAMES, pattern=_PATTERN, dtype=dtype, start=1
+        module, bert.EXAMPLE, folder, NAMES, pattern=PATTERN, dtype=dtype, start=1
     )
 
 

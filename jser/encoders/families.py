@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import pathlib
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from flax import linen as nn
 import jax
@@ -19,6 +19,7 @@ from jser.encoders import (
     bert,
     deberta,
     facodec,
+    parameters,
     processors,
     roberta,
     tokens,
@@ -34,15 +35,30 @@ _CPU_BUDGET = 512
 _BUDGET = 24_000
 
 
+class Parts(NamedTuple):
+    """What an encoder is made of, for whoever trains one."""
+
+    processor: processors.Processor  # Makes the module's arguments of utterances.
+    module: nn.Module  # `clone(remat=True)` of it takes less memory for a gradient.
+    variables: dict[str, Any]
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """What one `model_type` of config.json stands for."""
 
     kind: str  # What it reads: "speech" or "text".
-    load: Callable[[pathlib.Path, Options], BatchedEncoder]
+    parts: Callable[..., Parts]  # Of a checkpoint folder and options.
+    naming: parameters.Naming | None = None  # None of FACodec, which is no transformer.
+
+    def load(
+        self, folder: pathlib.Path, options: Options, **changes: Any
+    ) -> BatchedEncoder:
+        """The encoder of a checkpoint folder."""
+        return encoder(*self.parts(folder, options, **changes), options)
 
 
-def _waveform(folder: pathlib.Path, options: Options) -> BatchedEncoder:
+def _waveform(folder: pathlib.Path, options: Options) -> Parts:
     """HuBERT, WavLM or wav2vec 2.0."""
     module, variables = wav2vec.load(folder, options.layer, jnp.dtype(options.dtype))
     c = module.config
@@ -51,29 +67,27 @@ def _waveform(folder: pathlib.Path, options: Options) -> BatchedEncoder:
         normalise=wav2vec.normalise if c.normalise else lambda x: x,
         whole=options.compat,
     )
-    return encoder(processor, module, variables, options)
+    return Parts(processor, module, variables)
 
 
-def _mel(folder: pathlib.Path, options: Options) -> BatchedEncoder:
+def _mel(folder: pathlib.Path, options: Options) -> Parts:
     """Whisper's encoder."""
     module, variables = whisper.load(folder, options.layer, jnp.dtype(options.dtype))
     c, short = module.config, options.context == "short"
     # The authors compare the frames with the width, not with the positions.
     most = c.width if options.compat else None
     processor = processors.MelProcessor(c.bands, most, short)
-    return encoder(processor, module.clone(short=short), variables, options)
+    return Parts(processor, module.clone(short=short), variables)
 
 
-def codec(
-    folder: pathlib.Path, options: Options, *, timbre: bool = True
-) -> BatchedEncoder:
+def _codec(folder: pathlib.Path, options: Options, *, timbre: bool = True) -> Parts:
     """FACodec's prosody, or prosody and timbre."""
     module, variables = facodec.load(folder, timbre)
     processor = processors.CodecProcessor(whole=options.compat)
-    return encoder(processor, module, variables, options)
+    return Parts(processor, module, variables)
 
 
-def _text(family: ModuleType, folder: pathlib.Path, options: Options) -> BatchedEncoder:
+def _text(family: ModuleType, folder: pathlib.Path, options: Options) -> Parts:
     """An encoder of tokens."""
     module, variables = family.load(folder, options.layer, jnp.dtype(options.dtype))
     processor = processors.TokenProcessor(
@@ -82,7 +96,7 @@ def _text(family: ModuleType, folder: pathlib.Path, options: Options) -> Batched
         pad=module.config.pad,
         padding=options.compat,
     )
-    return encoder(processor, module, variables, options)
+    return Parts(processor, module, variables)
 
 
 def encoder(
@@ -121,13 +135,21 @@ def budget() -> int:
     return _CPU_BUDGET if jax.default_backend() == "cpu" else _BUDGET
 
 
+_WAVEFORM = Family(
+    "speech", _waveform, parameters.Naming(wav2vec.NAMES, wav2vec.PATTERN)
+)
+_MEL = parameters.Naming(whisper.NAMES, whisper.PATTERN, prefix="encoder.")
+_BERT, _ROBERTA = (
+    parameters.Naming(bert.NAMES, bert.pattern(name)) for name in ("bert", "roberta")
+)
+_DEBERTA = parameters.Naming(deberta.NAMES, deberta.PATTERN, start=1)
 FAMILIES = {
-    "hubert": Family("speech", _waveform),
-    "wavlm": Family("speech", _waveform),
-    "wav2vec2": Family("speech", _waveform),
-    "whisper": Family("speech", _mel),
-    "facodec": Family("speech", codec),
-    "bert": Family("text", functools.partial(_text, bert)),
-    "roberta": Family("text", functools.partial(_text, roberta)),
-    "deberta-v2": Family("text", functools.partial(_text, deberta)),
+    "hubert": _WAVEFORM,
+    "wavlm": _WAVEFORM,
+    "wav2vec2": _WAVEFORM,
+    "whisper": Family("speech", _mel, _MEL),
+    "facodec": Family("speech", _codec),
+    "bert": Family("text", functools.partial(_text, bert), _BERT),
+    "roberta": Family("text", functools.partial(_text, roberta), _ROBERTA),
+    "deberta-v2": Family("text", functools.partial(_text, deberta), _DEBERTA),
 }

@@ -74,6 +74,7 @@ def run(
     layers: int,
     layer: str,
     norm: Callable[[Array], Array] | None = None,
+    remat: bool = False,
 ) -> Array:
     """Runs the blocks, compiled as one, and returns the chosen states.
 
@@ -85,6 +86,8 @@ def run(
       layers: Blocks of the encoder, those behind `known` included.
       layer: One of this module's choices.
       norm: Of the last state.
+      remat: Whether a gradient keeps nothing of a block but its input, and computes
+        the rest again. It changes no number, and nothing without a gradient.
 
     Returns:
       [B, T, D], or [K, B, T, D] of a choice of K states.
@@ -105,10 +108,13 @@ def run(
     total = jnp.zeros(known[0].shape if mean else ())
     if mean:
         total = sum(known[max(layers + 1 - MEAN_OF, 0) :], total)
+    if remat:
+        # A loop's body is compiled apart: nothing there could undo it.
+        body = nn.remat(body, prevent_cse=False)
     axes: Any = (0, *(nn.broadcast for _ in shared))
     scan: Any = nn.scan(
         body,
-        variable_axes={"params": 0},
+        variable_axes={True: 0},  # Whatever else a block is given lies in stacks, too.
         split_rngs={"params": True},
         in_axes=axes,
         length=stop - ran,

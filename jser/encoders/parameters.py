@@ -14,6 +14,7 @@ What has no entry is called in the checkpoint as it is here, with dots.
 """
 
 from collections.abc import Callable, Mapping
+import dataclasses
 import functools
 import pathlib
 import re
@@ -35,6 +36,16 @@ _WEIGHT_NORM = (
 _SHOWN = 4  # Names in an error.
 
 Tree = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Naming:
+    """How a family's parameters are called in Hugging Face's files."""
+
+    names: Mapping[str, str]  # The family's `NAMES`.
+    pattern: str  # As in `load`.
+    prefix: str = ""  # Of the names in the bare model of transformers' AutoModel.
+    start: int = 0  # Number of the block that a stack begins with.
 
 
 def load(
@@ -101,7 +112,7 @@ def fill(
       ValueError: if a tensor is missing or of another shape, naming `source`.
     """
     leaves: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(tree)
-    wanted = {path: _names_of(path, x, names, start) for path, x in leaves.items()}
+    wanted = {path: names_of(path, x, names, start) for path, x in leaves.items()}
     _refuse_missing({n for of, _ in wanted.values() for n in of}, tensors, source)
     params = {}
     for path, (of, stacked) in wanted.items():
@@ -131,7 +142,7 @@ def fold_weight_norm(tensors: dict[str, np.ndarray], source: pathlib.Path) -> No
             tensors[f"{name}.weight"] = v * (g / length)
 
 
-def _names_of(
+def names_of(
     path: tuple[str, ...], leaf: Any, names: Mapping[str, str], start: int
 ) -> tuple[list[str], bool]:
     """The checkpoint's names of a parameter, and whether they are rows of a stack."""
@@ -170,7 +181,7 @@ def _array(
 def _refuse_missing(wanted: set[str], tensors: Mapping, source: pathlib.Path) -> None:
     if missing := wanted.difference(tensors):
         raise ValueError(
-            f"{source}: the weights lack {_some(missing)}. They are of another model"
+            f"{source}: the weights lack {some(missing)}. They are of another model"
             " than config.json says, or not fetched whole."
         )
 
@@ -183,16 +194,17 @@ def _refuse_other_names(
     source: pathlib.Path,
 ) -> None:
     leaves = traverse_util.flatten_dict(tree).items()
-    wanted = {n for path, x in leaves for n in _names_of(path, x, names, start)[0]}
+    wanted = {n for path, x in leaves for n in names_of(path, x, names, start)[0]}
     _refuse_missing(wanted, dict.fromkeys(have), source)
     if others := have - wanted:
         raise ValueError(
-            f"{source}: no place for {_some(others)}. This kind of model is not"
+            f"{source}: no place for {some(others)}. This kind of model is not"
             " supported."
         )
 
 
-def _some(names: set[str]) -> str:
+def some(names: set[str]) -> str:
+    """The first few of them, for an error."""
     shown = sorted(names)[:_SHOWN]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

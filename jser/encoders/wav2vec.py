@@ -31,7 +31,7 @@ from jser.encoders.transformer import gelu, norm
 from jser.shapes import Array
 
 _FAMILY = ("hubert", "wavlm", "wav2vec2")
-_PATTERN = (
+PATTERN = (
     r"((hubert|wavlm|wav2vec2)\.)?(?=(feature_extractor|feature_projection|encoder)\.)"
 )
 NAMES = {
@@ -154,11 +154,13 @@ class Wav2Vec(nn.Module):
       dtype: Of matrix products and convolutions. The first convolution, the sum that
         runs through the layers, norms and softmax are float32 whatever it is.
       layer: Which hidden states are returned, as in `layer_selection`.
+      remat: Whether a gradient computes blocks again instead of keeping them.
     """
 
     config: Config
     dtype: Any = jnp.float32
     layer: str = "all"
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -213,6 +215,7 @@ class Wav2Vec(nn.Module):
             bias_ATT,
             layers=c.layers,
             layer=self.layer,
+            remat=self.remat,
             norm=ends if c.norm_first else None,
         )
         return states, mask_BT
@@ -339,5 +342,5 @@ def load(
     module = Wav2Vec(Config.read(folder), dtype, layer)
     second_of_sound = np.zeros((1, 16_000), np.float32), np.array([16_000])
     return module, parameters.load(
-        module, second_of_sound, folder, NAMES, pattern=_PATTERN, dtype=dtype
+        module, second_of_sound, folder, NAMES, pattern=PATTERN, dtype=dtype
     )

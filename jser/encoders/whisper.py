@@ -26,7 +26,7 @@ from jser.shapes import Array
 WINDOW_SAMPLES = 30 * audio.SAMPLE_RATE_HZ  # What the encoder always reads.
 _HOP = 160
 _FFT = 400
-_PATTERN = r"(model\.)?encoder\."
+PATTERN = r"(model\.)?encoder\."
 NAMES = {
     "conv_{}": "conv{}",
     "position": "embed_positions.weight",
@@ -130,6 +130,7 @@ class WhisperEncoder(nn.Module):
       dtype: Of matrix products and convolutions. The sum that runs through the layers,
         norms and softmax are float32 whatever it is.
       layer: Which hidden states are returned, as in `layer_selection`.
+      remat: Whether a gradient computes blocks again instead of keeping them.
       short: Whether spectrograms may be shorter than the positions, the last of which
         are then left out.
     """
@@ -137,6 +138,7 @@ class WhisperEncoder(nn.Module):
     config: Config
     dtype: Any = jnp.float32
     layer: str = "all"
+    remat: bool = False
     short: bool = False
 
     @nn.compact
@@ -174,6 +176,7 @@ class WhisperEncoder(nn.Module):
             [first_BTD],
             layers=c.layers,
             layer=self.layer,
+            remat=self.remat,
             norm=transformer.norm(c.epsilon, "norm"),
         )
 
@@ -196,5 +199,5 @@ def load(
     module = WhisperEncoder(config := Config.read(folder), dtype, layer)
     mel = np.zeros((1, 2 * config.positions, config.bands), np.float32)
     return module, parameters.load(
-        module, (mel,), folder, NAMES, pattern=_PATTERN, dtype=dtype
+        module, (mel,), folder, NAMES, pattern=PATTERN, dtype=dtype
     )
