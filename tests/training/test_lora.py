@@ -14,7 +14,7 @@ from jser.encoders.options import Options
 from jser.training import adapter_files, lora
 from tests.helpers import tiny_checkpoints
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 NAMES = ("wavlm", "hubert", "whisper", "bert", "roberta", "deberta")
@@ -25,6 +25,7 @@ class Case:
     """A tiny checkpoint and a random adapter of it."""
 
     def __init__(self, name, folder):
+        torch.set_num_threads(1)  # More of them would only wait for each other.
         self.torch = tiny_checkpoints.make(name, folder)
         self.folder = folder
         family = families.FAMILIES[tiny_checkpoints.MODELS[name][0]]
@@ -78,6 +79,7 @@ def assert_close(got, want, atol=1e-5):
     np.testing.assert_allclose(got, want, atol=atol, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_fresh_adapter_changes_nothing_and_a_merged_one_as_much(case):
     plain = case.states(case.variables)
     fresh = lora.init(RECIPE, case.params, jax.random.key(1))
@@ -89,6 +91,7 @@ def test_a_fresh_adapter_changes_nothing_and_a_merged_one_as_much(case):
     assert_close(case.states(lora.merge(case.variables, case.adapter)), adapted)
 
 
+@pytest.mark.slow
 def test_on_disk_it_stays_the_same_and_merged_any_library_reads_it(case, tmp_path):
     back = case.read(case.write(tmp_path / "adapter"))
     jax.tree.map(np.testing.assert_array_equal, back, case.adapter)

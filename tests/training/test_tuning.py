@@ -33,6 +33,7 @@ class Case:
     """A tiny checkpoint, in both libraries, and three utterances of it."""
 
     def __init__(self, name, folder):
+        torch.set_num_threads(1)  # More of them would only wait for each other.
         self.torch = tiny_checkpoints.make(name, folder)
         if name == "wavlm":
             # PyTorch trains magnitude and direction; here they are one kernel.
