@@ -5,7 +5,7 @@ rows of batches over those that are left; all else lies whole on each. One devic
 all: there is no other road. docs/scale.md.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
 import math
@@ -74,6 +74,30 @@ class Layout:
     def split_rows(self, batch: Any) -> Any:
         """Likewise a batch [B, ...] that all members read."""
         return self._put(batch, self._sharding(_ROWS))
+
+    def apart(self, f: Callable[..., jax.Array], axis: int) -> Callable[..., jax.Array]:
+        """`f(variables, *arrays)`, on each device of its own rows alone.
+
+        For what rows have nothing to tell each other in. A compiler that is left to
+        find that out gathers what a convolution in groups reads.
+
+        Args:
+          f: Of variables that lie whole, and arrays by `split_rows`.
+          axis: Of the rows in what it returns, from the end.
+        """
+        rows = PartitionSpec(_ROWS)
+
+        def of_all(variables, *arrays):
+            ahead = jax.eval_shape(f, variables, *arrays).ndim + axis
+            return jax.shard_map(
+                f,
+                mesh=self.mesh,
+                in_specs=(PartitionSpec(), *[rows] * len(arrays)),
+                out_specs=PartitionSpec(*[None] * ahead, _ROWS),
+                check_vma=False,
+            )(variables, *arrays)
+
+        return of_all
 
     def _put(self, batch: Any, sharding: NamedSharding) -> Any:
         if jax.process_count() == 1:

@@ -113,7 +113,6 @@ def encoder(
     # An accelerator rounds float32 before it multiplies, unless it is told not to.
     precision = "highest" if options.dtype == "float32" else None
 
-    @jax.jit
     def apply(variables, *arrays):
         with jax.default_matmul_precision(precision):
             made = module.apply(variables, *arrays)
@@ -122,6 +121,8 @@ def encoder(
     count = jax.device_count()
     layout = devices.Layout.of(count)
     placed = layout.place(variables)
+    # [B, T, D] or [L, B, T, D].
+    apply = jax.jit(layout.apart(apply, axis=-3))
 
     def run(*arrays):
         # Variables are an argument, so that they are no constants of the program.

@@ -28,6 +28,38 @@ for name, folder in folders.items():
 np.savez(out, **made)
 """
 
+# How often a convolution in groups, split over devices by its rows, gathers them.
+GATHERS = """
+from flax import linen as nn
+import jax, numpy as np
+from jser import devices
+convolve = nn.Conv(8, (4,), feature_group_count=2)
+x = np.ones((8, 6, 8), np.float32)
+layout = devices.Layout.of(8)
+of_all = lambda variables, x: convolve.apply(variables, x)
+given = layout.place(convolve.init(jax.random.key(0), x)), layout.split_rows(x)
+for f in (of_all, layout.apart(of_all, axis=-3)):
+    print(jax.jit(f).lower(*given).compile().as_text().count(" all-gather("))
+"""
+
+
+def on(count: int, *arguments: str) -> str:
+    """What a program prints that sees so many devices."""
+    flag = f"--xla_force_host_platform_device_count={count}"
+    return subprocess.run(
+        [sys.executable, "-c", *arguments],
+        env={**os.environ, "XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu"},
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+
+
+def test_rows_on_devices_of_their_own_gather_nothing():
+    left_to_the_compiler, apart = map(int, on(8, GATHERS).split())
+    assert left_to_the_compiler > apart == 0
+
 
 @pytest.mark.slow
 def test_eight_devices_encode_as_one(tmp_path):
@@ -37,13 +69,7 @@ def test_eight_devices_encode_as_one(tmp_path):
     made = []
     for count in (1, 8):
         out = tmp_path / f"{count}.npz"
-        flag = f"--xla_force_host_platform_device_count={count}"
-        subprocess.run(
-            [sys.executable, "-c", ENCODES, json.dumps(folders), str(out)],
-            env={**os.environ, "XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu"},
-            cwd=ROOT,
-            check=True,
-        )
+        on(count, ENCODES, json.dumps(folders), str(out))
         made.append(np.load(out))
         assert made[-1]["devices"] == count
     assert made[0].files == made[1].files
