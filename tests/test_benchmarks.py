@@ -224,7 +224,7 @@ def test_peak_memory_is_that_of_a_process_of_its_own():
 @pytest.mark.slow
 def test_a_small_epoch_from_the_store(tmp_path):
     store = epoch.make_store(tmp_path, 16)
-    rows = epoch.race(store, hidden=8, members=(1, 2), repeats=1)
+    rows = epoch.race(store, 8, (1, 2), 1, precision="float32", resident=False)
     sides_raced = [row.split(" | ")[2] for row in rows]
     assert sides_raced == ["torch", "jser, 1 together", "jser, 2 together"]
     assert "16 | torch" in epoch.page(rows, store)

@@ -13,7 +13,7 @@ from jser.statistics import metrics
 from jser.training import predict, train
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_streams_beat_each_alone(tmp_path):
     """Emotion is partly in the voice and partly in the words, by construction."""
     roots = Roots(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
+from typing import Any
 
 from absl import logging
 import numpy as np
@@ -14,7 +15,6 @@ from jser.data import speakers
 from jser.data.speakers import Scaling
 from jser.features import store
 from jser.features.store import FeatureSet
-from jser.shapes import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Split:
         stored = {s: f.read(self.record[s][rows]) for s, f in self.streams.items()}
         return self.scaled(rows, stored)
 
-    def filled(self, batch: Batch) -> Batch:
+    def filled(self, batch: Any) -> Any:
         """A batch that lies on the devices, with its frames; they were sent with it."""
         return batch
 

@@ -35,7 +35,7 @@ FLAGS = {
     ),
     "train": (
         *(*CONFIG, "workdir", "init_from", "coordinator", "processes", "process_id"),
-        *ROOTS,
+        *("resident", *ROOTS),
     ),
     "predict": (
         *("workdir", "split", "batch_size", "table", "merge", "adapt", *ROOTS),
@@ -48,7 +48,7 @@ FLAGS = {
     "report": (
         *(*CONFIG, "seeds", "workdir", "table", "adapt", "target_prior", *ROOTS),
     ),
-    "run": (*CONFIG, "seeds", "jobs", "together", *ROOTS),
+    "run": (*CONFIG, "seeds", "jobs", "together", "resident", *ROOTS),
     "submission": ("predictions", "out", "sample"),
     "convert": (*CONFIG, "checkpoint", "workdir", "out", *ROOTS),
     "bundle": (

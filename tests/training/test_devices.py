@@ -154,10 +154,10 @@ def test_devices_tell_each_other_sums_alone(members, mesh, most):
     """Of the loss and of the gradients; those of different members nothing."""
     command = [sys.executable, "-m", "tests.helpers.collectives", "8", str(members)]
     told = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
-    for shape, counts in json.loads(told.stdout):
-        assert shape == mesh
-        assert set(counts) == set(most)
-        assert all(0 < counts[kind] <= most[kind] for kind in most)
+    shape, counts = json.loads(told.stdout)
+    assert shape == mesh
+    assert set(counts) == set(most)
+    assert all(0 < counts[kind] <= most[kind] for kind in most)
 
 
 def test_no_share_of_a_batch_depends_on_how_many_there_are(corpus):

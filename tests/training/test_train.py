@@ -83,7 +83,7 @@ def test_steps_are_compiled_once_a_padded_shape(corpus, tmp_path, experiment):
     assert 0 <= second.from_cache <= second.programs.total()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_bfloat16_is_as_good_as_float32(corpus, tmp_path):
     """Dev scores of three seeds, after training long enough to learn."""
     found = {}

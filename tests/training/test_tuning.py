@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 STEPS, RATE, DECAY, CLASSES = 20, 1e-3, 0.01, 4
 # The gradient of a key's bias is rounding alone, which must not become whole steps.
 EPSILON = 1e-5
-NAMES = ("wavlm", "whisper", "roberta")
+NAMES = ("wavlm", pytest.param("whisper", marks=pytest.mark.full), "roberta")
 TEXTS = ("so happy today", "I can't", "hello world, believe it")
 
 
