@@ -264,8 +264,8 @@ def prefetch(batches: Filled, layout: devices.Layout, *, start: int) -> Iterator
 
 
 def _prefetched(dataset: grain.MapDataset) -> Iterator:
-    # An accelerator wants a batch every few milliseconds, which one thread takes a
-    # hundred to read; a CPU that computes the steps has no core to spare.
+    # An accelerator wants a batch every few milliseconds, for which one thread takes
+    # tens (benchmarks/epoch.py); a CPU that computes steps has no core to spare.
     is_fed = jax.default_backend() != "cpu"
     threads = min(_READERS, os.cpu_count() or 1) if is_fed else 1
     read = grain.ReadOptions(

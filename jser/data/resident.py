@@ -81,8 +81,8 @@ class Residence:
         _refuse_too_large(records, layout)
         self._first = {f.folder: {} for f in records}
         self._frames: dict[Shape, Array] = {}
-        for shape in {_shape(f) for f in records}:
-            alike = {f: sorted(n) for f, n in records.items() if _shape(f) == shape}
+        for shape in {f.shape for f in records}:
+            alike = {f: sorted(n) for f, n in records.items() if f.shape == shape}
             self._frames[shape] = self._send(shape, alike, layout)
 
     def of(self, split: Split) -> ResidentSplit:
@@ -101,7 +101,7 @@ class Residence:
 
     def gather(self, features: FeatureSet, at: Array, mask: Array) -> Array:
         """Frames [..., B, T, D] by their numbers [..., B, T], where those lie."""
-        frames = self._frames[_shape(features)]
+        frames = self._frames[features.shape]
         whole = NamedSharding(at.sharding.mesh, PartitionSpec())  # pyright: ignore
         return _gather(jax.device_put(frames, whole), at, mask)
 
@@ -139,12 +139,6 @@ class Residence:
                     yield frames
 
 
-def _shape(features: FeatureSet) -> Shape:
-    """Of a frame."""
-    layers = features.spec["layers"]
-    return (layers, features.width) if layers > 1 else (features.width,)
-
-
 @functools.partial(jax.jit, donate_argnums=0)
 def _put(frames: Array, piece: Array, start: int | Array) -> Array:
     return lax.dynamic_update_slice_in_dim(frames, piece, start, 0)
@@ -161,7 +155,7 @@ def _refuse_too_large(
 ) -> None:
     """Raises ValueError unless all frames fit on each device that tells its memory."""
     size = sum(
-        2 * np.prod(_shape(f)) * int(f.length[sorted(n)].sum())
+        2 * np.prod(f.shape) * int(f.length[sorted(n)].sum())
         for f, n in records.items()
     )
     told = [d.memory_stats() for d in layout.mesh.devices.flat]

@@ -201,7 +201,7 @@ class Wav2Vec(nn.Module):
             dtype=self.dtype,
             name="position",
         )(x_BTD)
-        # Of cuDNN's convolutions that add a bias none knows groups: 40 times as slow.
+        # With the bias in it, cuDNN has no fast kernel for groups (accelerator.md).
         position_BTD = lax.optimization_barrier(position_BTD)
         bias_D = self.param("position_bias", nn.initializers.zeros, (c.width,))
         x_BTD = x_BTD + gelu(position_BTD + bias_D)

@@ -77,6 +77,12 @@ class FeatureSet:
         """Width of the frames, D."""
         return self.spec["width"]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a frame, [D], or [L, D] of several layers."""
+        layers = self.spec["layers"]
+        return (layers, self.width) if layers > 1 else (self.width,)
+
     def describe(self) -> str:
         """Where it is and how much is in it, in a line."""
         layers = f"{self.spec['layers']} x " if self.spec["layers"] > 1 else ""
@@ -100,10 +106,9 @@ class FeatureSet:
           ValueError: if a record is another utterance's than the index says, or holds
             a number that is not finite.
         """
-        layers = (self.spec["layers"],) if self.spec["layers"] > 1 else ()
         with reading(self.folder, self.folder):
             raw = self._source.__getitems__([int(r) for r in records])
-            examples = [decode(record, (*layers, self.width)) for record in raw]
+            examples = [decode(record, self.shape) for record in raw]
         for record, (utt_id, frames) in zip(records, examples, strict=True):
             if utt_id != self.utt_id[record]:
                 raise ValueError(
