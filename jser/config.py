@@ -12,6 +12,9 @@ import math
 import re
 from typing import Any
 
+from jser.feature_names import FeatureName
+from jser.front_end_table import PRETRAINED
+
 SAMPLERS = ("shuffle", "neutral_balanced", "neutral_stratified", "class_balanced")
 MODELS = ("fusion", "pooling", "probe")
 LAYERS = ("mix", "beside")
@@ -21,6 +24,7 @@ PRECISIONS = ("float32", "tf32", "bf16")
 # Whose unlabelled statistics scale the frames, besides those of the training set: of
 # the speaker in training and prediction, of the target (what is predicted) only there.
 NONE, SPEAKER, TARGET = ADAPTATIONS = ("none", "speaker", "target")
+LORA, FULL = TUNINGS = ("lora", "full")
 CHOSEN = "chosen"  # The stacker that chooses another one.
 # How members are combined. All but "paper" and "average" learn from out-of-fold logits.
 STACKERS = (
@@ -44,11 +48,15 @@ class Data:
     sampler: str = "shuffle"
     length_buckets: int = 4  # Number of padded lengths, hence of compilations.
     shuffle_window: int = 1  # Batches that are drawn together and sorted by length.
+    longest_s: float = 0.0  # Of a `waveform` the first seconds are read; 0: all of it.
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
 class Augment:
-    """Changes to speech frames in training; all off by default, as in the paper."""
+    """Changes to speech in training; all off by default, as in the paper.
+
+    The last six are for sound, that is streams of `waveform`; a share of utterances.
+    """
 
     speed: float = 0.0  # Time is stretched by a factor within 1 - speed to 1 + speed.
     noise: float = 0.0  # Standard deviation of noise added to every frame.
@@ -57,6 +65,12 @@ class Augment:
     width_masks: int = 0  # Runs of columns set to zero ...
     width_mask_share: float = 0.1  # ... of at most this share of the width.
     mixup: float = 0.0  # Alpha of manifold mixup on the joint vector of all streams.
+    crop_s: float = 0.0  # Of longer sounds a part of so many seconds; 0: all of it.
+    background: float = 0.0  # Share with noise beneath, at 5 to 30 dB.
+    other_voice: float = 0.0  # Share with another utterance beneath, at 10 to 20 dB.
+    room: float = 0.0  # Share heard in a room that reverberates for 0.1 to 0.6 s.
+    band: float = 0.0  # Share cut to a band, as by a telephone or a small speaker.
+    codec: float = 0.0  # Share through a lossy codec.
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -93,6 +107,24 @@ class Optim:
     schedule: str = "epoch"  # When the cosine moves: as published, or per "step".
     warmup_steps: int = 0  # The rate grows from 0 over these.
     mix_rate: float = 1.0  # Times the rate, for the weights of a "mix" of layers.
+    encoder_rate: float = 1.0  # Times the rate, for an encoder that learns.
+    constant: bool = False  # No cosine: `lr` to the end.
+    clip_norm: float = 0.0  # Longest gradient; 0: any.
+    accumulate: int = 1  # Batches whose mean gradient makes one step of the optimiser.
+    average: float = 0.0  # Decay of the moving average that is judged; 0: none.
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class Tune:
+    """An encoder that learns, of a stream of `waveform`; docs/tuning.md."""
+
+    encoder: str = ""  # Front end with weights, perhaps with @layer. Empty: none.
+    how: str = LORA  # Or "full": all of it but its convolutions.
+    rank: int = 16
+    alpha: float = 32.0  # The adapter's product is scaled by alpha / rank.
+    targets: str = "blocks/(up|down)"  # Of dense layers; by default the feed-forward.
+    upper: float = 0.5  # Share of the blocks that are adapted, from the last one down.
+    frozen_epochs: int = 0  # In which the network alone learns, at first.
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -105,6 +137,7 @@ class Experiment:
     model: Model = dataclasses.field(default_factory=Model)
     loss: Loss = dataclasses.field(default_factory=Loss)
     optim: Optim = dataclasses.field(default_factory=Optim)
+    tune: Tune = dataclasses.field(default_factory=Tune)
     precision: str = "float32"  # Of the products; others are for accelerators.
     epochs: int = 20
     seed: int = 7
@@ -125,6 +158,10 @@ class Experiment:
             _need(field, _value(self, field), _value(self, field) >= 1, "at least 1")
         for field in _SHARES:
             _need(field, _value(self, field), 0 <= _value(self, field) < 1, "in [0, 1)")
+        for field in _UP_TO_ONE:
+            _need(
+                field, _value(self, field), 0 <= _value(self, field) <= 1, "in [0, 1]"
+            )
         for field in _NOT_NEGATIVE:
             _need(field, _value(self, field), _value(self, field) >= 0, "0 or more")
         o = self.optim
@@ -136,6 +173,7 @@ class Experiment:
             _need("optim.mix_rate", o.mix_rate, o.mix_rate == 1, allowed)
         if self.model.kind != "fusion":
             self._check_without_fusion()
+        self._check_sound()
         return self
 
     def to_dict(self) -> dict[str, Any]:
@@ -152,7 +190,7 @@ class Experiment:
         Raises:
           ValueError: if a field is not known, as in a run of another version of jser.
         """
-        sections = {name: dict(value[name]) for name in _SECTIONS}
+        sections = {name: dict(value.get(name, {})) for name in _SECTIONS}
         for field in _TUPLES:
             sections["data"][field] = tuple(sections["data"][field])
         try:
@@ -178,6 +216,28 @@ class Experiment:
             )
             _one_of("model.heads", stream, tuple(d.streams))
 
+    def _check_sound(self) -> None:
+        """Sound is read by an encoder that learns, and by nothing else."""
+        sounds = [s for s, f in self.data.streams.items() if is_sound(f)]
+        if not self.tune.encoder:
+            where = "without tune.encoder, which would read it"
+            _need("data.streams", self.data.streams, not sounds, f"no waveform {where}")
+            for field in ("data.longest_s", "augment.crop_s", *_SOUND_SHARES):
+                x = _value(self, field)
+                _need(field, x, x == 0, f"0 {where.replace('it', 'sound')}")
+            return
+        where = f"with tune.encoder {self.tune.encoder!r}"
+        fits = len(sounds) == 1
+        _need("data.streams", self.data.streams, fits, f"of one waveform {where}")
+        name, allowed = FeatureName.parse(self.tune.encoder), tuple(PRETRAINED)
+        _one_of("tune.encoder", name.front_end, allowed)
+        whole = not name.trimmed and not name.pooling
+        allowed = "a front end, perhaps @layer; .trimmed is the waveform's"
+        _need("tune.encoder", self.tune.encoder, whole, allowed)
+        a = self.data.adapt
+        _need("data.adapt", a, a == NONE, f"{NONE!r} {where}")
+        _need("tune.upper", self.tune.upper, self.tune.upper > 0, "above 0")
+
     def _check_without_fusion(self) -> None:
         """Options of the fusion network must not be set where they would do nothing."""
         m, weight = self.model, self.loss.neutral_weight
@@ -191,12 +251,18 @@ class Experiment:
             _need("model.hidden", m.hidden, m.hidden == usual, allowed)
 
 
+def is_sound(features: str) -> bool:
+    """Whether features are the sound itself, which an encoder reads in training."""
+    return FeatureName.parse(features).front_end == "waveform"
+
+
 _SECTIONS = {
     "data": Data,
     "augment": Augment,
     "model": Model,
     "loss": Loss,
     "optim": Optim,
+    "tune": Tune,
 }
 _TUPLES = ("holdout", "standardize")  # Of the data; JSON has lists.
 _CHOICES = {
@@ -206,21 +272,29 @@ _CHOICES = {
     "model.layers": LAYERS,
     "loss.kind": LOSSES,
     "optim.schedule": SCHEDULES,
+    "tune.how": TUNINGS,
     "precision": PRECISIONS,
 }
 _AT_LEAST_ONE = (
     *("data.batch_size", "data.length_buckets", "data.shuffle_window"),
     *("model.hidden", "epochs", "log_every", "checkpoint_every"),
+    *("optim.accumulate", "tune.rank"),
 )
 _SHARES = (
     *("model.dropout", "loss.label_smoothing", "augment.speed"),
-    *("augment.time_mask_share", "augment.width_mask_share"),
+    *("augment.time_mask_share", "augment.width_mask_share", "optim.average"),
 )
 _NOT_NEGATIVE = (
     *("augment.noise", "augment.mixup", "augment.time_masks", "augment.width_masks"),
     *("optim.weight_decay", "optim.warmup_steps", "optim.mix_rate", "seed"),
-    *("loss.focal_gamma", "loss.neutral_weight"),
+    *("loss.focal_gamma", "loss.neutral_weight", "data.longest_s", "augment.crop_s"),
+    *("optim.encoder_rate", "optim.clip_norm", "tune.frozen_epochs"),
 )
+# Of utterances that are disturbed; all of them may be.
+_SOUND_SHARES = tuple(
+    f"augment.{name}" for name in ("background", "other_voice", "room", "band", "codec")
+)
+_UP_TO_ONE = (*_SOUND_SHARES, "tune.upper")
 
 
 def _value(experiment: Experiment, field: str) -> Any:
