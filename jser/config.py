@@ -108,7 +108,6 @@ class Optim:
     warmup_steps: int = 0  # The rate grows from 0 over these.
     mix_rate: float = 1.0  # Times the rate, for the weights of a "mix" of layers.
     encoder_rate: float = 1.0  # Times the rate, for an encoder that learns.
-    constant: bool = False  # No cosine: `lr` to the end.
     clip_norm: float = 0.0  # Longest gradient; 0: any.
     accumulate: int = 1  # Batches whose mean gradient makes one step of the optimiser.
     average: float = 0.0  # Decay of the moving average that is judged; 0: none.
@@ -222,20 +221,26 @@ class Experiment:
         if not self.tune.encoder:
             where = "without tune.encoder, which would read it"
             _need("data.streams", self.data.streams, not sounds, f"no waveform {where}")
-            for field in ("data.longest_s", "augment.crop_s", *_SOUND_SHARES):
+            of_sound = (f"augment.{name}" for name in ("crop_s", *SOUND_SHARES))
+            for field in ("data.longest_s", *of_sound):
                 x = _value(self, field)
-                _need(field, x, x == 0, f"0 {where.replace('it', 'sound')}")
+                _need(field, x, x == 0, "0 without tune.encoder, which reads sound")
             return
         where = f"with tune.encoder {self.tune.encoder!r}"
         fits = len(sounds) == 1
         _need("data.streams", self.data.streams, fits, f"of one waveform {where}")
+        pooled = [FeatureName.parse(self.data.streams[s]).pooling for s in sounds]
+        _need("data.streams", self.data.streams, pooled == [""], f"not pooled {where}")
         name, allowed = FeatureName.parse(self.tune.encoder), tuple(PRETRAINED)
         _one_of("tune.encoder", name.front_end, allowed)
         whole = not name.trimmed and not name.pooling
         allowed = "a front end, perhaps @layer; .trimmed is the waveform's"
         _need("tune.encoder", self.tune.encoder, whole, allowed)
-        a = self.data.adapt
-        _need("data.adapt", a, a == NONE, f"{NONE!r} {where}")
+        d = self.data
+        _need("data.adapt", d.adapt, d.adapt == NONE, f"{NONE!r} {where}")
+        fits = 0 < d.longest_s <= _LONGEST_S
+        allowed = f"above 0 and at most {_LONGEST_S} {where}"
+        _need("data.longest_s", d.longest_s, fits, allowed)
         _need("tune.upper", self.tune.upper, self.tune.upper > 0, "above 0")
 
     def _check_without_fusion(self) -> None:
@@ -251,11 +256,15 @@ class Experiment:
             _need("model.hidden", m.hidden, m.hidden == usual, allowed)
 
 
+SOUND = "waveform"  # The front end that is the sound itself.
+
+
 def is_sound(features: str) -> bool:
     """Whether features are the sound itself, which an encoder reads in training."""
-    return FeatureName.parse(features).front_end == "waveform"
+    return bool(features) and FeatureName.parse(features).front_end == SOUND
 
 
+_LONGEST_S = 30  # That encoders read at once.
 _SECTIONS = {
     "data": Data,
     "augment": Augment,
@@ -291,10 +300,10 @@ _NOT_NEGATIVE = (
     *("optim.encoder_rate", "optim.clip_norm", "tune.frozen_epochs"),
 )
 # Of utterances that are disturbed; all of them may be.
-_SOUND_SHARES = tuple(
-    f"augment.{name}" for name in ("background", "other_voice", "room", "band", "codec")
-)
-_UP_TO_ONE = (*_SOUND_SHARES, "tune.upper")
+SOUND_SHARES = ("background", "other_voice", "room", "band", "codec")
+# What the loader does to sound or to frames as they are read.
+SOUND_AUGMENTS = ("speed", "crop_s", *SOUND_SHARES)
+_UP_TO_ONE = (*(f"augment.{share}" for share in SOUND_SHARES), "tune.upper")
 
 
 def _value(experiment: Experiment, field: str) -> Any:

@@ -26,6 +26,7 @@ class Pretrained:
 
 
 WITHOUT_WEIGHTS = {
+    "waveform": "speech",
     "logmel": "speech",
     "mfcc": "speech",
     "prosody": "speech",

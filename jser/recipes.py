@@ -6,7 +6,16 @@ import os
 from typing import TypeVar
 
 from jser import config_files, front_end_table
-from jser.config import Data, Ensemble, Experiment, Loss, Model, Optim
+from jser.config import (
+    SOUND_SHARES,
+    Data,
+    Ensemble,
+    Experiment,
+    Loss,
+    Model,
+    Optim,
+    Tune,
+)
 from jser.feature_names import FeatureName
 
 _TINY = ":tiny"
@@ -116,6 +125,9 @@ def _shrink(experiment: Experiment) -> None:
     }
     if experiment.model.kind != "probe":  # It has no hidden layer.
         experiment.model.hidden = 8
+    experiment.tune, data.longest_s = Tune(), 0.0
+    for name in ("crop_s", *SOUND_SHARES):
+        setattr(experiment.augment, name, 0.0)
     experiment.data.shuffle_window = min(data.shuffle_window, 2)
     experiment.epochs, experiment.log_every = 1, 1
 

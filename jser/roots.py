@@ -1,5 +1,6 @@
 """Where things lie on disk."""
 
+from collections.abc import Mapping
 import dataclasses
 import pathlib
 
@@ -11,11 +12,19 @@ ALL = "all"  # In place of a split: every utterance, unless a split is called so
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Roots:
-    """The folders of tables, features and runs."""
+    """The folders of tables, features and runs.
+
+    Attributes:
+      data: Of the tables.
+      features: Of the features.
+      runs: Of the runs.
+      weights: Checkpoints of encoders that learn, by front end, where not the hub's.
+    """
 
     data: pathlib.Path = pathlib.Path("data")
     features: pathlib.Path = pathlib.Path("features")
     runs: pathlib.Path = pathlib.Path("runs")
+    weights: Mapping[str, pathlib.Path | str] = dataclasses.field(default_factory=dict)
 
     def workdir(self, experiment: Experiment) -> pathlib.Path:
         """A run's folder unless told otherwise: its name, and the folds held out."""
@@ -29,6 +38,11 @@ class Roots:
         arguments = []
         for field in dataclasses.fields(self):
             folder = getattr(self, field.name)
-            if folder != field.default:
+            if field.name != "weights" and folder != field.default:
                 arguments += [f"--{field.name}_root", str(folder)]
-        return arguments
+        return arguments + self.weights_arguments()
+
+    def weights_arguments(self) -> list[str]:
+        """The flag that names the checkpoints."""
+        given = ",".join(f"{n}={w}" for n, w in self.weights.items())
+        return ["--weights", given] if given else []

@@ -21,7 +21,7 @@ _BATCH_SIZE = FLAGS.integer("batch_size", 0, "0 for that of training.")
 _TABLE = FLAGS.optional("table", "Another table than the run's: data/other.")
 _MERGE = MergeFlag(FLAGS, "Emotions of --table to count as the run's: calm=neutral.")
 _ADAPT = adapt_flag(FLAGS)
-_ROOTS = RootFlags(FLAGS)
+_ROOTS = RootFlags(FLAGS, weights=True)
 
 
 def main() -> None:

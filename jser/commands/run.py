@@ -19,7 +19,7 @@ _TOGETHER = FLAGS.switch(
 _RESIDENT = FLAGS.switch(
     "resident", "Keep all frames on the devices; for accelerators where they fit."
 )
-_ROOTS = RootFlags(FLAGS)
+_ROOTS = RootFlags(FLAGS, weights=True)
 
 
 def main() -> None:

@@ -100,9 +100,10 @@ def adapt_flag(where: VerbFlags) -> FlagHolder[str | None]:
 
 
 class RootFlags:
-    """`--data_root`, `--features_root` and `--runs_root`."""
+    """`--data_root`, `--features_root` and `--runs_root`; perhaps `--weights`."""
 
-    def __init__(self, where: VerbFlags):
+    def __init__(self, where: VerbFlags, *, weights: bool = False):
+        self._weights = WeightsFlag(where) if weights else None
         self._folders = {
             name: where.string(f"{name}_root", name, _FOLDERS[name])
             for name in _FOLDERS
@@ -111,7 +112,8 @@ class RootFlags:
     @property
     def value(self) -> Roots:
         """The folders, as the package takes them."""
-        return Roots(**{n: pathlib.Path(f.value) for n, f in self._folders.items()})
+        folders = {n: pathlib.Path(f.value) for n, f in self._folders.items()}
+        return Roots(**folders, weights=self._weights.value if self._weights else {})
 
 
 class WeightsFlag:

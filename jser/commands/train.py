@@ -25,7 +25,7 @@ _PROCESS_ID = FLAGS.integer("process_id", 0, "Of this one, from 0; not with auto
 _RESIDENT = FLAGS.switch(
     "resident", "Keep all frames on the devices; for accelerators where they fit."
 )
-_ROOTS = RootFlags(FLAGS)
+_ROOTS = RootFlags(FLAGS, weights=True)
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
         experiment,
         roots,
         workdir,
-        arguments=[*_CONFIG.arguments, *FLAGS.given("init_from")],
+        arguments=[*_CONFIG.arguments, *FLAGS.given("init_from", "weights")],
         init_from=pathlib.Path(_INIT_FROM.value) if _INIT_FROM.value else None,
         resident=_RESIDENT.value,
     )

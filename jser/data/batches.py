@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from jser import devices
-from jser.config import Data
-from jser.data import augment
+from jser.config import Augment, Data
 from jser.data.collation import WHOLE, Examples, Share
 from jser.data.padding import LengthBuckets
+from jser.data.speech_changes import SpeechChanges
 from jser.data.split import Split
 from jser.emotions import NEUTRAL
 from jser.shapes import Batch
@@ -102,8 +102,8 @@ class TrainBatches:
         target: np.ndarray,
         buckets: LengthBuckets,
         data: Data,
+        augment: Augment | None = None,
         *,
-        speed: float = 0.0,
         seed: int,
         epochs: int,
         share: Share = WHOLE,
@@ -113,10 +113,10 @@ class TrainBatches:
         Args:
           split: The utterances to train on.
           target: Float [N, C], what they are.
-          buckets: Padded lengths; with `speed` they must hold stretched utterances too.
+          buckets: Padded lengths; they must hold stretched utterances, too.
           data: Batch size, sampler and shuffle window.
-          speed: Speech is stretched by a factor drawn within 1 - speed to 1 + speed.
-          seed: Of order and stretching.
+          augment: What becomes of speech as it is read; nothing by default.
+          seed: Of order and augmentation.
           epochs: How many.
           share: Which of their rows `self[step]` has.
 
@@ -131,8 +131,8 @@ class TrainBatches:
                 f"data.sampler: {data.sampler!r} needs utterances that are"
                 f" {NEUTRAL!r} and others; {data.train_split!r} has only one kind."
             )
-        self._speed, self._seed, self._epochs = speed, seed, epochs
-        self._share = share
+        self._changes = SpeechChanges(augment or Augment(), data.streams, split, seed)
+        self._seed, self._epochs, self._share = seed, epochs, share
         self._bucket = buckets.bucket(split.length)
         self._epoch = functools.lru_cache(maxsize=2)(self._cut_epoch)
 
@@ -185,30 +185,16 @@ class TrainBatches:
           frames: Of `rows(index)`, or of those places of it, as they are stored.
           places: In the batch; None for all.
         """
-        chosen = slice(None) if places is None else places
-        for s, factors in self._stretch(index).items():
-            pairs = zip(frames[s], factors[chosen], strict=True)
-            stretched = [augment.resample(x, f) for x, f in pairs]
-            frames = {**frames, s: stretched}
-        return frames, self._target[self.rows(index)[chosen]]
-
-    def _stretch(self, index: int) -> dict[str, np.ndarray]:
-        """The factors by which a batch is stretched, of the streams that are."""
-        if not self._speed:
-            return {}
-        rng = np.random.default_rng((self._seed, _STRETCH, int(index)))
-        low, high = 1 - self._speed, 1 + self._speed
-        factors = rng.uniform(low, high, len(self.rows(index)))
-        streams = self.split.streams.items()
-        return {s: factors for s, f in streams if f.spec["kind"] == "speech"}
+        rows = self.rows(index)
+        chosen = np.arange(len(rows)) if places is None else places
+        changed = self._changes.apply(index, frames, chosen, len(rows))
+        return changed, self._target[rows[chosen]]
 
     def _length(self, index: int) -> dict[str, np.ndarray]:
-        """The numbers of frames of a batch's utterances, stretched."""
+        """The numbers of frames of a batch's utterances, as they are trained on."""
         rows = self.rows(index)
         length = {s: n[rows] for s, n in self.split.length.items()}
-        for s, factors in self._stretch(index).items():
-            length[s] = np.asarray(augment.resampled_length(length[s], factors))
-        return length
+        return self._changes.lengths(index, length)
 
     def _cut_epoch(self, epoch: int) -> list[np.ndarray]:
         data = self._data
@@ -224,7 +210,7 @@ class TrainBatches:
         )
 
 
-_ORDER, _STRETCH, _PLACES = 0, 1, 2  # Streams of random numbers.
+_ORDER, _PLACES = 0, 2  # Streams of random numbers; `speech_changes` has others.
 _READERS, _AHEAD = 8, 4  # Threads at most; batches that lie ready.
 
 

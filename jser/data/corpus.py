@@ -93,7 +93,7 @@ def open_corpus(
     """
     corpus = table.folder.resolve().name if table else c.corpus
     table = table or tables.read(roots.data / c.corpus)
-    streams = store.open_streams(roots.features, corpus, c.streams)
+    streams = store.open_streams(roots.features, corpus, c.streams, c.longest_s)
     length = {
         s: np.ceil(f.length / (1 - speed if f.spec["kind"] == "speech" else 1))
         for s, f in streams.items()

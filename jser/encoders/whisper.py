@@ -15,7 +15,7 @@ from typing import Any
 
 from flax import linen as nn
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Float, Int
 import numpy as np
 
 from jser import audio, caches
@@ -90,6 +90,30 @@ def log_mel(samples: np.ndarray, bands: int) -> np.ndarray:
     return ((np.maximum(log, log.max() - 8) + 4) / 4).astype(np.float32)
 
 
+def log_mel_of_batch(
+    samples: Float[Array, "B n"], bands: int
+) -> Float[Array, "B F bands"]:
+    """`log_mel` of a batch within a program, cut after the sound; equal to 1e-4.
+
+    Args:
+      samples: As there, silence after each's last one; n is a multiple of 320.
+      bands: As there.
+    """
+    F, ends = samples.shape[1] // _HOP, "highest"
+    # What comes after a window of less than 30 s is silence, too.
+    after = "reflect" if samples.shape[1] == WINDOW_SAMPLES else "constant"
+    half = _FFT // 2
+    padded = jnp.pad(samples, ((0, 0), (half, 0)), mode="reflect")
+    padded = jnp.pad(padded, ((0, 0), (0, half)), mode=after)
+    at = _HOP * np.arange(F)[:, None] + np.arange(_FFT)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_FFT) / _FFT)
+    spectrum = jnp.fft.rfft(padded[:, at] * hann.astype(np.float32))
+    filters = _mel_filters(bands).astype(np.float32)
+    power = jnp.matmul(jnp.square(jnp.abs(spectrum)), filters, precision=ends)
+    log = jnp.log10(jnp.maximum(power, 1e-10))
+    return (jnp.maximum(log, log.max(axis=(1, 2), keepdims=True) - 8) + 4) / 4
+
+
 @functools.cache
 def _mel_filters(bands: int) -> np.ndarray:
     caches.for_numba()
@@ -121,9 +145,9 @@ class Config(transformer.Config):
 class WhisperEncoder(nn.Module):
     """The encoder, with all its hidden states or some.
 
-    It has no mask: utterances are padded to 30 s of silence, which it was trained on,
-    and their frames are cut out of the result. So a batch changes nothing. Where it is
-    short, they are padded to less, and only those of one length make a batch.
+    Utterances are padded to 30 s of silence, which it was trained on, and their frames
+    are cut out of the result. So a batch changes nothing. Where it is short, they are
+    padded to less; those of one length make a batch, or each is told its `frames`.
 
     Attributes:
       config: The sizes.
@@ -142,12 +166,16 @@ class WhisperEncoder(nn.Module):
     short: bool = False
 
     @nn.compact
-    def __call__(self, mel: Float[Array, "B n bands"]) -> Float[Array, "*L1 B T D"]:
+    def __call__(
+        self, mel: Float[Array, "B n bands"], frames: Int[Array, " B"] | None = None
+    ) -> Float[Array, "*L1 B T D"]:
         """Encodes a batch of spectrograms.
 
         Args:
           mel: What `log_mel` makes, twice as many frames as the encoder has; where it
             is short, its beginning, of an even number of frames.
+          frames: Of the states that each utterance would have alone, its own silence
+            included; what is beyond it does not see. None for all.
 
         Returns:
           The states that `layer` asks for, float32; by default the input of the first
@@ -165,6 +193,10 @@ class WhisperEncoder(nn.Module):
             raise ValueError(
                 f"the spectrogram is {mel.shape[1:]}, not {(2 * c.positions, c.bands)}."
             )
+        seen = ()
+        if frames is not None:
+            seen = (jnp.arange(n // 2) < frames[:, None],)
+            mel = jnp.where(jnp.repeat(seen[0], 2, axis=1)[..., None], mel, 0)
         conv = functools.partial(nn.Conv, c.width, (3,), padding=1, dtype=self.dtype)
         x_BTD = gelu(conv(name="conv_1")(mel))
         x_BTD = gelu(conv(strides=2, name="conv_2")(x_BTD))
@@ -174,6 +206,7 @@ class WhisperEncoder(nn.Module):
         return layer_selection.run(
             transformer.Block(c, self.dtype, name="blocks"),
             [first_BTD],
+            *seen,
             layers=c.layers,
             layer=self.layer,
             remat=self.remat,

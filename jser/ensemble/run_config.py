@@ -40,6 +40,7 @@ def write(
     arguments: Sequence[str] = (),
     *,
     init_from: str = "",
+    encoder: Mapping[str, Any] | None = None,
     finished: bool = False,
 ) -> None:
     """Writes `config.json`, or refuses to go on with a run that was another one.
@@ -52,6 +53,7 @@ def write(
       corpus: What it is trained on.
       arguments: What `jser train` was given, for a report to repeat.
       init_from: What names the run, and its checkpoint, that it starts from.
+      encoder: What describes the one that learns, if one does.
       finished: Whether the run has come to its end; then its table may have changed
         in rows that it did not learn from.
 
@@ -74,6 +76,8 @@ def write(
     }
     if init_from:
         now["init_from"] = init_from
+    if encoder:
+        now["encoder"] = dict(encoder)
     if not path.exists():
         files.write_json(path, now)
         return
@@ -162,6 +166,7 @@ def _network(c: Experiment) -> dict[str, Any]:
         "data.streams": dict(c.data.streams),
         "data.standardize": list(c.data.standardize),
         "data.adapt": c.data.adapt,
+        "tune": c.to_dict()["tune"],
         "a neutral head": c.loss.neutral_weight > 0,
     }
 

@@ -27,6 +27,18 @@ _CONTEXT = 100  # and as many more at both ends of a piece of a longer sound.
 caches.for_numba()  # Before librosa is imported, which waits until it is needed.
 
 
+def waveform(samples: np.ndarray) -> np.ndarray:
+    """The sound itself, a sample a frame, for an encoder that learns.
+
+    Args:
+      samples: [n] float32 at 16 kHz.
+
+    Returns:
+      [n, 1] float32. Stored as float16, a sample is rounded by its 2,048th at most.
+    """
+    return samples[:, None]
+
+
 def logmel(samples: np.ndarray) -> np.ndarray:
     """Log-mel frames, normalised over the utterance.
 

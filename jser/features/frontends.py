@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jser import audio
 from jser.feature_names import FeatureName
 from jser.features import acoustic, pooling
 from jser.features.char_ngrams import NGRAM_BUCKETS, char_ngrams
@@ -59,6 +60,7 @@ def _front_end(
 
 
 _ALL = (
+    _front_end(acoustic.waveform, 1, audio.SAMPLE_RATE_HZ),
     _front_end(acoustic.logmel, acoustic.MELS, acoustic.FRAMES_PER_S),
     _front_end(acoustic.mfcc, 2 * acoustic.CEPSTRA, acoustic.FRAMES_PER_S),
     _front_end(acoustic.prosody, acoustic.PROSODY_WIDTH, acoustic.FRAMES_PER_S),
@@ -175,13 +177,48 @@ def open(
     # The authors' files have no short context, whatever the name has.
     options["context"] = context or ("full" if compat else entry.context)
     _refuse_options(entry, options)
-    checkpoint = weights or entry.hub
-    if not checkpoint:
-        raise ValueError(
-            f"{name} is a kind of model: say which one by weights, a folder or"
-            " <owner>/<model> of the hub."
-        )
+    checkpoint = _checkpoint(entry, weights)
     return _stored(_from_checkpoint(entry, checkpoint, options), named)
+
+
+def open_parts(
+    name: str, *, weights: pathlib.Path | str | None = None, dtype: str = "float32"
+) -> tuple[Spec, Any, Any]:
+    """What an encoder that learns is made of.
+
+    Args:
+      name: Of a front end with weights, perhaps with @layer.
+      weights: As in `open`.
+      dtype: As in `open`.
+
+    Returns:
+      The spec, the `encoders.checkpoints.Checkpoint` and its `Options`.
+
+    Raises:
+      FileNotFoundError, ValueError: as `open`.
+    """
+    from jser.encoders.options import Options
+
+    named = FeatureName.parse(name)
+    entry = PRETRAINED[named.front_end]
+    options: dict[str, Any] = {"layer": named.layer, "dtype": dtype}
+    options |= {"backend": "jax", "compat": False, "context": entry.context}
+    _refuse_options(entry, options)
+    checkpoint = _checkpoint(entry, weights)
+    spec, model = _spec_of(entry, checkpoint, options)
+    return spec, model, Options(**options)
+
+
+def _checkpoint(
+    entry: Pretrained, weights: pathlib.Path | str | None
+) -> pathlib.Path | str:
+    """The one given, or the hub's of that name."""
+    if checkpoint := weights or entry.hub:
+        return checkpoint
+    raise ValueError(
+        f"{entry.name} is a kind of model: say which one by weights, a folder or"
+        " <owner>/<model> of the hub."
+    )
 
 
 def _with_layer(named: FeatureName, layer: str) -> FeatureName:
@@ -229,6 +266,18 @@ def _refuse_options(entry: Pretrained, options: dict[str, Any]) -> None:
 def _from_checkpoint(
     entry: Pretrained, checkpoint: pathlib.Path | str, options: dict[str, Any]
 ) -> FrontEnd:
+    from jser.encoders.options import Options
+
+    spec, model = _spec_of(entry, checkpoint, options)
+    return FrontEnd(
+        spec, functools.partial(_load, model, Options(**options)), entry.name
+    )
+
+
+def _spec_of(
+    entry: Pretrained, checkpoint: pathlib.Path | str, options: dict[str, Any]
+) -> tuple[Spec, Any]:
+    """The spec of a checkpoint's encoder, and the checkpoint."""
     from jser.encoders import checkpoints, weights
     from jser.encoders.options import Options
 
@@ -250,9 +299,7 @@ def _from_checkpoint(
         weights=weights.digest(model.folder, entry.files),
         **options,
     )
-    return FrontEnd(
-        spec, functools.partial(_load, model, Options(**options)), entry.name
-    )
+    return spec, model
 
 
 def _refuse_other_model(entry: Pretrained, model: Any) -> None:

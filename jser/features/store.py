@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from jser import archives, files
+from jser import archives, audio, files
+from jser.config import is_sound
 from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
 from jser.feature_names import FeatureName
@@ -29,8 +30,12 @@ SPLIT = "utterances"  # TFDS needs a name; our splits live in the table.
 class FeatureSet:
     """The frames of one front end on one corpus; random access by record number."""
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path, most: int = 0):
         """Opens a dataset and checks that every shard is there in full size.
+
+        Args:
+          folder: Of the dataset.
+          most: Frames of an utterance that are read, the first ones; 0 for all.
 
         Raises:
           FileNotFoundError: if there is no dataset.
@@ -52,7 +57,9 @@ class FeatureSet:
         index = read_index(folder)
         self.utt_id: list[str] = index["utt_id"].tolist()
         self.digest: list[str] = index["digest"].tolist()
-        self.length = index["length"]
+        self.length, self._most = index["length"], most or None
+        if most:
+            self.length = np.minimum(self.length, most)
         # None where they were written before digests of frames were kept.
         self.content: list[str] = (
             index["content"].tolist() if "content" in index else []
@@ -120,7 +127,7 @@ class FeatureSet:
                     f"{self.folder}: the frames of {self.utt_id[record]!r} are not all"
                     f" finite. Remove {self.folder.parent} and run jser extract again."
                 )
-        return [frames for _, frames in examples]
+        return [frames[: self._most] for _, frames in examples]
 
 
 def _is_finite(frames: np.ndarray) -> bool:
@@ -239,9 +246,12 @@ def spec_of(root: pathlib.Path, corpus: str, front_end: str) -> dict[str, Any]:
 
 
 def open_streams(
-    root: pathlib.Path, corpus: str, streams: Mapping[str, str]
+    root: pathlib.Path,
+    corpus: str,
+    streams: Mapping[str, str],
+    longest_s: float = 0.0,
 ) -> dict[str, FeatureSet]:
-    """Opens each stream's features.
+    """Opens each stream's features; of sound the first `longest_s`, or all of it.
 
     Features of a front end with weights may be of any weights, layer or dtype: a run
     records which, and none of them is at hand where one only trains.
@@ -251,7 +261,8 @@ def open_streams(
     """
     opened = {}
     for stream, name in streams.items():
-        features = FeatureSet(dataset_folder(root, corpus, name))
+        most = round(longest_s * audio.SAMPLE_RATE_HZ) if is_sound(name) else 0
+        features = FeatureSet(dataset_folder(root, corpus, name), most)
         _refuse_other_version(features, name)
         opened[stream] = features
     return opened

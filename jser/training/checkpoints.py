@@ -11,6 +11,7 @@ from orbax.checkpoint import v1 as ocp
 
 from jser import files
 from jser.ensemble import checkpoint_metrics
+from jser.training.optimizer import averaged
 from jser.training.step import TrainState, Variables
 
 _keep = ocp.training.preservation_policies
@@ -126,7 +127,9 @@ class Checkpoints:
             saved: Any = self._orbax.load(step, abstract)
             found = int(saved["step"])
         self._refuse_other(step, saved, found)
-        return {"params": saved["params"], "standard": saved["standard"]}
+        mean = averaged(saved["opt_state"])
+        params = saved["params"] if mean is None else mean
+        return {"params": params, "standard": saved["standard"]}
 
     def _refuse_other(self, step: int, state: Any, found: int) -> None:
         metrics = next(m for m in self._metrics() if m["step"] == step)

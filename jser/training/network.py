@@ -1,24 +1,45 @@
 """The network of an experiment."""
 
 import contextlib
+from typing import Any
 
 from flax import linen as nn
 import jax
 
 from jser.config import Experiment
+from jser.encoders.in_program import SoundEncoder
 from jser.models import baseline, fusion, probe
+from jser.training import tuned
 
 _DTYPES = {"float32": "float32", "tf32": "float32", "bf16": "bfloat16"}
 
 
-def make_model(experiment: Experiment, classes: int) -> nn.Module:
-    """The network of an experiment: fusion, the pooling baseline or a linear probe."""
+def make_model(
+    experiment: Experiment, classes: int, encoder: SoundEncoder | None = None
+) -> Any:
+    """The network of an experiment: fusion, the pooling baseline or a linear probe.
+
+    Args:
+      experiment: A checked config.
+      classes: Number of emotions.
+      encoder: That learns, below the network, if one does.
+    """
+    if encoder is None:
+        return _network(experiment, classes, experiment.data.standardize)
+    sound = tuned.stream_of(experiment)
+    frames = tuple(s for s in experiment.data.standardize if s != sound)
+    return tuned.network(experiment, _network(experiment, classes, frames), encoder)
+
+
+def _network(
+    experiment: Experiment, classes: int, standardize: tuple[str, ...]
+) -> nn.Module:
     m = experiment.model
     common = {
         "streams": tuple(experiment.data.streams),
         "classes": classes,
         "dropout": m.dropout,
-        "standardize": experiment.data.standardize,
+        "standardize": standardize,
         "layers": m.layers,
     }
     if m.kind == "probe":

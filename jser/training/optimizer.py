@@ -1,14 +1,17 @@
 """Optimiser and learning-rate schedule."""
 
+from collections.abc import Mapping
 import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jser.config import Optim
+from jser.config import Experiment, Optim
 from jser.models import fusion
 from jser.shapes import Array
+from jser.training.tuned import ENCODER
 
 
 def make_schedule(
@@ -32,21 +35,94 @@ def make_schedule(
     return schedule
 
 
-def make_optimizer(c: Optim, schedule: optax.Schedule) -> optax.GradientTransformation:
+def make_thaw(c: Experiment, steps_per_epoch: int | Array) -> optax.Schedule | None:
+    """Times which the rate of an encoder is, by step; None where none learns."""
+    if not c.tune.encoder:
+        return None
+    frozen = c.tune.frozen_epochs * steps_per_epoch
+    return lambda step: c.optim.encoder_rate * (step >= frozen)
+
+
+def make_optimizer(
+    c: Optim, schedule: optax.Schedule, thaw: optax.Schedule | None = None
+) -> optax.GradientTransformation:
     """AdamW as `torch.optim.AdamW`, on every parameter.
 
     The weights of a mix of layers learn at `mix_rate` times the rate. Their step and
     their decay are proportional to the rate, so it is the update that is scaled: the
     state is the same whatever the rate. Under a strong decay they stay near equal, at
     any rate: it holds them, as all of AdamW's parameters, within 1 / `weight_decay`.
+
+    Args:
+      c: Decay, clipping, batches a step and so on.
+      schedule: Of the rate, by batch.
+      thaw: Times the rate, of an encoder's parameters.
     """
-    adamw = optax.adamw(schedule, weight_decay=c.weight_decay)
+    # The optimiser counts its own steps.
+    by_batch = lambda f: lambda count: f(count * c.accumulate)
+    adamw = optax.adamw(by_batch(schedule), weight_decay=c.weight_decay)
+    tx = optax.GradientTransformation(adamw.init, _with_mix_rate(adamw, c.mix_rate))
+    if c.clip_norm:
+        tx = optax.chain(optax.clip_by_global_norm(c.clip_norm), tx)
+    if thaw:
+        scale = optax.scale_by_schedule(by_batch(thaw))
+        tx = optax.chain(tx, optax.masked(scale, _of_encoder))
+    if c.average:
+        tx = optax.chain(tx, _averaging(c.average))
+    if c.accumulate > 1:
+        tx = optax.MultiSteps(tx, c.accumulate).gradient_transformation()
+    return tx
+
+
+def _with_mix_rate(
+    adamw: optax.GradientTransformation, rate: float | Array
+) -> optax.TransformUpdateFn:
 
     def scale(path, x):
-        return x * c.mix_rate if path[-1].key == fusion.MIX else x
+        return x * rate if path[-1].key == fusion.MIX else x
 
     def update(updates, state, params=None):
         updates, state = adamw.update(updates, state, params)
         return jax.tree_util.tree_map_with_path(scale, updates), state
 
-    return optax.GradientTransformation(adamw.init, update)
+    return update
+
+
+def _of_encoder(params: Any) -> Any:
+    """Which parameters are an encoder's."""
+    return {k: jax.tree.map(lambda _, k=k: k == ENCODER, x) for k, x in params.items()}
+
+
+class Averaged(NamedTuple):
+    """The moving average of the parameters; in an optimiser's state."""
+
+    averaged: Any
+
+
+def _averaging(decay: float) -> optax.GradientTransformation:
+    """Keeps decay * average + (1 - decay) * parameters, first the parameters."""
+
+    def update(updates, state, params=None):
+        new = optax.apply_updates(params, updates)
+        step = lambda mean, x: decay * mean + (1 - decay) * x
+        return updates, Averaged(jax.tree.map(step, state.averaged, new))
+
+    return optax.GradientTransformation(Averaged, update)
+
+
+def averaged(opt_state: Any) -> Any:
+    """The moving average that an optimiser's state holds, or None.
+
+    Args:
+      opt_state: Of `make_optimizer`, or as a checkpoint gives it back, as plain trees.
+    """
+    if isinstance(opt_state, Averaged):
+        return opt_state.averaged
+    if isinstance(opt_state, Mapping):
+        if set(opt_state) == set(Averaged._fields):
+            return opt_state[Averaged._fields[0]]
+        opt_state = opt_state.values()
+    elif not isinstance(opt_state, tuple | list):
+        return None
+    found = (averaged(x) for x in opt_state)
+    return next((x for x in found if x is not None), None)

@@ -16,10 +16,11 @@ from jser.data.split import Split
 from jser.ensemble import provenance, run_config
 from jser.ensemble.logits import Logits, OutdatedError, path_of
 from jser.roots import HELDOUT, Roots
-from jser.training import compilation, standardization
+from jser.training import compilation, standardization, tuned
 from jser.training.checkpoints import Checkpoints
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.network import make_model
+from jser.training.tuned import FROZEN
 
 _Run = tuple[Experiment, dict[str, Any]]  # What `run_config.read` gives.
 
@@ -78,7 +79,12 @@ def predict(
         variables = saved.load_variables(step)
     if adapt == TARGET:
         variables["standard"] = standardization.statistics(corpus, rows)
-    model = make_model(experiment, len(corpus.table.labels))
+    encoder = tuned.open(experiment, roots.weights)
+    if encoder:
+        tuned.refuse_other(workdir, metadata["encoder"], encoder)
+        variables[FROZEN] = encoder.frozen
+    program = encoder.program if encoder else None
+    model = make_model(experiment, len(corpus.table.labels), program)
     Logits(
         utt_id=np.array([u.utt_id for u in rows.utterances]),
         logits=logits_of(make_predict_step(model), variables, rows, corpus, batch_size),

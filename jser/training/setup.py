@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from jser import devices
-from jser.config import Experiment
+from jser.config import SOUND, SOUND_AUGMENTS, Experiment
 from jser.data import adaptation
 from jser.data.batches import TrainBatches
 from jser.data.collation import Share
@@ -20,7 +20,7 @@ from jser.statistics import metrics
 from jser.training import losses, standardization
 from jser.training.class_weights import class_weights
 from jser.training.inference import logits_of, make_predict_step
-from jser.training.optimizer import make_optimizer, make_schedule
+from jser.training.optimizer import make_optimizer, make_schedule, make_thaw
 from jser.training.step import (
     RunHyperparameters,
     StepConfig,
@@ -28,6 +28,7 @@ from jser.training.step import (
     Variables,
     init_state,
 )
+from jser.training.tuned import FROZEN, TunedEncoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +45,19 @@ class TrainingSetup:
     dev: Split | None
 
     @classmethod
-    def of(cls, experiment: Experiment, corpus: Corpus) -> "TrainingSetup":
-        """Opens the splits; builds step config, batches and fresh parameters."""
+    def of(
+        cls,
+        experiment: Experiment,
+        corpus: Corpus,
+        encoder: TunedEncoder | None = None,
+    ) -> "TrainingSetup":
+        """Opens the splits; builds step config, batches and fresh parameters.
+
+        Args:
+          experiment: A checked config.
+          corpus: That it reads.
+          encoder: Of `tuned.open`.
+        """
         adaptation.warn(experiment, experiment.data.adapt)
         split, labels = corpus.train(), corpus.table.labels
         source = TrainBatches(
@@ -53,7 +65,7 @@ class TrainingSetup:
             split.target(labels, soft=experiment.loss.soft_labels),
             corpus.buckets,
             experiment.data,
-            speed=experiment.augment.speed,
+            experiment.augment,
             seed=experiment.seed,
             epochs=experiment.epochs,
             share=Share.mine(),
@@ -63,16 +75,20 @@ class TrainingSetup:
             experiment.optim, epochs=experiment.epochs, steps_per_epoch=steps
         )
         speech = tuple(
-            s for s, spec in corpus.specs.items() if spec["kind"] == "speech"
+            s
+            for s, spec in corpus.specs.items()
+            if spec["kind"] == "speech" and spec["name"] != SOUND
         )
         neutral = _neutral(labels, experiment)
-        step_config = StepConfig.of(experiment, len(labels), speech, neutral)
+        program = encoder.program if encoder else None
+        step_config = StepConfig.of(experiment, len(labels), speech, neutral, program)
         init_key, run_key = jax.random.split(jax.random.key(experiment.seed))
         fresh = init_state(
             step_config.model,
-            make_optimizer(experiment.optim, schedule),
+            make_optimizer(experiment.optim, schedule, make_thaw(experiment, steps)),
             source[0],
             init_key,
+            encoder.learned if encoder else None,
         )
         name = experiment.data.dev_split
         weight_C = class_weights(split, labels, experiment)
@@ -84,7 +100,10 @@ class TrainingSetup:
             schedule=schedule,
             fresh=dataclasses.replace(fresh, standard=standard),
             step_config=step_config,
-            hyperparameters=RunHyperparameters.of(experiment, run_key, weight_C, steps),
+            hyperparameters=RunHyperparameters.of(
+                *(experiment, run_key, weight_C, steps),
+                frozen=encoder.frozen if encoder else None,
+            ),
             dev=corpus.split(name) if name else None,
         )
 
@@ -97,6 +116,8 @@ class TrainingSetup:
         if self.dev is None:
             return {}
         predict_step = make_predict_step(self.step_config.model)
+        if frozen := self.hyperparameters.frozen:
+            variables = {**variables, FROZEN: frozen}
         logits = logits_of(predict_step, variables, self.dev, self.corpus)
         return self.score(logits, self.dev, step)
 
@@ -135,8 +156,10 @@ def reside(
     Raises:
       ValueError: as `Residence`; if speech is stretched.
     """
-    if any(x.experiment.augment.speed for x in setups):
-        raise ValueError("--resident: augment.speed stretches frames as they are read.")
+    augments = [x.experiment.augment for x in setups]
+    for name in SOUND_AUGMENTS:
+        if any(getattr(a, name) for a in augments):
+            raise ValueError(f"--resident: augment.{name} changes what is read.")
     splits = [y for x in setups for y in (x.source.split, x.dev) if y]
     residence = Residence(splits, layout)
     return [

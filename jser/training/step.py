@@ -12,13 +12,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jser.config import SAMPLERS, Experiment, Loss
+from jser.config import SAMPLERS, SOUND, SOUND_AUGMENTS, Experiment, Loss, is_sound
 from jser.data import augment
+from jser.encoders.in_program import SoundEncoder
 from jser.shapes import Array, Batch
 from jser.training import losses
 from jser.training.mixup import mixup
 from jser.training.network import make_model, products
-from jser.training.optimizer import make_optimizer, make_schedule
+from jser.training.optimizer import (
+    averaged,
+    make_optimizer,
+    make_schedule,
+    make_thaw,
+)
+from jser.training.tuned import ENCODER, FROZEN
 
 Params = Any
 Variables = dict[str, Any]
@@ -37,20 +44,37 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
-        """What the network computes with."""
-        return {"params": self.params, "standard": self.standard}
+        """What the network is judged by: averaged parameters, where they are kept."""
+        mean = averaged(self.opt_state)
+        params = self.params if mean is None else mean
+        return {"params": params, "standard": self.standard}
 
 
 def init_state(
-    model: nn.Module, tx: optax.GradientTransformation, batch: Batch, key: jax.Array
+    model: Any,
+    tx: optax.GradientTransformation,
+    batch: Batch,
+    key: jax.Array,
+    encoder: Params | None = None,
 ) -> TrainState:
-    """Fresh parameters; of the batch only the widths matter."""
+    """Fresh parameters.
+
+    Args:
+      model: The network.
+      tx: The optimiser.
+      batch: Of which only the widths matter.
+      key: Of random numbers.
+      encoder: What is trained of an encoder below the network, as it begins.
+    """
     frame = jax.tree.map(lambda x: x[:1, :1], batch.streams)
     variables = cast(Variables, _initializer(model)(key, frame))
+    params = dict(variables["params"])
+    if encoder is not None:
+        params[ENCODER] = encoder
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        params=variables["params"],
-        opt_state=tx.init(variables["params"]),
+        params=params,
+        opt_state=tx.init(params),
         standard=variables.get("standard", {}),
     )
 
@@ -124,10 +148,12 @@ def update(
     state: TrainState,
     batch: Batch,
     key: jax.Array,
+    frozen: Any = None,
 ) -> tuple[TrainState, Metrics]:
     """One step. `key` is the run's key: the step folds itself in."""
     key = jax.random.fold_in(key, state.step)
-    loss_of = lambda params: loss_fn(state.variables | {"params": params}, batch, key)
+    held = {"standard": state.standard} | ({FROZEN: frozen} if frozen else {})
+    loss_of = lambda params: loss_fn({"params": params, **held}, batch, key)
     grads, metrics = jax.grad(loss_of, has_aux=True)(state.params)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     new = dataclasses.replace(
@@ -157,10 +183,16 @@ class RunHyperparameters:
     mix_rate: Array
     epochs: Array
     steps_per_epoch: Array
+    frozen: Any  # Of an encoder that learns, what does not; {} without one.
 
     @classmethod
     def of(
-        cls, c: Experiment, key: jax.Array, class_weight: Array, steps: int
+        cls,
+        c: Experiment,
+        key: jax.Array,
+        class_weight: Array,
+        steps: int,
+        frozen: Any = None,
     ) -> "RunHyperparameters":
         """Of a run with `steps` steps an epoch."""
         o = c.optim
@@ -175,6 +207,7 @@ class RunHyperparameters:
             mix_rate=jnp.float32(o.mix_rate),
             epochs=jnp.int32(c.epochs),
             steps_per_epoch=jnp.int32(steps),
+            frozen=frozen or {},
         )
 
 
@@ -190,6 +223,7 @@ class StepConfig:
     classes: int
     speech: tuple[str, ...]  # Streams that are augmented.
     neutral: int | None  # Number of the neutral class, where there is a neutral head.
+    encoder: SoundEncoder | None = None  # That learns.
 
     @classmethod
     def of(
@@ -198,19 +232,23 @@ class StepConfig:
         classes: int,
         speech: tuple[str, ...],
         neutral: int | None,
+        encoder: SoundEncoder | None = None,
     ) -> "StepConfig":
         """The step config of an experiment."""
         c = experiment.to_dict()
         c |= {"name": "", "seed": 0, "epochs": 1, "log_every": 1, "checkpoint_every": 1}
         c["data"] |= {"corpus": "", "sampler": SAMPLERS[0], "holdout": []}
         c["data"] |= {"train_split": "", "dev_split": "", "shuffle_window": 1}
-        c["data"]["streams"] = dict.fromkeys(c["data"]["streams"], "")
-        c["augment"]["speed"] = 0.0
+        c["data"]["longest_s"] = 0.0
+        c["data"]["streams"] = {
+            s: SOUND if is_sound(f) else "" for s, f in c["data"]["streams"].items()
+        }
+        c["augment"] |= dict.fromkeys(SOUND_AUGMENTS, 0.0)
         c["optim"] |= {"lr": 1.0, "final_lr": 1.0, "weight_decay": 0.0}
         c["optim"] |= {"warmup_steps": 0, "mix_rate": 1.0}
         c["loss"] |= {"class_weights": True, "soft_labels": False}
         c["loss"]["neutral_weight"] = float(neutral is not None)
-        return cls(json.dumps(c), classes, speech, neutral)
+        return cls(json.dumps(c), classes, speech, neutral, encoder)
 
     @property
     def experiment(self) -> Experiment:
@@ -218,9 +256,9 @@ class StepConfig:
         return Experiment.from_dict(json.loads(self.config))
 
     @functools.cached_property
-    def model(self) -> nn.Module:
+    def model(self) -> Any:
         """The network."""
-        return make_model(self.experiment, self.classes)
+        return make_model(self.experiment, self.classes, self.encoder)
 
     def step(
         self, state: TrainState, batch: Batch, hyperparameters: RunHyperparameters
@@ -238,9 +276,11 @@ class StepConfig:
             epochs=hyperparameters.epochs,
             steps_per_epoch=hyperparameters.steps_per_epoch,
         )
-        tx = make_optimizer(c.optim, schedule)
+        thaw = make_thaw(c, hyperparameters.steps_per_epoch)
+        tx = make_optimizer(c.optim, schedule, thaw)
+        key, frozen = hyperparameters.key, hyperparameters.frozen
         with products(c.precision):
-            return update(tx, loss_fn, state, batch, hyperparameters.key)
+            return update(tx, loss_fn, state, batch, key, frozen)
 
 
 @functools.lru_cache

@@ -13,7 +13,7 @@ from jser.data import batches
 from jser.data.corpus import open_corpus
 from jser.ensemble import checkpoint_metrics, run_config
 from jser.roots import Roots
-from jser.training import chance, compilation, initialization
+from jser.training import chance, compilation, initialization, tuned
 from jser.training.checkpoints import Checkpoints
 from jser.training.metrics_log import MetricWriter
 from jser.training.progress import PrefetchIterator, TrainingLogger
@@ -58,7 +58,8 @@ def train(
     compilation.enable_cache()
     workdir = workdir or roots.workdir(experiment)
     corpus = open_corpus(roots, experiment.data, speed=experiment.augment.speed)
-    setup = TrainingSetup.of(experiment, corpus)
+    encoder = tuned.open(experiment, roots.weights)
+    setup = TrainingSetup.of(experiment, corpus, encoder)
     made_by = ""
     if init_from:
         setup, made_by = initialization.start_from(init_from, setup)
@@ -68,6 +69,7 @@ def train(
             run_config.write(
                 *(workdir, experiment, corpus, arguments),
                 init_from=made_by,
+                encoder=encoder.spec.described() if encoder else None,
                 finished=finished,
             )
         return _train(setup, workdir, stop_after, resident)

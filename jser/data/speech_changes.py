@@ -1,0 +1,113 @@
+"""What becomes of a batch's speech as it is read in training."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import signal
+
+from jser import audio
+from jser.config import SOUND_SHARES, Augment, is_sound
+from jser.data import augment, sound
+from jser.data.split import Split
+
+_STRETCH, _SOUND = 1, 3  # Streams of random numbers; 0 and 2 are the batches' own.
+
+
+class SpeechChanges:
+    """Speech changes: stretching of frames and of sound, cropping and noise of sound.
+
+    A pure function of the arguments, the batch's number and a row's place in it: other
+    rows, and who reads them, change nothing.
+    """
+
+    def __init__(self, c: Augment, streams: Mapping[str, str], split: Split, seed: int):
+        """Of the utterances of `split`.
+
+        Args:
+          c: What is done.
+          streams: Features by stream.
+          split: Whose speech it is.
+          seed: Of the run.
+        """
+        self._c, self._seed, self._split = c, seed, split
+        kinds = {s: f.spec["kind"] for s, f in split.streams.items()}
+        self._sound = [s for s in streams if is_sound(streams[s])]
+        self._frames = [
+            s for s, kind in kinds.items() if kind == "speech" and s not in self._sound
+        ]
+        self._crop = round(c.crop_s * audio.SAMPLE_RATE_HZ) or None
+        self._is_disturbed = any(getattr(c, share) for share in SOUND_SHARES)
+
+    def lengths(
+        self, index: int, length: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """The numbers of frames that a batch has after them.
+
+        Args:
+          index: Of the batch.
+          length: Before, by stream, of the whole batch.
+        """
+        changed = dict(length)
+        if self._crop:
+            changed |= {s: np.minimum(length[s], self._crop) for s in self._sound}
+        if self._c.speed:
+            factors = self._factors(index, len(next(iter(length.values()))))
+            changed |= {
+                s: np.asarray(augment.resampled_length(changed[s], factors))
+                for s in (*self._frames, *self._sound)
+            }
+        return changed
+
+    def apply(
+        self,
+        index: int,
+        frames: Mapping[str, list[np.ndarray]],
+        places: np.ndarray,
+        rows: int,
+    ) -> Mapping[str, list[np.ndarray]]:
+        """The frames after them.
+
+        Args:
+          index: Of the batch.
+          frames: As they are stored, of these places in it.
+          places: In the batch.
+          rows: Utterances of the whole batch.
+        """
+        changed = dict(frames)
+        if self._c.speed:
+            factors = self._factors(index, rows)[places]
+            for s in self._frames:
+                pairs = zip(frames[s], factors, strict=True)
+                changed[s] = [augment.resample(x, f) for x, f in pairs]
+        if self._crop or self._c.speed or self._is_disturbed:
+            for s in self._sound:
+                changed[s] = [
+                    self._of_sound(s, x, index, int(place), rows)
+                    for x, place in zip(frames[s], places, strict=True)
+                ]
+        return changed
+
+    def _factors(self, index: int, rows: int) -> np.ndarray:
+        """By which a batch is stretched."""
+        rng = np.random.default_rng((self._seed, _STRETCH, int(index)))
+        return rng.uniform(1 - self._c.speed, 1 + self._c.speed, rows)
+
+    def _of_sound(
+        self, stream: str, x: np.ndarray, index: int, place: int, rows: int
+    ) -> np.ndarray:
+        """A sound [n, 1] as it is trained on."""
+        rng = np.random.default_rng((self._seed, _SOUND, int(index), place))
+        start = rng.integers(max(len(x) - (self._crop or len(x)), 0) + 1)
+        row = rng.integers(len(self._split))
+        samples = x[start:, 0][: self._crop].astype(np.float32)
+        if self._c.speed:
+            factor = self._factors(index, rows)[place]
+            count = int(augment.resampled_length(len(samples), factor))
+            samples = signal.resample(samples, count)
+        if self._is_disturbed:
+            other = np.zeros(1, np.float32)
+            if self._c.other_voice:
+                (read,) = self._split.read(np.array([row]))[stream]
+                other = read[:, 0].astype(np.float32)
+            samples = sound.disturbed(samples, other, self._c, rng)
+        return samples[:, None].astype(np.float16)
