@@ -27,6 +27,7 @@ import json
 import pathlib
 import time
 
+import jax
 import numpy as np
 
 from jser import overrides, recipes
@@ -38,6 +39,7 @@ from jser.training import compilation
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.setup import TrainingSetup
 from jser.training.step import jitted_step
+from jser.training.tuned import FROZEN, TunedEncoder
 
 _GROUPS = 3
 _FINALISTS = 2
@@ -83,19 +85,26 @@ def _rows(frames: list[np.ndarray], records: Sequence[int]) -> list[np.ndarray]:
 
 
 def heldout_logits(
-    config: Experiment, corpus: Corpus, holdout: tuple[int, ...]
+    config: Experiment,
+    corpus: Corpus,
+    holdout: tuple[int, ...],
+    encoder: TunedEncoder | None = None,
 ) -> dict[str, np.ndarray]:
     """Trains without some folds, leaves nothing on disk, and predicts these."""
     data = dataclasses.replace(config.data, holdout=holdout)
     config = dataclasses.replace(config, data=data)
     corpus = dataclasses.replace(corpus, config=data)
-    setup = TrainingSetup.of(config, corpus)
+    setup = TrainingSetup.of(config, corpus, encoder)
     step, state = jitted_step(setup.step_config), setup.fresh
+    hyperparameters = jax.device_put(setup.hyperparameters)
     for i in range(len(setup.source)):
-        state, _ = step(state, setup.source[i], setup.hyperparameters)
+        state, _ = step(state, setup.source[i], hyperparameters)
     held = corpus.split(HELDOUT)
     run = make_predict_step(setup.step_config.model)
-    logits = logits_of(run, state.variables, held, corpus)
+    variables = state.variables
+    if encoder:
+        variables[FROZEN] = encoder.frozen
+    logits = logits_of(run, variables, held, corpus)
     return dict(zip((u.utt_id for u in held.utterances), logits, strict=True))
 
 

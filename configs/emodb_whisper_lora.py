@@ -13,9 +13,9 @@ from jser import recipes
 
 def get_config():
     exp = recipes.emodb("emodb_whisper_lora", speech="waveform.trimmed")
-    exp.data.standardize = ()
+    exp.data.standardize = ("speech",)
     exp.data.longest_s = 10.0
-    exp.data.batch_size = 16
+    exp.data.batch_size, exp.data.length_buckets = 16, 1
     exp.model.kind = "pooling"
     exp.model.hidden = 256
     exp.tune.encoder = "whisper_base"

@@ -25,6 +25,7 @@ PRECISIONS = ("float32", "tf32", "bf16")
 # the speaker in training and prediction, of the target (what is predicted) only there.
 NONE, SPEAKER, TARGET = ADAPTATIONS = ("none", "speaker", "target")
 LORA, FULL = TUNINGS = ("lora", "full")
+UTTERANCE, CORPUS = LEVELS = ("utterance", "corpus")
 CHOSEN = "chosen"  # The stacker that chooses another one.
 # How members are combined. All but "paper" and "average" learn from out-of-fold logits.
 STACKERS = (
@@ -123,6 +124,7 @@ class Tune:
     alpha: float = 32.0  # The adapter's product is scaled by alpha / rank.
     targets: str = "blocks/(up|down)"  # Of dense layers; by default the feed-forward.
     upper: float = 0.5  # Share of the blocks that are adapted, from the last one down.
+    level: str = UTTERANCE  # Whose mean and deviation scale sound: or "corpus"'s.
     frozen_epochs: int = 0  # In which the network alone learns, at first.
 
 
@@ -282,6 +284,7 @@ _CHOICES = {
     "loss.kind": LOSSES,
     "optim.schedule": SCHEDULES,
     "tune.how": TUNINGS,
+    "tune.level": LEVELS,
     "precision": PRECISIONS,
 }
 _AT_LEAST_ONE = (

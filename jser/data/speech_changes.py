@@ -103,7 +103,7 @@ class SpeechChanges:
         if self._c.speed:
             factor = self._factors(index, rows)[place]
             count = int(augment.resampled_length(len(samples), factor))
-            samples = signal.resample(samples, count)
+            samples = np.asarray(signal.resample(samples, count))
         if self._is_disturbed:
             other = np.zeros(1, np.float32)
             if self._c.other_voice:

@@ -45,10 +45,15 @@ def attend(
         # Scores stay in the multiprocessors; they are most of what a block would move.
         low = jnp.broadcast_to(low, (*low.shape[:2], T, T)).astype(query.dtype)
         added = None if mask is None and bias is None else low
+        if T % 2:  # It has no gradient there: one more, whom nobody sees.
+            low = jnp.pad(low, [(0, 0), (0, 0), (0, 1), (0, 1)], constant_values=_LOW)
+            one = [(0, 0), (0, 1), (0, 0), (0, 0)]
+            query, key, value = (jnp.pad(x, one) for x in (query, key, value))
+            added = low
         context = jax.nn.dot_product_attention(
             query, key, value, added, scale=scale, implementation="cudnn"
         )
-        return context.reshape(B, T, A * E)
+        return context[:, :T].reshape(B, T, A * E)
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (query, key, value))
     low = jnp.broadcast_to(low, (B, A, *low.shape[2:]))
     if T <= _BLOCK or jax.default_backend() != "cpu":

@@ -76,4 +76,5 @@ def _mel(of: SoundEncoder, apply: Apply, sound: jax.Array, length: jax.Array):
     # Its own seconds, as when it is alone.
     own = -(-length // second) * whisper.frames(second)
     states = apply(mel, own) if module.short else apply(mel)
-    return states, jnp.arange(frames) < whisper.frames(length)[:, None]
+    real: Any = whisper.frames(length)  # pyright: ignore[reportArgumentType]
+    return states, jnp.arange(frames) < real[:, None]

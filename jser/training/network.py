@@ -25,21 +25,17 @@ def make_model(
       encoder: That learns, below the network, if one does.
     """
     if encoder is None:
-        return _network(experiment, classes, experiment.data.standardize)
-    sound = tuned.stream_of(experiment)
-    frames = tuple(s for s in experiment.data.standardize if s != sound)
-    return tuned.network(experiment, _network(experiment, classes, frames), encoder)
+        return _network(experiment, classes)
+    return tuned.network(experiment, _network(experiment, classes), encoder)
 
 
-def _network(
-    experiment: Experiment, classes: int, standardize: tuple[str, ...]
-) -> nn.Module:
+def _network(experiment: Experiment, classes: int) -> nn.Module:
     m = experiment.model
     common = {
         "streams": tuple(experiment.data.streams),
         "classes": classes,
         "dropout": m.dropout,
-        "standardize": standardize,
+        "standardize": experiment.data.standardize,
         "layers": m.layers,
     }
     if m.kind == "probe":

@@ -40,7 +40,11 @@ def make_thaw(c: Experiment, steps_per_epoch: int | Array) -> optax.Schedule | N
     if not c.tune.encoder:
         return None
     frozen = c.tune.frozen_epochs * steps_per_epoch
-    return lambda step: c.optim.encoder_rate * (step >= frozen)
+
+    def thaw(step: Any) -> Any:
+        return c.optim.encoder_rate * (step >= frozen)
+
+    return thaw
 
 
 def make_optimizer(
@@ -102,12 +106,12 @@ class Averaged(NamedTuple):
 def _averaging(decay: float) -> optax.GradientTransformation:
     """Keeps decay * average + (1 - decay) * parameters, first the parameters."""
 
-    def update(updates, state, params=None):
+    def update(updates, state: Any, params: Any = None):
         new = optax.apply_updates(params, updates)
         step = lambda mean, x: decay * mean + (1 - decay) * x
         return updates, Averaged(jax.tree.map(step, state.averaged, new))
 
-    return optax.GradientTransformation(Averaged, update)
+    return optax.GradientTransformation(lambda params: Averaged(params), update)
 
 
 def averaged(opt_state: Any) -> Any:

@@ -20,7 +20,7 @@ from jser.training import compilation, standardization, tuned
 from jser.training.checkpoints import Checkpoints
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.network import make_model
-from jser.training.tuned import FROZEN
+from jser.training.tuned import ENCODER, FROZEN
 
 _Run = tuple[Experiment, dict[str, Any]]  # What `run_config.read` gives.
 
@@ -77,14 +77,16 @@ def predict(
             provenance.refuse_other_rows(path, kept, corpus.table, rows.utterances)
             return kept
         variables = saved.load_variables(step)
-    if adapt == TARGET:
-        variables["standard"] = standardization.statistics(corpus, rows)
     encoder = tuned.open(experiment, roots.weights)
     if encoder:
         tuned.refuse_other(workdir, metadata["encoder"], encoder)
+        encoder = dataclasses.replace(encoder, learned=variables["params"][ENCODER])
         variables[FROZEN] = encoder.frozen
     program = encoder.program if encoder else None
     model = make_model(experiment, len(corpus.table.labels), program)
+    if adapt == TARGET:
+        standard = standardization.statistics(corpus, rows, model, encoder)
+        variables["standard"] = standard
     Logits(
         utt_id=np.array([u.utt_id for u in rows.utterances]),
         logits=logits_of(make_predict_step(model), variables, rows, corpus, batch_size),

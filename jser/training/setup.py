@@ -92,7 +92,7 @@ class TrainingSetup:
         )
         name = experiment.data.dev_split
         weight_C = class_weights(split, labels, experiment)
-        standard = standardization.statistics(corpus, split)
+        standard = standardization.statistics(corpus, split, step_config.model, encoder)
         return cls(
             experiment=experiment,
             corpus=corpus,

@@ -165,6 +165,10 @@ def update(
     return new, metrics | {"grad_norm": optax.tree.norm(grads)}
 
 
+# Fields of the optimiser's config that are a run's own.
+RATES = ("lr", "final_lr", "weight_decay", "warmup_steps", "mix_rate", "encoder_rate")
+
+
 @no_type_check
 @struct.dataclass
 class RunHyperparameters:
@@ -181,6 +185,7 @@ class RunHyperparameters:
     weight_decay: Array
     warmup_steps: Array
     mix_rate: Array
+    encoder_rate: Array
     epochs: Array
     steps_per_epoch: Array
     frozen: Any  # Of an encoder that learns, what does not; {} without one.
@@ -205,6 +210,7 @@ class RunHyperparameters:
             weight_decay=jnp.float32(o.weight_decay),
             warmup_steps=jnp.int32(o.warmup_steps),
             mix_rate=jnp.float32(o.mix_rate),
+            encoder_rate=jnp.float32(o.encoder_rate),
             epochs=jnp.int32(c.epochs),
             steps_per_epoch=jnp.int32(steps),
             frozen=frozen or {},
@@ -245,7 +251,7 @@ class StepConfig:
         }
         c["augment"] |= dict.fromkeys(SOUND_AUGMENTS, 0.0)
         c["optim"] |= {"lr": 1.0, "final_lr": 1.0, "weight_decay": 0.0}
-        c["optim"] |= {"warmup_steps": 0, "mix_rate": 1.0}
+        c["optim"] |= {"warmup_steps": 0, "mix_rate": 1.0, "encoder_rate": 1.0}
         c["loss"] |= {"class_weights": True, "soft_labels": False}
         c["loss"]["neutral_weight"] = float(neutral is not None)
         return cls(json.dumps(c), classes, speech, neutral, encoder)
@@ -265,7 +271,7 @@ class StepConfig:
     ) -> tuple[TrainState, Metrics]:
         """One step of a run; pure, not jitted."""
         c = self.experiment
-        for name in ("lr", "final_lr", "weight_decay", "warmup_steps", "mix_rate"):
+        for name in RATES:
             setattr(c.optim, name, getattr(hyperparameters, name))
         c.loss.neutral_weight = hyperparameters.neutral_weight  # pyright: ignore
         loss_fn = make_loss_fn(

@@ -9,7 +9,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from jser.config import LORA, Experiment, Tune, is_sound
+from jser.config import CORPUS, LORA, Experiment, Tune, is_sound
 from jser.encoders import families, layer_selection
 from jser.encoders.in_program import SoundEncoder
 from jser.encoders.parameters import Naming
@@ -21,6 +21,7 @@ from jser.training import lora
 
 ENCODER = "encoder"  # Among the parameters: the adapter's factors, or what is tuned.
 FROZEN = "frozen"  # Beside them: what is not. No checkpoint of a run holds it.
+LEVEL = "level"  # Among the statistics: of sound, where it is the corpus's.
 
 Weights = Mapping[str, pathlib.Path | str]
 
@@ -37,15 +38,12 @@ class TunedNetwork:
       encoder: What makes them.
       stream: Name of the stream that is sound.
       scale: Of the adapter; None where no adapter is trained.
-      standardize: Whether that stream is scaled by the training set's mean and
-        deviation.
     """
 
-    network: nn.Module
+    network: Any
     encoder: SoundEncoder
     stream: str
     scale: float | None
-    standardize: bool
 
     def init(
         self, key: jax.Array, streams: dict[str, Stream], *, train: bool
@@ -66,19 +64,11 @@ class TunedNetwork:
         *,
         train: bool,
         on_joint: Callable[[Array], Array] = lambda joint: joint,
-        rngs: Mapping[str, jax.Array] | None = None,
+        rngs: dict[str, jax.Array] | None = None,
     ) -> Any:
         """As the network's, of sound [B, n, 1] in place of frames."""
         sound, real = streams[self.stream].x[..., 0], streams[self.stream].mask
-        sound = sound.astype(jnp.float32)
-        if self.standardize:
-            by = variables["standard"][f"{self.stream}_input"]
-            sound = (sound - by["mean"]) / by["deviation"]
-
-        def run(*arguments):
-            return self._run(variables, train, arguments)
-
-        frames, mask = self.encoder(run, sound, real)
+        frames, mask = self.frames(variables, sound, real, train=train)
         return self.network.apply(
             {k: x for k, x in variables.items() if k != FROZEN},
             {**streams, self.stream: Stream(x=frames, mask=mask)},
@@ -86,6 +76,19 @@ class TunedNetwork:
             on_joint=on_joint,
             rngs=rngs,
         )
+
+    def frames(
+        self, variables: Mapping[str, Any], sound: Array, real: Array, *, train: bool
+    ) -> tuple[Array, Array]:
+        """What the encoder makes of sound [B, n], and which of it is real."""
+        sound = sound.astype(jnp.float32)
+        if by := variables["standard"].get(LEVEL):
+            sound = (sound - by["mean"]) / by["deviation"]
+
+        def run(*arguments):
+            return self._run(variables, train, arguments)
+
+        return self.encoder(run, sound, real)
 
     @property
     def _layers(self) -> tuple[int, ...]:
@@ -158,8 +161,7 @@ def open(experiment: Experiment, weights: Weights) -> TunedEncoder | None:
         )
     _, module, variables = family.parts(checkpoint.folder, options)
     learned, frozen = _divided(tune, variables["params"], module, experiment.seed)
-    levelled = stream_of(experiment) in experiment.data.standardize
-    program = SoundEncoder(module, levelled)
+    program = SoundEncoder(module, levelled=tune.level == CORPUS)
     return TunedEncoder(
         program, learned, frozen, spec, family.naming, checkpoint.folder
     )
@@ -182,9 +184,7 @@ def network(experiment: Experiment, of: nn.Module, encoder: SoundEncoder) -> Any
     """The network of an experiment upon its encoder."""
     tune, stream = experiment.tune, stream_of(experiment)
     scale = tune.alpha / tune.rank if tune.how == LORA else None
-    return TunedNetwork(
-        of, encoder, stream, scale, stream in experiment.data.standardize
-    )
+    return TunedNetwork(of, encoder, stream, scale)
 
 
 def _refuse_unread(tune: Tune, weights: Weights) -> None:
