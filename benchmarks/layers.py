@@ -42,7 +42,7 @@ def of_network(name: str, features: str, roots: Roots, corpus: str) -> list[floa
     for layer in range(layers):
         alone, logits = nested_choice.in_memory(opened, layer), {}
         for fold in sorted({u.fold for u in rows if u.fold is not None}):
-            logits |= nested_choice.heldout_logits(config, alone, (fold,))
+            logits |= nested_choice.heldout_logits(config, alone, (fold,))[0]
         predicted = np.array([logits[u.utt_id].argmax() for u in rows])
         scores = metrics.scores(label, predicted, len(opened.table.labels))
         found.append(scores["uar"])

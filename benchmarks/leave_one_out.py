@@ -39,7 +39,7 @@ def main() -> None:
         there = sorted({u.fold for u in rows.utterances if u.fold is not None})
         wanted = [int(f) for f in filter(None, args.folds.split(","))] or there
         for fold in wanted:
-            logits |= nested_choice.heldout_logits(config, corpus, (fold,))
+            logits |= nested_choice.heldout_logits(config, corpus, (fold,))[0]
         said = np.array([u.utt_id in logits for u in rows.utterances])
         scored = [u for u in rows.utterances if u.utt_id in logits]
         predicted = np.array([logits[u.utt_id].argmax() for u in scored])

@@ -38,7 +38,7 @@ from jser.statistics import bootstrap, metrics
 from jser.training import compilation
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.setup import TrainingSetup
-from jser.training.step import jitted_step
+from jser.training.step import Variables, jitted_step
 from jser.training.tuned import FROZEN, TunedEncoder
 
 _GROUPS = 3
@@ -58,7 +58,7 @@ def predictor(configs: dict[str, Experiment], roots: Roots) -> Predict:
     def predict(name: str, holdout: tuple[int, ...], seed: int):
         config = configs[name]
         config = dataclasses.replace(config, seed=config.seed + seed)
-        return heldout_logits(config, corpus_of(name), holdout)
+        return heldout_logits(config, corpus_of(name), holdout)[0]
 
     return predict
 
@@ -89,12 +89,25 @@ def heldout_logits(
     corpus: Corpus,
     holdout: tuple[int, ...],
     encoder: TunedEncoder | None = None,
-) -> dict[str, np.ndarray]:
-    """Trains without some folds, leaves nothing on disk, and predicts these."""
+    start: Variables | None = None,
+) -> tuple[dict[str, np.ndarray], Variables]:
+    """Trains without some folds, leaves nothing on disk, and predicts these.
+
+    Args:
+      config: Of the training.
+      corpus: In memory.
+      holdout: The folds.
+      encoder: That learns, if one does.
+      start: Variables of another training to start with.
+
+    Returns:
+      Logits by utt_id, and the variables.
+    """
     data = dataclasses.replace(config.data, holdout=holdout)
     config = dataclasses.replace(config, data=data)
     corpus = dataclasses.replace(corpus, config=data)
-    setup = TrainingSetup.of(config, corpus, encoder)
+    setup = TrainingSetup.of(config, corpus, encoder, is_started=bool(start))
+    setup = setup.started_with(start) if start else setup
     step, state = jitted_step(setup.step_config), setup.fresh
     hyperparameters = jax.device_put(setup.hyperparameters)
     for i in range(len(setup.source)):
@@ -105,7 +118,8 @@ def heldout_logits(
     if encoder:
         variables[FROZEN] = encoder.frozen
     logits = logits_of(run, variables, held, corpus)
-    return dict(zip((u.utt_id for u in held.utterances), logits, strict=True))
+    ids = (u.utt_id for u in held.utterances)
+    return dict(zip(ids, logits, strict=True)), variables
 
 
 def candidate(text: str) -> Experiment:

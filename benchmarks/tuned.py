@@ -3,7 +3,7 @@
     jser extract --table data/emodb --frontend waveform.trimmed
     jser extract --table data/emodb --frontend whisper_base@2-4.trimmed.pooled
     python -m benchmarks.tuned --test 03 08 15 --inner 10 13 --keep tuned.json \
-        emodb_whisper_lora "emodb_whisper_lora;optim.lr=5e-4" ...
+        --frozen emodb_whisper_fusion emodb_whisper_lora "emodb_whisper_lora;epochs=5"
 
 Candidates are configs, perhaps with fields of their own. Each is trained once without
 the speakers under test and without the inner ones, and predicts these; the best by UAR
@@ -18,6 +18,7 @@ import dataclasses
 import json
 import pathlib
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -54,11 +55,12 @@ class Kept:
         if key not in self._made:
             config = nested_choice.candidate(text)
             config = dataclasses.replace(config, seed=config.seed + seed)
+            start = self._started(text, holdout, seed)
             began = time.perf_counter(), time.process_time()
             learns = bool(config.tune.encoder)
             encoder = tuned.open(config, self._roots.weights) if learns else None
-            logits = nested_choice.heldout_logits(
-                config, self.corpus(text), holdout, encoder
+            logits, _ = nested_choice.heldout_logits(
+                *(config, self.corpus(text), holdout, encoder, start)
             )
             self._made[key] = {
                 "logits": {u: x.astype(float).tolist() for u, x in logits.items()},
@@ -69,6 +71,15 @@ class Kept:
             self._path.write_text(json.dumps(self._made))
             print(f"{key}: {self._made[key]['wall_s']} s", flush=True)
         return self._made[key]
+
+    def _started(self, text: str, holdout: tuple[int, ...], seed: int) -> Any:
+        """Variables of what a config starts with, trained anew; None if of nothing."""
+        name = nested_choice.candidate(text).tune.start
+        if not name:
+            return None
+        start = nested_choice.candidate(name)
+        start = dataclasses.replace(start, seed=start.seed + seed)
+        return nested_choice.heldout_logits(start, self.corpus(name), holdout)[1]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -118,7 +118,8 @@ class Optim:
 class Tune:
     """An encoder that learns, of a stream of `waveform`; docs/tuning.md."""
 
-    encoder: str = ""  # Front end with weights, perhaps with @layer. Empty: none.
+    encoder: str = ""  # Features it would make: whisper_base@2-4.pooled. Empty: none.
+    start: str = ""  # Run on such features, stored, whose network this one begins with.
     how: str = LORA  # Or "full": all of it but its convolutions.
     rank: int = 16
     alpha: float = 32.0  # The adapter's product is scaled by alpha / rank.
@@ -235,9 +236,11 @@ class Experiment:
         _need("data.streams", self.data.streams, pooled == [""], f"not pooled {where}")
         name, allowed = FeatureName.parse(self.tune.encoder), tuple(PRETRAINED)
         _one_of("tune.encoder", name.front_end, allowed)
-        whole = not name.trimmed and not name.pooling
-        allowed = "a front end, perhaps @layer; .trimmed is the waveform's"
+        whole = not name.trimmed and name.pooling in ("", "pooled")
+        allowed = "name@layer or name@layer.pooled; .trimmed is the waveform's"
         _need("tune.encoder", self.tune.encoder, whole, allowed)
+        if self.tune.start:
+            _check_name(self.tune.start)
         d = self.data
         _need("data.adapt", d.adapt, d.adapt == NONE, f"{NONE!r} {where}")
         fits = 0 < d.longest_s <= _LONGEST_S

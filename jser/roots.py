@@ -28,10 +28,12 @@ class Roots:
 
     def workdir(self, experiment: Experiment) -> pathlib.Path:
         """A run's folder unless told otherwise: its name, and the folds held out."""
-        folder = self.runs / experiment.name
-        if holdout := experiment.data.holdout:
-            folder /= "holdout_" + "_".join(map(str, holdout))
-        return folder
+        return self.runs / experiment.name / self.folds(experiment)
+
+    def folds(self, experiment: Experiment) -> str:
+        """A run's folder within that of all that have its name; empty of all folds."""
+        holdout = experiment.data.holdout
+        return "holdout_" + "_".join(map(str, holdout)) if holdout else ""
 
     def arguments(self) -> list[str]:
         """The flags that name these folders, but for those of a default."""

@@ -63,7 +63,7 @@ def test_what_is_left_nowhere_is_what_a_run_leaves(corpus, tmp_path):
     config = tiny_corpus.experiment()
     config.data.dev_split, config.data.holdout = "", (1,)
     opened = nested_choice.in_memory(open_corpus(roots, config.data))
-    got = nested_choice.heldout_logits(config, opened, (1,))
+    got, _ = nested_choice.heldout_logits(config, opened, (1,))
     train(config, roots)
     said = predict(roots, roots.workdir(config), HELDOUT)
     assert set(got) == set(said.utt_id)

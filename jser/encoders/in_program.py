@@ -29,10 +29,12 @@ class SoundEncoder:
       module: `wav2vec.Wav2Vec` or `whisper.WhisperEncoder`.
       levelled: Whether a sound comes scaled already, so that nothing brings it to the
         level that the encoder knows.
+      pooled: Whether an utterance is one frame: its frames' mean and deviation.
     """
 
     module: nn.Module
     levelled: bool = False
+    pooled: bool = False
 
     def __call__(
         self, apply: Apply, sound: Float[Array, "B n"], real: Bool[Array, "B n"]
@@ -47,7 +49,18 @@ class SoundEncoder:
         sound = jnp.where(real, sound, 0).astype(jnp.float32)
         read = _mel if isinstance(self.module, whisper.WhisperEncoder) else _waveform
         states, mask = read(self, apply, sound, real.sum(axis=1))
-        return (jnp.moveaxis(states, 0, 2) if states.ndim == 4 else states), mask
+        frames = jnp.moveaxis(states, 0, 2) if states.ndim == 4 else states
+        return _pooled(frames, mask) if self.pooled else (frames, mask)
+
+
+def _pooled(frames: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation over time side by side, as one frame."""
+    real = mask.reshape(*mask.shape, *[1] * (frames.ndim - 2))
+    mean = frames.mean(axis=1, keepdims=True, where=real)
+    square = jnp.square(frames - mean).mean(axis=1, keepdims=True, where=real)
+    # A deviation of 0 has no gradient.
+    deviation = jnp.sqrt(jnp.maximum(square, 1e-12))
+    return jnp.concatenate([mean, deviation], axis=-1), jnp.ones_like(mask[:, :1])
 
 
 def _waveform(of: SoundEncoder, apply: Apply, sound: jax.Array, length: jax.Array):

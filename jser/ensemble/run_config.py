@@ -129,20 +129,23 @@ def refuse_other_config(workdir: pathlib.Path, experiment: Experiment) -> None:
 
 
 def refuse_other_network(
-    source: pathlib.Path, experiment: Experiment, corpus: Corpus
+    source: pathlib.Path,
+    experiment: Experiment,
+    corpus: Corpus,
+    specs: Mapping[str, Any],
 ) -> None:
     """Raises ValueError unless an experiment can start from the parameters of a run.
 
-    Network, front ends and label set are the same, and the run did not learn from
-    utterances of the corpus that the experiment leaves out: its scores on them would
-    be flattered.
+    Network, front ends (`specs`) and label set are the same, and the run did not learn
+    from utterances of the corpus that the experiment leaves out: its scores on them
+    would be flattered.
 
     Raises:
       FileNotFoundError: if there is no run.
     """
     other, metadata = read(source)
     then = {k: metadata[k] for k in ("labels", "front_ends")} | _network(other)
-    now = {"labels": list(corpus.table.labels), "front_ends": corpus.specs}
+    now = {"labels": list(corpus.table.labels), "front_ends": dict(specs)}
     differ = _differences(then, now | _network(experiment))
     a, b = other.data, experiment.data
     if a.corpus == b.corpus and (
@@ -166,7 +169,7 @@ def _network(c: Experiment) -> dict[str, Any]:
         "data.streams": dict(c.data.streams),
         "data.standardize": list(c.data.standardize),
         "data.adapt": c.data.adapt,
-        "tune": c.to_dict()["tune"],
+        "tune": c.to_dict()["tune"] | {"start": ""},
         "a neutral head": c.loss.neutral_weight > 0,
     }
 

@@ -182,12 +182,15 @@ def open(
 
 
 def open_parts(
-    name: str, *, weights: pathlib.Path | str | None = None, dtype: str = "float32"
+    named: FeatureName,
+    *,
+    weights: pathlib.Path | str | None = None,
+    dtype: str = "float32",
 ) -> tuple[Spec, Any, Any]:
     """What an encoder that learns is made of.
 
     Args:
-      name: Of a front end with weights, perhaps with @layer.
+      named: Of a front end with weights; its layer counts.
       weights: As in `open`.
       dtype: As in `open`.
 
@@ -199,7 +202,6 @@ def open_parts(
     """
     from jser.encoders.options import Options
 
-    named = FeatureName.parse(name)
     entry = PRETRAINED[named.front_end]
     options: dict[str, Any] = {"layer": named.layer, "dtype": dtype}
     options |= {"backend": "jax", "compat": False, "context": entry.context}

@@ -1,18 +1,49 @@
 """Warm start: the parameters of a new run from the best checkpoint of another."""
 
-import dataclasses
 import pathlib
 
+from jser.config import Experiment
 from jser.ensemble import provenance, run_config
+from jser.roots import Roots
+from jser.training import tuned
 from jser.training.checkpoints import Checkpoints
 from jser.training.predict import best_step
 from jser.training.setup import TrainingSetup
+from jser.training.tuned import TunedEncoder
 
 
-def start_from(source: pathlib.Path, setup: TrainingSetup) -> tuple[TrainingSetup, str]:
+def source_of(experiment: Experiment, roots: Roots) -> pathlib.Path | None:
+    """Folder of the run that `tune.start` names: of the same folds.
+
+    Raises:
+      FileNotFoundError: if there is none, with the command that makes it.
+    """
+    name = experiment.tune.start
+    if not name:
+        return None
+    workdir = roots.runs / name / roots.folds(experiment)
+    if not (workdir / "config.json").exists():
+        holdout = ",".join(map(str, experiment.data.holdout))
+        folds = f' --config.data.holdout="({holdout},)"' if holdout else ""
+        raise FileNotFoundError(
+            f"{workdir}: no run there, and tune.start names it: jser train --config"
+            f" {name}{folds}"
+        )
+    return workdir
+
+
+def start_from(
+    source: pathlib.Path, setup: TrainingSetup, encoder: TunedEncoder | None = None
+) -> tuple[TrainingSetup, str]:
     """A setup that starts with the parameters and normalisation statistics of a run.
 
     Its optimiser is fresh, and its step is 0.
+
+    Args:
+      source: Folder of the run. Where an encoder learns, of the same network and
+        encoder, or of that network on frames that the encoder made and left stored.
+      setup: Of the new run.
+      encoder: That learns, if one does.
 
     Returns:
       The setup, and what names the run and its best checkpoint.
@@ -22,8 +53,15 @@ def start_from(source: pathlib.Path, setup: TrainingSetup) -> tuple[TrainingSetu
       ValueError: if its network or front ends are others, field by field, or if it
         learned from utterances that this run leaves out.
     """
-    run_config.refuse_other_network(source, setup.experiment, setup.corpus)
+    experiment, specs = setup.experiment, dict(setup.corpus.specs)
+    other, metadata = run_config.read(source)
+    if encoder and not other.tune.encoder:
+        experiment = tuned.on_stored_frames(experiment)
+        stream, now = tuned.stream_of(setup.experiment), encoder.spec.described()
+        stored = metadata["front_ends"].get(stream, {})
+        same = all(stored.get(k) == now.get(k) for k in ("name", "weights", "context"))
+        specs[stream] = stored if same else now
+    run_config.refuse_other_network(source, experiment, setup.corpus, specs)
     with Checkpoints(source) as saved:
         variables = saved.load_variables(best_step(saved))
-    fresh = dataclasses.replace(setup.fresh, **variables)
-    return dataclasses.replace(setup, fresh=fresh), provenance.made_by(source)
+    return setup.started_with(variables), provenance.made_by(source)

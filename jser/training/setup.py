@@ -28,7 +28,7 @@ from jser.training.step import (
     Variables,
     init_state,
 )
-from jser.training.tuned import FROZEN, TunedEncoder
+from jser.training.tuned import ENCODER, FROZEN, TunedEncoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,8 @@ class TrainingSetup:
         experiment: Experiment,
         corpus: Corpus,
         encoder: TunedEncoder | None = None,
+        *,
+        is_started: bool = False,
     ) -> "TrainingSetup":
         """Opens the splits; builds step config, batches and fresh parameters.
 
@@ -57,6 +59,8 @@ class TrainingSetup:
           experiment: A checked config.
           corpus: That it reads.
           encoder: Of `tuned.open`.
+          is_started: Whether parameters and statistics are another run's
+            (`started_with`); then no statistics are taken.
         """
         adaptation.warn(experiment, experiment.data.adapt)
         split, labels = corpus.train(), corpus.table.labels
@@ -92,7 +96,11 @@ class TrainingSetup:
         )
         name = experiment.data.dev_split
         weight_C = class_weights(split, labels, experiment)
-        standard = standardization.statistics(corpus, split, step_config.model, encoder)
+        standard = {}
+        if not is_started:
+            standard = standardization.statistics(
+                corpus, split, step_config.model, encoder
+            )
         return cls(
             experiment=experiment,
             corpus=corpus,
@@ -106,6 +114,24 @@ class TrainingSetup:
             ),
             dev=corpus.split(name) if name else None,
         )
+
+    def started_with(self, variables: Variables) -> "TrainingSetup":
+        """The same from another run's parameters and statistics, at step 0.
+
+        An encoder that learns is not among them, and begins as it is.
+        """
+        c, steps = self.experiment, self.source.steps_per_epoch
+        params = dict(variables["params"])
+        if c.tune.encoder and ENCODER not in params:
+            params[ENCODER] = self.fresh.params[ENCODER]
+        tx = make_optimizer(c.optim, self.schedule, make_thaw(c, steps))
+        fresh = dataclasses.replace(
+            self.fresh,
+            params=params,
+            opt_state=tx.init(params),
+            standard=variables["standard"],
+        )
+        return dataclasses.replace(self, fresh=fresh)
 
     def evaluate(self, variables: Variables, step: int) -> dict[str, float]:
         """Dev scores after a step; {} where there is no dev split.

@@ -59,10 +59,11 @@ def train(
     workdir = workdir or roots.workdir(experiment)
     corpus = open_corpus(roots, experiment.data, speed=experiment.augment.speed)
     encoder = tuned.open(experiment, roots.weights)
-    setup = TrainingSetup.of(experiment, corpus, encoder)
+    source = init_from or initialization.source_of(experiment, roots)
+    setup = TrainingSetup.of(experiment, corpus, encoder, is_started=bool(source))
     made_by = ""
-    if init_from:
-        setup, made_by = initialization.start_from(init_from, setup)
+    if source:
+        setup, made_by = initialization.start_from(source, setup, encoder)
     with processes.finishing(), holding(workdir):
         finished = checkpoint_metrics.has_reached(workdir, len(setup.source))
         with devices.first_alone("config"):

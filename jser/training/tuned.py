@@ -15,6 +15,7 @@ from jser.encoders.in_program import SoundEncoder
 from jser.encoders.parameters import Naming
 from jser.feature_names import FeatureName
 from jser.features import frontends
+from jser.features.pooling import POOLED
 from jser.features.spec import Spec
 from jser.shapes import Array, Stream
 from jser.training import lora
@@ -51,6 +52,7 @@ class TunedNetwork:
         """Variables of the network alone; of the streams only the widths matter."""
         sound = streams[self.stream]
         width = self.encoder.module.config.width  # pyright: ignore
+        width *= 2 if self.encoder.pooled else 1
         one = jnp.zeros((len(sound.x), 1, *self._layers, width))
         frame = Stream(x=one, mask=jnp.ones(one.shape[:2], bool))
         return dict(
@@ -149,9 +151,9 @@ def open(experiment: Experiment, weights: Weights) -> TunedEncoder | None:
     if not tune.encoder:
         return None
     dtype = "bfloat16" if experiment.precision == "bf16" else "float32"
-    name = FeatureName.parse(tune.encoder).front_end
+    name = FeatureName.parse(tune.encoder)
     spec, checkpoint, options = frontends.open_parts(
-        tune.encoder, weights=weights.get(name), dtype=dtype
+        name, weights=weights.get(name.front_end), dtype=dtype
     )
     family = families.FAMILIES[checkpoint.model_type]
     if family.naming is None or family.kind != "speech":
@@ -161,10 +163,22 @@ def open(experiment: Experiment, weights: Weights) -> TunedEncoder | None:
         )
     _, module, variables = family.parts(checkpoint.folder, options)
     learned, frozen = _divided(tune, variables["params"], module, experiment.seed)
-    program = SoundEncoder(module, levelled=tune.level == CORPUS)
+    program = SoundEncoder(module, tune.level == CORPUS, name.pooling == POOLED)
     return TunedEncoder(
         program, learned, frozen, spec, family.naming, checkpoint.folder
     )
+
+
+def on_stored_frames(experiment: Experiment) -> Experiment:
+    """The same network, on what its encoder makes before it learns, stored."""
+    data, stream = experiment.data, stream_of(experiment)
+    trimmed = FeatureName.parse(data.streams[stream]).trimmed
+    name = FeatureName.parse(experiment.tune.encoder)
+    features = str(dataclasses.replace(name, trimmed=trimmed))
+    data = dataclasses.replace(
+        data, streams={**data.streams, stream: features}, longest_s=0.0
+    )
+    return dataclasses.replace(experiment, data=data, tune=Tune())
 
 
 def refuse_other(
