@@ -12,6 +12,7 @@ notes and the steps of runs before; which batches fit is by all that it has.
 import argparse
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+import itertools
 import os
 import pathlib
 import sys
@@ -74,9 +75,10 @@ Whisper reads 30 s however short a sound is, or 10 s where its context is cut.
 FITS = f"""\
 ## What fits
 
-The largest batch on cards of 16 to 80 GB of which {USED:.0%} are used, by a line
-through the least and the largest batch that were compiled; what is beyond them was not
-compiled. JAX takes 75 % of a card by itself: set `XLA_PYTHON_CLIENT_MEM_FRACTION=.9`.
+The largest batch on cards of 16 to 80 GB of which {USED:.0%} are used, by lines from
+each batch that was compiled to the next; in italics it is beyond the largest of them.
+What is fixed, and what an utterance adds, is by a line through the least and the
+largest. JAX takes 75 % of a card by itself: `XLA_PYTHON_CLIENT_MEM_FRACTION=.9`.
 """
 COLUMNS = (
     "| encoder | seconds | how | batch | compiler | weights, state, batch, GB |"
@@ -233,9 +235,16 @@ def fit(totals: Mapping[int, float]) -> tuple[float, float]:
     return totals[least] - least * each, each
 
 
-def largest(fixed: float, each: float, card_gb: float) -> int:
-    """The batch that a card has room for, perhaps 0."""
-    return max(0, int((USED * card_gb - fixed) / each))
+def largest(totals: Mapping[int, float], card_gb: float) -> int:
+    """The batch that a card has room for, perhaps 0.
+
+    It is on the lines from each batch to the next, of which the ends are drawn out.
+    """
+    room = USED * card_gb
+    first, *others = itertools.pairwise(sorted(totals))
+    few, many = [first, *(x for x in others if totals[x[0]] <= room)][-1]
+    each = (totals[many] - totals[few]) / (many - few)
+    return max(0, int(few + (room - totals[few]) / each))
 
 
 def fitting(found: Mapping[Case, Found]) -> list[str]:
@@ -249,8 +258,11 @@ def fitting(found: Mapping[Case, Found]) -> list[str]:
     for key, by_batch in totals.items():
         if len(by_batch) > 1:
             fixed, each = fit(by_batch)
-            batches = (str(largest(fixed, each, gb) or "none") for gb in CARDS_GB)
-            cells = (*map(str, key), f"{fixed:.2f}", f"{each:.3f}", *batches)
+            batches = [largest(by_batch, gb) for gb in CARDS_GB]
+            said = [
+                f"*{n}*" if n > max(by_batch) else str(n or "none") for n in batches
+            ]
+            cells = (*map(str, key), f"{fixed:.2f}", f"{each:.3f}", *said)
             lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -311,7 +323,7 @@ def main() -> None:
     names = list(ENCODERS)
     parser.add_argument("--encoders", nargs="+", choices=names, default=names)
     parser.add_argument("--how", nargs="+", choices=HOW, default=HOW)
-    parser.add_argument("--batches", nargs="+", type=int, default=[8, 32])
+    parser.add_argument("--batches", nargs="+", type=int, default=[8, 32, 128])
     parser.add_argument(
         "--seconds", nargs="+", type=int, default=[5, 10, 15], help="but of Whisper"
     )

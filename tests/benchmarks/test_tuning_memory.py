@@ -1,5 +1,6 @@
 """What learns is what a step is given to change, and what fits is read off a line."""
 
+import functools
 import math
 
 import jax
@@ -68,11 +69,15 @@ def test_more_utterances_take_more_and_learning_takes_more():
         assert x.total == pytest.approx(x.arguments + x.temporary, abs=1e-6)
 
 
-def test_a_card_holds_what_the_line_says():
-    fixed, each = tuning_memory.fit({32: 7.5, 8: 2.7, 16: 99.0})
-    assert (fixed, each) == pytest.approx((1.1, 0.2))
-    assert tuning_memory.largest(fixed, each, 16) == 66  # (0.9 * 16 - 1.1) / 0.2
-    assert tuning_memory.largest(20.0, each, 16) == 0
+def test_a_card_holds_what_the_lines_say():
+    totals = {32: 7.5, 8: 2.7, 16: 3.9}
+    assert tuning_memory.fit(totals) == pytest.approx((1.1, 0.2))
+    largest = functools.partial(tuning_memory.largest, totals)
+    assert largest(2 / 0.9) == 3  # 8 - 0.7 / 0.15
+    assert largest(3.5 / 0.9) == 13  # 8 + 0.8 / 0.15
+    assert largest(6 / 0.9) == 25  # 16 + 2.1 / 0.225
+    assert largest(16) == 62  # 32 + 6.9 / 0.225
+    assert largest(1.4 / 0.9) == 0
 
 
 def test_whisper_has_lengths_of_its_own():
@@ -111,4 +116,7 @@ def test_steps_of_runs_before_and_notes_stay_in_the_page(tmp_path, monkeypatch):
     found = tuning_memory.read(text.splitlines())
     assert [(c.how, c.batch) for c in found] == [(FROZEN, 32), (LORA, 8), (LORA, 32)]
     (fits,) = tuning_memory.fitting(found)[2:]
-    assert fits == "| wavlm_large | 5 | lora | 0.55 | 0.100 | 138 | 210 | 354 | 714 |"
+    assert (
+        fits
+        == "| wavlm_large | 5 | lora | 0.55 | 0.100 | *138* | *210* | *354* | *714* |"
+    )
