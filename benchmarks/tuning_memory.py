@@ -62,22 +62,24 @@ the mean of the encoder's last states, then AdamW; products in bfloat16.
   bfloat16; the blocks are computed again for the gradient (remat).
 - `full`: the encoder learns, in float32 with AdamW's two moments and the gradient
   likewise, but for the convolutions of the waveform and Whisper's table of positions;
-  remat.
+  the blocks are computed again, too.
 
 In all is what weights, the optimiser's state, a batch and temporary memory take at
 once, gaps included; the state is donated. A GB is 10^9 bytes. Not in it: what CUDA,
 cuDNN and cuBLAS take for themselves, products and convolutions that are tuned on the
 card, the next batch on its way. Attention is XLA's, which has all scores: cuDNN's,
-which NVIDIA's GPUs run in bfloat16 and which has none, is not compiled without one.
-Whisper reads 30 s however short a sound is, or 10 s where its context is cut.
+which NVIDIA's GPUs run in bfloat16 and which has none, is not compiled without one, and
+takes less. Whisper reads 30 s however short a sound is, or 10 s where its context is
+cut. Compiling took as long as it did beside other work.
 
 """
+COMPILED = "What was compiled"
 FITS = f"""\
 ## What fits
 
-The largest batch on cards of 16 to 80 GB of which {USED:.0%} are used, by lines from
-each batch that was compiled to the next; in italics it is beyond the largest of them.
-What is fixed, and what an utterance adds, is by a line through the least and the
+The largest batch on cards of 16 to 80 GB of which {100 * USED:.0f} % are used, by lines
+from each batch that was compiled to the next; in italics it is beyond the largest of
+them. What is fixed, and what an utterance adds, is by a line through the least and the
 largest. JAX takes 75 % of a card by itself: `XLA_PYTHON_CLIENT_MEM_FRACTION=.9`.
 """
 COLUMNS = (
@@ -275,7 +277,7 @@ def page(found: Mapping[Case, Found], told: Sequence[str], notes: str) -> str:
     """The results as Markdown."""
     ordered = {case: found[case] for case in sorted(found, key=_place)}
     rows = [row(case, said) for case, said in ordered.items()]
-    lines = [FITS, *fitting(ordered), "", "## What was compiled", ""]
+    lines = [FITS, *fitting(ordered), "", f"## {COMPILED}", ""]
     lines += [f"Each is cut at {LIMIT_S} s.", "", *_head(COLUMNS), *rows, ""]
     lines += [text for line in told for text in (line, "")]
     return (HEAD + "\n".join([*lines, notes])).rstrip() + "\n"
@@ -289,8 +291,10 @@ def _place(case: Case) -> tuple[int, ...]:
 def report(chosen: Sequence[Case], target: str, out: pathlib.Path) -> None:
     """Compiles one step after the other and writes the page all the while."""
     before = out.read_text() if out.exists() else ""
-    found, told = read(before.splitlines()), []
-    notes = ahead.sections(before).get("Notes", "")
+    found, sections = read(before.splitlines()), ahead.sections(before)
+    notes = sections.get("Notes", "")
+    lines = sections.get(COMPILED, "").splitlines()
+    told = [line for line in lines if line.startswith("On ")]
     for case in chosen:
         name = " ".join(map(str, case))
         command = [sys.executable, "-m", "benchmarks.tuning_memory"]

@@ -113,6 +113,7 @@ def test_steps_of_runs_before_and_notes_stay_in_the_page(tmp_path, monkeypatch):
     tuning_memory.report([Case("wavlm_large", 5, LORA, 8)], "h100", page)
     text = page.read_text()
     assert text.endswith("\n## Notes\n\nOf interest.\n")
+    assert text.count(said) == 1
     found = tuning_memory.read(text.splitlines())
     assert [(c.how, c.batch) for c in found] == [(FROZEN, 32), (LORA, 8), (LORA, 32)]
     (fits,) = tuning_memory.fitting(found)[2:]
