@@ -144,12 +144,7 @@ def encoder(mesh: Mesh, *, kind: str, batch: int) -> Lowered:
     module = encoder_sizes.module(kind, SIZES.get(kind, REHEARSAL), half)
     arguments = encoder_sizes.arguments(kind, batch)
     shapes = jax.eval_shape(module.init, jax.random.key(0), *arguments)
-
-    def narrow(path, x):
-        is_kernel = path[-1].key in ("kernel", "embedding")
-        return jax.ShapeDtypeStruct(x.shape, half if is_kernel else x.dtype)
-
-    variables = jax.tree_util.tree_map_with_path(narrow, shapes)
+    variables = narrow(shapes, half)
 
     @jax.jit
     def encode(variables, *arguments):
@@ -160,6 +155,16 @@ def encoder(mesh: Mesh, *, kind: str, batch: int) -> Lowered:
     # On CPUs attention goes by blocks; that is asked of the computer here.
     with mock.patch.object(jax, "default_backend", return_value="another"):
         return encode.lower(on(mesh, variables), *on(mesh, arguments))
+
+
+def narrow(variables: Any, half: Any) -> Any:
+    """Shapes as weights are loaded: kernels and embeddings in that dtype."""
+
+    def one(path, x):
+        is_kernel = path[-1].key in ("kernel", "embedding")
+        return jax.ShapeDtypeStruct(x.shape, half if is_kernel else x.dtype)
+
+    return jax.tree_util.tree_map_with_path(one, variables)
 
 
 def cost(text: Text, computation: str = "") -> np.ndarray:
