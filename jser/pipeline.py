@@ -87,6 +87,17 @@ def train_all(
     resident: bool = False,
 ) -> None:
     """Trains and predicts each run, `jobs` runs or, `at_once`, groups at a time."""
+    # One that starts with another's network waits for all of those.
+    for waiting in (False, True):
+        wave = [r for r in runs if bool(r.experiment.tune.start) == waiting]
+        if wave:
+            _train_wave(wave, roots, jobs, at_once=at_once, resident=resident)
+
+
+def _train_wave(
+    runs: list[Run], roots: Roots, jobs: int, *, at_once: bool, resident: bool
+) -> None:
+    """Trains and predicts runs of which none waits for another."""
     groups = [[r] for r in runs]
     if at_once:
         from jser.training import together

@@ -28,13 +28,16 @@ def main() -> None:
     merge = _MERGE.value
     if merge and not _TABLE.value:
         raise ValueError("--merge: only emotions of another --table can be merged.")
+    from jser.ensemble import run_config
     from jser.ensemble.logits import path_of
     from jser.statistics import metrics
-    from jser.training import predict
+    from jser.training import predict, tuned
 
-    workdir, split = pathlib.Path(_WORKDIR.value), _SPLIT.value
+    workdir, split, roots = pathlib.Path(_WORKDIR.value), _SPLIT.value, _ROOTS.value
+    if roots.weights:
+        tuned.refuse_unread([run_config.read(workdir)[0]], roots.weights)
     logits = predict.predict(
-        _ROOTS.value,
+        roots,
         workdir,
         split,
         batch_size=_BATCH_SIZE.value,

@@ -25,7 +25,9 @@ _ROOTS = RootFlags(FLAGS, weights=True)
 def main() -> None:
     config, roots = _CONFIG.ensemble(), _ROOTS.value
     from jser import pipeline
+    from jser.training import tuned
 
+    tuned.refuse_unread(config.members, roots.weights)
     page = pipeline.run(
         config,
         roots,

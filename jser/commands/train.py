@@ -31,7 +31,9 @@ _ROOTS = RootFlags(FLAGS, weights=True)
 def main() -> None:
     experiment, roots = _CONFIG.experiment(), _ROOTS.value
     from jser import devices
-    from jser.training import train
+    from jser.training import train, tuned
+
+    tuned.refuse_unread([experiment], roots.weights)
 
     if FLAGS.given("processes", "process_id") and not _COORDINATOR.value:
         raise ValueError("--processes, --process_id: they need a --coordinator.")

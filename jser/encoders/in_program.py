@@ -80,6 +80,7 @@ def _normalised(sound: jax.Array, length: jax.Array) -> jax.Array:
 
 def _mel(of: SoundEncoder, apply: Apply, sound: jax.Array, length: jax.Array):
     module: Any = of.module
+    sound = sound[:, : whisper.WINDOW_SAMPLES]  # What is padded further is silence.
     second, n = audio.SAMPLE_RATE_HZ, sound.shape[1]
     padded = -(-n // second) * second if module.short else whisper.WINDOW_SAMPLES
     mel = whisper.log_mel_of_batch(
@@ -89,5 +90,4 @@ def _mel(of: SoundEncoder, apply: Apply, sound: jax.Array, length: jax.Array):
     # Its own seconds, as when it is alone.
     own = -(-length // second) * whisper.frames(second)
     states = apply(mel, own) if module.short else apply(mel)
-    real: Any = whisper.frames(length)  # pyright: ignore[reportArgumentType]
-    return states, jnp.arange(frames) < real[:, None]
+    return states, jnp.arange(frames) < whisper.frames(length)[:, None]

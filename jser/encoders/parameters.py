@@ -142,6 +142,31 @@ def fold_weight_norm(tensors: dict[str, np.ndarray], source: pathlib.Path) -> No
             tensors[f"{name}.weight"] = v * (g / length)
 
 
+def parts_of(
+    name: str, value: np.ndarray, names: Mapping[str, str], source: pathlib.Path
+) -> list[tuple[str, np.ndarray]]:
+    """A weight as a checkpoint has it: itself, or its magnitude and direction.
+
+    Args:
+      name: Of the weight.
+      value: In PyTorch's layout.
+      names: Those that the checkpoint has, and where in it.
+      source: For the error.
+
+    Raises:
+      ValueError: if it has neither.
+    """
+    if name in names:
+        return [(name, value)]
+    stem = name.removesuffix(".weight")
+    for g, v in _WEIGHT_NORM:
+        if {f"{stem}.{g}", f"{stem}.{v}"} <= set(names):
+            # PyTorch's weight_norm(dim=2) of a convolution of positions, in all models.
+            length = np.sqrt(np.square(value).sum((0, 1), keepdims=True))
+            return [(f"{stem}.{g}", length), (f"{stem}.{v}", value)]
+    raise ValueError(f"{source}: the weights lack {name}.")
+
+
 def names_of(
     path: tuple[str, ...], leaf: Any, names: Mapping[str, str], start: int
 ) -> tuple[list[str], bool]:

@@ -51,8 +51,11 @@ _KEYS = {
 FLAGS = (("activation_function", None, "gelu"),)
 
 
-def frames(samples: int) -> int:
-    """How many of the encoder's frames are about so many samples: one per 20 ms."""
+def frames(samples: Any) -> Any:
+    """How many of the encoder's frames are about so many samples: one per 20 ms.
+
+    Of an integer, or an array of them.
+    """
     return -(-samples // (2 * _HOP))
 
 

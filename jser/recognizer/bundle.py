@@ -66,6 +66,8 @@ class Bundle:
     far: Mapping[str, float]  # By name of features, the distance that few trained at.
     about: Mapping[str, Any]  # Figures, corpus, license and so on, for the card.
     card: str = ""
+    # By `tune.encoder` of members whose encoder learned, what it was before.
+    encoders: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -110,6 +112,7 @@ class Bundle:
                 "labels": self.labels,
                 "sample_rate_hz": audio.SAMPLE_RATE_HZ,
                 "front_ends": self.front_ends,
+                "encoders": self.encoders,
                 "members": [m.experiment.to_dict() for m in self.members],
                 "combination": self.stacker.kind if self.stacker else _AVERAGE,
                 "calibration": dataclasses.asdict(self.calibration),
@@ -151,7 +154,7 @@ def load(folder: pathlib.Path) -> Bundle:
         needed = (TENSORS,) if averaged else (TENSORS, _STACK)
         bundle_config.check(path, record, needed, (TENSORS, *_STACKER))
         experiments = [Experiment.from_dict(m).check() for m in record["members"]]
-        bundle_config.check_members(record, [e.data.streams for e in experiments])
+        bundle_config.check_members(record, experiments)
         calibration = Calibration(**record["calibration"])
     for name, digest in record["files"].items():
         if not (folder / name).is_file():
@@ -166,6 +169,7 @@ def load(folder: pathlib.Path) -> Bundle:
         name=record["name"],
         labels=tuple(record["labels"]),
         front_ends=record["front_ends"],
+        encoders=record.get("encoders", {}),
         members=_members(folder / TENSORS, experiments),
         stacker=stacker,
         calibration=calibration,

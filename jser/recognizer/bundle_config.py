@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 from jser import audio, files
+from jser.config import Experiment
 from jser.feature_names import FeatureName
 from jser.front_end_table import PRETRAINED, WITHOUT_WEIGHTS
 
@@ -55,7 +56,9 @@ def check(
         raise ValueError(f"names no digest of {min(lacking)}")
     if not record["front_ends"]:
         raise ValueError("no front ends")
-    for name, spec in record["front_ends"].items():
+    encoders = record.get("encoders", {})
+    files.expect({"encoders": encoders}, {"encoders": dict})
+    for name, spec in (*record["front_ends"].items(), *encoders.items()):
         _check_front_end(path, name, spec)
     _check_labels(record["labels"])
     if (caution := record["about"].get("caution")) is not None:
@@ -63,19 +66,19 @@ def check(
     _check_numbers(record)
 
 
-def check_members(
-    record: Mapping[str, Any], streams: Sequence[Mapping[str, str]]
-) -> None:
+def check_members(record: Mapping[str, Any], members: Sequence[Experiment]) -> None:
     """Raises ValueError where a member reads what no front end makes.
 
     Args:
       record: That `check` let pass.
-      streams: Of each member, features by stream.
+      members: Their configs.
     """
-    if not streams:
+    if not members:
         raise ValueError("no members")
-    for names in streams:
-        if other := set(names.values()) - set(record["front_ends"]):
+    for c in members:
+        reads = set(c.data.streams.values()) - set(record["front_ends"])
+        learned = {c.tune.encoder} - {""} - set(record.get("encoders", {}))
+        if other := reads | learned:
             raise ValueError(f"a member reads {min(other)!r:.80}, which none makes")
 
 

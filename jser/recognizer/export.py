@@ -38,6 +38,7 @@ def save(bundle: Bundle, folder: pathlib.Path) -> list[pathlib.Path]:
     Raises:
       ImportError: if flatbuffers is not installed, which JAX writes with.
     """
+    refuse_learned(bundle)
     one_frame = all(_is_one_frame(spec) for spec in bundle.front_ends.values())
     (folder / MANIFEST).unlink(missing_ok=True)
     programs, lengths = {}, (1,) if one_frame else _LENGTHS
@@ -48,6 +49,17 @@ def save(bundle: Bundle, folder: pathlib.Path) -> list[pathlib.Path]:
     made_by = {"jax": jax.__version__, "platforms": PLATFORMS}
     loaded_by = _LOADED_BY.format(frames=lengths[-1])
     return write_manifest(bundle, folder, made_by, programs, loaded_by)
+
+
+def refuse_learned(bundle: Bundle) -> None:
+    """Raises ValueError where a member's encoder learned: it would have to go along."""
+    for member in bundle.members:
+        if encoder := member.experiment.tune.encoder:
+            raise ValueError(
+                f"{bundle.name}: {member.experiment.name} reads sound by {encoder},"
+                " which learned; networks on stored frames alone are exported so. Its"
+                " encoder: --to peft."
+            )
 
 
 def write_manifest(

@@ -43,6 +43,7 @@ def save(bundle: Bundle, folder: pathlib.Path) -> list[pathlib.Path]:
     stream's own, the real frames of a row come first, and all sums and products are in
     float32, those of members that were trained in bfloat16, too.
     """
+    export.refuse_learned(bundle)
     (folder / export.MANIFEST).unlink(missing_ok=True)
     files.write_atomically(folder / PROGRAM, _graph(bundle).SerializeToString())
     made_by = {"onnx": onnx.__version__, "opset": _OPSET}

@@ -18,6 +18,7 @@ from jser.feature_names import FeatureName
 from jser.features import frontends, pooling, trimming
 from jser.features.spec import Encoder, FrontEnd
 from jser.front_end_table import PRETRAINED, Pretrained
+from jser.training.tuned import TunedEncoder
 
 Weights = Mapping[str, pathlib.Path | str]
 VALUES = "values"  # Of a described front end: what `weights.values_digest` says.
@@ -38,13 +39,8 @@ class FrameMaker:
 
         Raises:
           FileNotFoundError: if weights are not here and cannot be fetched.
-          ValueError: if a front end is not the one that the model was trained on, or
-            weights are of one that it does not read.
+          ValueError: if a front end is not the one that the model was trained on.
         """
-        reads = {spec["name"] for spec in described.values()} & PRETRAINED.keys()
-        if odd := sorted(set(weights) - reads):
-            own = f"those of {', '.join(sorted(reads))}" if reads else "none"
-            raise ValueError(f"weights of {odd[0]!r}: the model takes {own}.")
         groups: dict[tuple, dict[str, Mapping[str, Any]]] = {}
         for name, spec in described.items():
             tag = FeatureName.parse(name).tag
@@ -75,6 +71,22 @@ class FrameMaker:
         for group in self._groups:
             made |= group(samples if group.kind == "speech" else transcripts)
         return made
+
+
+def refuse_unread(described: Mapping[str, Mapping[str, Any]], weights: Weights) -> None:
+    """Raises ValueError where weights are given of a front end that a model lacks."""
+    reads = {spec["name"] for spec in described.values()} & PRETRAINED.keys()
+    if odd := sorted(set(weights) - reads):
+        own = f"those of {', '.join(sorted(reads))}" if reads else "none"
+        raise ValueError(f"weights of {odd[0]!r}: the model takes {own}.")
+
+
+def refuse_other_encoder(
+    spec: Mapping[str, Any], encoder: TunedEncoder, weights: Weights
+) -> None:
+    """Raises ValueError unless an encoder is the one that a model learned upon."""
+    now = FrontEnd(encoder.spec, lambda: None, encoder.spec.name)  # pyright: ignore
+    _refuse_other(encoder.spec.name, spec, now, weights)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,11 +229,22 @@ def describe(name: str, spec: Mapping[str, Any], weights: Weights) -> dict[str, 
     entry = PRETRAINED.get(named.front_end)
     if entry is None:
         return dict(spec)
+    return dict(spec) | {VALUES: _checked_values(name, spec, weights)}
+
+
+def describe_encoder(encoder: TunedEncoder, weights: Weights) -> dict[str, Any]:
+    """One that learned, before it did, as `describe` has front ends."""
+    spec = dataclasses.asdict(encoder.spec)
+    return spec | {VALUES: _checked_values(spec["name"], spec, weights)}
+
+
+def _checked_values(name: str, spec: Mapping[str, Any], weights: Weights) -> str:
+    entry = PRETRAINED[FeatureName.parse(name).front_end]
     where = weights.get(entry.name) or entry.hub
-    front_end = _open(str(named), spec, weights)
+    front_end = _open(name, spec, weights)
     if front_end.spec.weights != spec["weights"]:
         raise ValueError(
             f"{where}: not the weights that {name} was made with. Give those:"
             f" --weights {entry.name}=DIR."
         )
-    return dict(spec) | {VALUES: _values(where, entry)}
+    return _values(where, entry)

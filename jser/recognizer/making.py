@@ -9,7 +9,7 @@ from absl import logging
 import jax
 import numpy as np
 
-from jser.config import NONE, Ensemble, Experiment
+from jser.config import NONE, Ensemble, Experiment, is_sound
 from jser.corpora import tables
 from jser.corpora.tables import Table
 from jser.data.corpus import open_corpus
@@ -24,7 +24,7 @@ from jser.recognizer.network import calibrated, distance
 from jser.roots import Roots
 from jser.statistics import bootstrap, conformal, metrics
 from jser.statistics.calibration import fit_temperature
-from jser.training import train
+from jser.training import train, tuned
 from jser.training.checkpoints import Checkpoints
 from jser.training.predict import best_step
 
@@ -72,6 +72,7 @@ def make(
       FileNotFoundError: if a run or its logits are not there.
       ValueError: if a member cannot be used on new sounds, with the reason.
     """
+    roots = dataclasses.replace(roots, weights=weights or {})
     for member in ensemble.members:
         _refuse_unusable(member)
     if ensemble.stacker == "paper":
@@ -87,6 +88,7 @@ def make(
     fitted = _calibration(fitted_on)
     members = tuple(_trained(member, roots) for member in ensemble.members)
     described, far = _front_ends(members, roots, weights or {})
+    encoders = _encoders(members, weights or {})
     about = {
         **_about(ensemble, table, protocol),
         "figures": {
@@ -100,6 +102,7 @@ def make(
         name=name,
         labels=table.labels,
         front_ends=described,
+        encoders=encoders,
         members=members,
         stacker=_stacker(ensemble, roots, table),
         calibration=fitted,
@@ -239,11 +242,23 @@ def _front_ends(
                 spec = corpus.streams[stream].spec
                 described[name] = frames.describe(name, spec, weights)
             standard = member.variables.get("standard", {}).get(f"{stream}_input")
-            if standard and name not in far:
+            if standard and name not in far and not is_sound(name):
                 read = split.read(rows)[stream]
                 distances = [distance(x, **standard) for x in read]
                 far[name] = float(np.quantile(distances, _FAR))
     return described, far
+
+
+def _encoders(
+    members: tuple[Member, ...], weights: Weights
+) -> dict[str, dict[str, Any]]:
+    """By name, the encoders that learned, as they were before."""
+    described = {}
+    for member in members:
+        encoder = tuned.open(member.experiment, weights)
+        if encoder and (name := member.experiment.tune.encoder) not in described:
+            described[name] = frames.describe_encoder(encoder, weights)
+    return described
 
 
 def _stacker(ensemble: Ensemble, roots: Roots, table: Table) -> stacking.Stacker | None:

@@ -4,22 +4,25 @@ from collections.abc import Mapping, Sequence
 import functools
 from typing import Any
 
-from flax import linen as nn
 import jax
 import numpy as np
 from scipy import special
 
-from jser import files
-from jser.config import NONE
+from jser import audio, files
+from jser.config import NONE, SOUND, is_sound
 from jser.data.collation import collate
 from jser.data.padding import LengthBuckets
 from jser.ensemble import stacking
 from jser.ensemble.logits import Logits
 from jser.recognizer.bundle import AGAIN, Bundle, Member
+from jser.recognizer.frames import Weights, refuse_other_encoder
 from jser.recognizer.profiles import Profile
 from jser.shapes import Stream
 from jser.statistics import calibration
+from jser.training import tuned
+from jser.training.network import Network as AnyNetwork
 from jser.training.network import make_model, products
+from jser.training.tuned import FROZEN
 
 _BATCH = 32
 # Padded lengths, each about 1.4 times the one before: a few are compiled, none is long.
@@ -29,16 +32,19 @@ _LENGTHS = np.unique(np.round(2 ** np.arange(0, 21, 0.5)).astype(int))
 class Network:
     """All members of a bundle on one device."""
 
-    def __init__(self, bundle: Bundle):
+    def __init__(self, bundle: Bundle, weights: Weights | None = None):
         """Puts the parameters on the device.
 
+        Args:
+          bundle: The model.
+          weights: Checkpoints of encoders that learned, as they were before, by front
+            end, where not the hub's.
+
         Raises:
-          ValueError: if they are not those of the networks.
+          FileNotFoundError: if such weights are not here and cannot be fetched.
+          ValueError: if they are others, or parameters are not those of the networks.
         """
-        self._members = [
-            (m, _program(make_model(m.experiment, len(bundle.labels))), _on_device(m))
-            for m in bundle.members
-        ]
+        self._members = [_opened(bundle, m, weights or {}) for m in bundle.members]
         self._labels, self._stacker = bundle.labels, bundle.stacker
         self._temperature = bundle.calibration.temperature
         for member, program, variables in self._members:
@@ -84,7 +90,10 @@ class Network:
             buckets = LengthBuckets({s: _LENGTHS for s in names})
             for rows in _alike(frames, names):
                 size = 1 if len(rows) == 1 else _BATCH
-                of_rows = {s: [frames[n][i] for i in rows] for s, n in names.items()}
+                most = {s: _most(member, n) for s, n in names.items()}
+                of_rows = {
+                    s: [frames[n][i][: most[s]] for i in rows] for s, n in names.items()
+                }
                 nothing = np.zeros((len(rows), 0), np.float32)
                 batch = collate(of_rows, nothing, buckets, size)
                 scaled = _scaled(variables, member, profile)
@@ -107,11 +116,58 @@ class Network:
         far: dict[str, np.ndarray] = {}
         for member, _, variables in self._members:
             scaled = _scaled(variables, member, profile).get("standard", {})
-            for stream, name in member.experiment.data.streams.items():
-                if f"{stream}_input" in scaled and name not in far:
+            for stream, name in scaled_streams(member):
+                if name not in far:
                     by = jax.device_get(scaled[f"{stream}_input"])
                     far[name] = np.array([distance(x, **by) for x in frames[name]])
         return far
+
+    def heard_s(self, frames: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
+        """Up to which second utterances were heard, [N]; infinite where to the end."""
+        count = len(next(iter(frames.values())))
+        heard = np.full(count, np.inf)
+        for member, _, _ in self._members:
+            for name in member.experiment.data.streams.values():
+                most = _most(member, name)
+                cut = np.array(
+                    [most is not None and len(x) > most for x in frames[name]]
+                )
+                longest_s = member.experiment.data.longest_s
+                heard[cut] = np.minimum(heard[cut], longest_s)
+        return heard
+
+
+def scaled_streams(member: Member) -> list[tuple[str, str]]:
+    """Streams whose frames statistics scale, and their features.
+
+    What an encoder makes that learned is scaled by its own, which nothing replaces.
+    """
+    standard, streams = member.variables.get("standard", {}), member.experiment.data
+    return [
+        (s, n)
+        for s, n in streams.streams.items()
+        if f"{s}_input" in standard and not is_sound(n)
+    ]
+
+
+def _opened(
+    bundle: Bundle, member: Member, weights: Weights
+) -> tuple[Member, Any, dict[str, Any]]:
+    """A member, its program and its variables on the device."""
+    encoder, variables = tuned.open(member.experiment, weights), dict(member.variables)
+    if encoder:
+        spec = bundle.encoders[member.experiment.tune.encoder]
+        refuse_other_encoder(spec, encoder, weights)
+        variables[FROZEN] = encoder.frozen
+    program = encoder.program if encoder else None
+    model = make_model(member.experiment, len(bundle.labels), program)
+    return member, _program(model), jax.device_put({"standard": {}, **variables})
+
+
+def _most(member: Member, name: str) -> int | None:
+    """Samples of a sound that a member reads; None of other features."""
+    longest_s = member.experiment.data.longest_s
+    return round(longest_s * audio.SAMPLE_RATE_HZ) if is_sound(name) else None
 
 
 def distance(frames: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> float:
@@ -121,7 +177,7 @@ def distance(frames: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> flo
 
 
 @functools.lru_cache
-def _program(model: nn.Module) -> Any:
+def _program(model: AnyNetwork) -> Any:
     """The jitted function from variables and streams to logits and joint vectors."""
 
     def run(variables, streams):
@@ -141,16 +197,14 @@ def _program(model: nn.Module) -> Any:
 def _frame(spec: Mapping[str, Any]) -> Stream:
     """One frame in shape and type, as a sound has where frames are pooled.
 
-    What is traced for it is then traced for the first sound, too.
+    What is traced for it is then traced for the first sound, too. Of sound itself it is
+    a second, since a sample is no frame of an encoder's.
     """
+    T = audio.SAMPLE_RATE_HZ if spec["name"] == SOUND else 1
     layers = (spec["layers"],) if spec.get("layers", 1) > 1 else ()
-    x: Any = jax.ShapeDtypeStruct((1, 1, *layers, spec["width"]), np.float16)
-    mask: Any = jax.ShapeDtypeStruct((1, 1), bool)
+    x: Any = jax.ShapeDtypeStruct((1, T, *layers, spec["width"]), np.float16)
+    mask: Any = jax.ShapeDtypeStruct((1, T), bool)
     return Stream(x=x, mask=mask)
-
-
-def _on_device(member: Member) -> dict[str, Any]:
-    return jax.device_put({"standard": {}, **member.variables})
 
 
 def _scaled(
@@ -159,10 +213,9 @@ def _scaled(
     """The variables with a profile's statistics in place of the training set's."""
     if profile is None:
         return variables
-    standard = {
+    standard = variables["standard"] | {
         f"{s}_input": profile.shrunk(n, **variables["standard"][f"{s}_input"])
-        for s, n in member.experiment.data.streams.items()
-        if f"{s}_input" in variables["standard"]
+        for s, n in scaled_streams(member)
     }
     return {**variables, "standard": standard}
 

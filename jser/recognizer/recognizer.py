@@ -13,6 +13,7 @@ import numpy as np
 from jser import audio
 from jser.recognizer import (
     bundle,
+    frames,
     judging,
     live,
     models,
@@ -24,7 +25,7 @@ from jser.recognizer import (
 )
 from jser.recognizer.bundle import Bundle
 from jser.recognizer.frames import FrameMaker, Weights
-from jser.recognizer.network import Network
+from jser.recognizer.network import Network, scaled_streams
 from jser.recognizer.profiles import Profile
 from jser.recognizer.reading import Sound
 from jser.recognizer.recognition import Recognition, Segment
@@ -74,9 +75,10 @@ class Recognizer:
         self.coverages = tuple(map(float, model.calibration.candidates))
         self.profiles: dict[str, Profile] = {}
         self._bundle = model
+        frames.refuse_unread({**model.front_ends, **model.encoders}, weights or {})
         self._frames = FrameMaker(model.front_ends, weights or {})
         self.reads_text = self._frames.reads_text
-        self._network = Network(model)
+        self._network = Network(model, weights)
         self._texts = transcribing.Transcripts(transcriber, self.reads_text)
 
     @classmethod
@@ -316,7 +318,7 @@ class Recognizer:
         self, sounds: Sequence[Sound] | pathlib.Path, name: str
     ) -> dict[str, list[np.ndarray]]:
         """Frames of the recordings that a profile is learned from."""
-        if not any(m.experiment.data.standardize for m in self._bundle.members):
+        if not any(scaled_streams(m) for m in self._bundle.members):
             raise ValueError(
                 f"{self.name} scales no stream, so that no statistics can be exchanged."
             )
@@ -385,13 +387,15 @@ class Recognizer:
         if not sounds:
             return []
         transcripts = self._texts(samples, transcripts)
-        frames = self._frames(samples, transcripts)
-        probabilities, vectors = self._network(frames, by)
-        distance = self._network.distance(frames, by)
+        made = self._frames(samples, transcripts)
+        probabilities, vectors = self._network(made, by)
+        distance = self._network.distance(made, by)
         far = np.any(
             [x > self._bundle.far.get(n, np.inf) for n, x in distance.items()], axis=0
         )
         far = np.broadcast_to(far, len(sounds))
+        heard = self._network.heard_s(made)
+        sounds = [x.heard(s) for x, s in zip(sounds, heard, strict=True)]
         rows = zip(sounds, probabilities, vectors, transcripts, far, strict=True)
         return [
             judge(x, p, vector, text, far=bool(f)) for x, p, vector, text, f in rows

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import dataclasses
+import math
 
 import numpy as np
 
@@ -31,6 +32,13 @@ class Read:
     duration_s: float
     notes: tuple[str, ...]
     silent: bool  # Nothing can be said of it.
+
+    def heard(self, until_s: float) -> "Read":
+        """The same, of which the model heard so many seconds; infinite for all."""
+        if not math.isfinite(until_s):
+            return self
+        note = f"long: the model hears {until_s:g} s; a timeline hears all of it"
+        return dataclasses.replace(self, notes=(*self.notes, note))
 
 
 def read(name: str, samples: np.ndarray, notes: Sequence[str] = ()) -> Read:

@@ -144,13 +144,56 @@ def write_merged(
       FileNotFoundError: if the checkpoint has no weights.
       ValueError: if they are damaged or of another model.
     """
-    tensors = weights.read_tensors(checkpoint)
-    cut = re.compile(naming.pattern)
-    full = {cut.sub("", n, count=1): n for n in tensors if cut.match(n)}
+    tensors, full = _named(checkpoint, naming)
     for module, a, b in _matrices(adapter, params, naming):
         if (name := full.get(f"{module}.weight")) is None:
             raise ValueError(f"{checkpoint}: the weights lack {module}.weight.")
         tensors[name] = tensors[name] + adapter.scale * (a @ b).T
+    _write_checkpoint(folder, tensors, checkpoint)
+
+
+def write_tuned(
+    folder: pathlib.Path,
+    params: Mapping[str, Any],
+    naming: Naming,
+    checkpoint: pathlib.Path,
+) -> None:
+    """Writes a checkpoint with tuned parameters in place of its own, float32.
+
+    Args:
+      folder: Where to; not the checkpoint's own.
+      params: The encoder's that were tuned.
+      naming: Of the encoder's family.
+      checkpoint: The folder that the encoder was read from.
+
+    Raises:
+      FileNotFoundError, ValueError: as `write_merged`.
+    """
+    tensors, full = _named(checkpoint, naming)
+    leaves: dict[Path, Any] = traverse_util.flatten_dict(params)
+    for path, leaf in leaves.items():
+        names, stacked = parameters.names_of(path, leaf, naming.names, naming.start)
+        for name, x in zip(names, leaf if stacked else [leaf], strict=True):
+            value = np.asarray(x, np.float32)
+            value = np.ascontiguousarray(value.T if path[-1] == "kernel" else value)
+            for part, of_part in parameters.parts_of(name, value, full, checkpoint):
+                tensors[full[part]] = of_part
+    _write_checkpoint(folder, tensors, checkpoint)
+
+
+def _named(
+    checkpoint: pathlib.Path, naming: Naming
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """A checkpoint's tensors, and their names by what they are without the prefix."""
+    tensors = weights.read_tensors(checkpoint)
+    cut = re.compile(naming.pattern)
+    return tensors, {cut.sub("", n, count=1): n for n in tensors if cut.match(n)}
+
+
+def _write_checkpoint(
+    folder: pathlib.Path, tensors: dict[str, np.ndarray], checkpoint: pathlib.Path
+) -> None:
+    """Tensors, and what of a checkpoint is no weights."""
     content = safetensors.save(tensors, {"format": "pt"})
     files.write_atomically(folder / "model.safetensors", content)
     for path in sorted(checkpoint.iterdir()):

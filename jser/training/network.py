@@ -1,7 +1,6 @@
 """The network of an experiment."""
 
 import contextlib
-from typing import Any
 
 from flax import linen as nn
 import jax
@@ -10,13 +9,16 @@ from jser.config import Experiment
 from jser.encoders.in_program import SoundEncoder
 from jser.models import baseline, fusion, probe
 from jser.training import tuned
+from jser.training.tuned import TunedNetwork
+
+Network = nn.Module | TunedNetwork
 
 _DTYPES = {"float32": "float32", "tf32": "float32", "bf16": "bfloat16"}
 
 
 def make_model(
     experiment: Experiment, classes: int, encoder: SoundEncoder | None = None
-) -> Any:
+) -> Network:
     """The network of an experiment: fusion, the pooling baseline or a linear probe.
 
     Args:

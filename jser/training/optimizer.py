@@ -1,6 +1,6 @@
 """Optimiser and learning-rate schedule."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import math
 from typing import Any, NamedTuple
 
@@ -80,7 +80,7 @@ def make_optimizer(
 
 def _with_mix_rate(
     adamw: optax.GradientTransformation, rate: float | Array
-) -> optax.TransformUpdateFn:
+) -> Callable:
 
     def scale(path, x):
         return x * rate if path[-1].key == fusion.MIX else x
@@ -111,7 +111,9 @@ def _averaging(decay: float) -> optax.GradientTransformation:
         step = lambda mean, x: decay * mean + (1 - decay) * x
         return updates, Averaged(jax.tree.map(step, state.averaged, new))
 
-    return optax.GradientTransformation(lambda params: Averaged(params), update)
+    # Copies: a step takes the arrays of its state, each once.
+    init = lambda params: Averaged(jax.tree.map(jnp.copy, params))
+    return optax.GradientTransformation(init, update)
 
 
 def averaged(opt_state: Any) -> Any:

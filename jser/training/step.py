@@ -6,7 +6,6 @@ import functools
 import json
 from typing import Any, cast, no_type_check
 
-from flax import linen as nn
 from flax import struct
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ from jser.encoders.in_program import SoundEncoder
 from jser.shapes import Array, Batch
 from jser.training import losses
 from jser.training.mixup import mixup
-from jser.training.network import make_model, products
+from jser.training.network import Network, make_model, products
 from jser.training.optimizer import (
     averaged,
     make_optimizer,
@@ -51,7 +50,7 @@ class TrainState:
 
 
 def init_state(
-    model: Any,
+    model: Network,
     tx: optax.GradientTransformation,
     batch: Batch,
     key: jax.Array,
@@ -80,12 +79,12 @@ def init_state(
 
 
 @functools.lru_cache
-def _initializer(model: nn.Module) -> Callable:
+def _initializer(model: Network) -> Callable:
     return jax.jit(functools.partial(model.init, train=False))
 
 
 def make_loss_fn(
-    model: nn.Module,
+    model: Network,
     c: Experiment,
     class_weight: Array,
     speech: tuple[str, ...],
@@ -262,7 +261,7 @@ class StepConfig:
         return Experiment.from_dict(json.loads(self.config))
 
     @functools.cached_property
-    def model(self) -> Any:
+    def model(self) -> Network:
         """The network."""
         return make_model(self.experiment, self.classes, self.encoder)
 

@@ -1,6 +1,6 @@
 """An encoder that learns, below a network that reads its frames. docs/tuning.md."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import pathlib
 from typing import Any
@@ -144,10 +144,9 @@ def open(experiment: Experiment, weights: Weights) -> TunedEncoder | None:
     Raises:
       FileNotFoundError: if the checkpoint is not here, with the command to fetch it.
       ValueError: if it is another kind of model than the name says, or there is nothing
-        to tune in it; if weights are given of what does not learn.
+        to tune in it.
     """
     tune = experiment.tune
-    _refuse_unread(tune, weights)
     if not tune.encoder:
         return None
     dtype = "bfloat16" if experiment.precision == "bf16" else "float32"
@@ -201,11 +200,15 @@ def network(experiment: Experiment, of: nn.Module, encoder: SoundEncoder) -> Any
     return TunedNetwork(of, encoder, stream, scale)
 
 
-def _refuse_unread(tune: Tune, weights: Weights) -> None:
-    reads = FeatureName.parse(tune.encoder).front_end if tune.encoder else ""
-    if odd := sorted(set(weights) - {reads}):
-        only = f"of {reads}, the encoder that learns" if reads else "none"
-        raise ValueError(f"--weights: {odd[0]!r}; a training takes {only}.")
+def refuse_unread(experiments: Sequence[Experiment], weights: Weights) -> None:
+    """Raises ValueError where weights are given of an encoder that does not learn."""
+    names = [c.tune.encoder for c in experiments if c.tune.encoder]
+    reads = {FeatureName.parse(name).front_end for name in names}
+    if odd := sorted(set(weights) - reads):
+        only = f"those of {', '.join(sorted(reads))}" if reads else "none"
+        raise ValueError(
+            f"--weights: {odd[0]!r} is no encoder that learns here; it takes {only}."
+        )
 
 
 def _divided(
