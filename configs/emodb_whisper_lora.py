@@ -21,6 +21,6 @@ def get_config():
     exp.data.batch_size, exp.data.length_buckets = 16, 3
     exp.tune.encoder = "whisper_base@2-4.pooled"
     exp.tune.start = "emodb_whisper_fusion"
-    exp.optim.lr, exp.optim.clip_norm = 5e-4, 1.0
+    exp.optim.lr, exp.optim.clip_norm = 2e-4, 1.0
     exp.epochs = exp.checkpoint_every = 3
     return exp

@@ -24,12 +24,15 @@ from jser.recognizer import bundle
 from jser.roots import Roots
 
 CONFIG = "ensemble_fit"
+TUNED = "ensemble_fit_lora"
 FOLDS = 5
 # Two folds are held out at a time, and what is left must know every emotion.
 _FEWEST_FOLDS = 3
 _FEWEST_UTTERANCES = 5  # Of an emotion.
 _MOST_ALONE = 6  # Speakers of whom each is a fold of its own.
 _ENCODER = "whisper_base"
+_TUNED_FRAMES = f"{_ENCODER}@2-4.trimmed.pooled"  # As the configs of `TUNED` have it.
+_SOUND = "waveform.trimmed"
 _COMPARED = ("utt_id", "file", "emotion", "speaker", "split", "fold")
 
 
@@ -42,12 +45,13 @@ class Fit:
       source: Its folder, or the CSV.
       name: Of the corpus, below data/ and features/.
       out: Folder of the model; runs are named as it is.
-      streams: Stream to features.
+      streams: Stream to features; of the frozen network where an encoder learns.
       policy: How the utterances are divided (`splits.POLICIES`).
       rows: The utterances, divided.
       transcripts: A CSV of them, if there is one.
       weights: Checkpoints by front end, where they are not the hub's.
       roots: Where tables, features and runs lie.
+      tunes: Whether an encoder learns.
     """
 
     corpus: str
@@ -60,6 +64,7 @@ class Fit:
     transcripts: pathlib.Path | None
     weights: Mapping[str, str]
     roots: Roots
+    tunes: bool = False
 
     @property
     def table(self) -> pathlib.Path:
@@ -78,14 +83,16 @@ class Fit:
     @property
     def extract(self) -> list[str]:
         """Makes the features."""
-        names = ",".join(self.streams.values())
+        names = ",".join([*self.streams.values(), *([_SOUND] if self.tunes else [])])
         arguments = ["extract", "--table", str(self.table), "--frontend", names]
         return arguments + self._weights + self.roots.arguments()
 
     @property
     def run(self) -> list[str]:
         """Trains, stacks and reports."""
-        return ["run", *self._config, "--together", *self.roots.arguments()]
+        arguments = ["run", *self._config, "--together"]
+        weights = self._weights if self.tunes else []
+        return arguments + weights + self.roots.arguments()
 
     @property
     def bundle(self) -> list[str]:
@@ -96,11 +103,15 @@ class Fit:
     @property
     def ensemble(self) -> Ensemble:
         """What `run` and `bundle` read."""
-        return overrides.apply(recipes.load_ensemble(CONFIG), self._fields).check()
+        return overrides.apply(recipes.load_ensemble(self._base), self._fields).check()
+
+    @property
+    def _base(self) -> str:
+        return TUNED if self.tunes else CONFIG
 
     @property
     def _config(self) -> list[str]:
-        return ["--config", CONFIG, *(f"--config.{f}" for f in self._fields)]
+        return ["--config", self._base, *(f"--config.{f}" for f in self._fields)]
 
     @property
     def _fields(self) -> list[str]:
@@ -109,9 +120,12 @@ class Fit:
         fields = [
             f"name={self.out.resolve().name}",
             f"data.corpus={self.name}",
-            f"data.streams={streams}",
-            f"data.standardize={','.join(s for s in self.streams if s in scaled)}",
         ]
+        if not self.tunes:  # Its members read different things.
+            fields += [
+                f"data.streams={streams}",
+                f"data.standardize={','.join(s for s in self.streams if s in scaled)}",
+            ]
         if self.rows[0].split != tables.CROSS_VALIDATED:
             fields += ["data.train_split=train", "data.dev_split=dev"]
         return fields
@@ -171,6 +185,7 @@ def of(
     transcripts: pathlib.Path | None = None,
     weights: Mapping[str, str] | None = None,
     roots: Roots | None = None,
+    tunes: bool = False,
 ) -> Fit:
     """Reads what there is, and decides how it is divided.
 
@@ -184,6 +199,7 @@ def of(
       transcripts: A CSV of them.
       weights: Checkpoints by front end, where they are not the hub's.
       roots: Where tables, features and runs lie.
+      tunes: Whether Whisper base learns, too; then it is the front end.
 
     Raises:
       ValueError: if no model can be made of that, with what is needed.
@@ -199,7 +215,13 @@ def of(
     policy = _policy(rows, source)
     rows = splits.assign(rows, policy, folds=FOLDS, seed=0)
     _refuse_few(rows, source)
-    streams = _streams(front_ends or [_default(weights)])
+    if tunes and (front_ends or transcripts):
+        raise ValueError(
+            f"--tune: {_ENCODER} learns from sound, without --frontend and"
+            f" --transcripts. For another encoder copy configs/{TUNED}.py."
+        )
+    whole = [_TUNED_FRAMES] if tunes else front_ends or [_default(weights)]
+    streams = _streams(whole)
     _refuse_occupied(out)
     plain = source.resolve()
     return Fit(
@@ -213,6 +235,7 @@ def of(
         transcripts=transcripts,
         weights=weights,
         roots=roots or Roots(),
+        tunes=tunes,
     )
 
 

@@ -91,8 +91,10 @@ def _set(config: Experiment | Ensemble, field: str, text: str | None) -> None:
         return
     _set_one(config, field, text, config)
     if isinstance(config, Ensemble) and field == "name":
+        named = {m.name: f"{config.name}_{m.name}" for m in config.members}
         for member in config.members:
-            member.name = f"{config.name}_{member.name}"
+            member.name = named[member.name]
+            member.tune.start = named.get(member.tune.start, member.tune.start)
 
 
 def _set_one(target: Any, field: str, text: str | None, config: Any) -> None:

@@ -29,6 +29,7 @@ _FRONTEND = FLAGS.strings(
     " whisper_base where it is here, else functionals.",
 )
 _TEXTS = FLAGS.optional("transcripts", "A CSV of transcripts.")
+_TUNE = FLAGS.choice("tune", ["lora"], "Whisper base learns, too; docs/tuning.md.")
 _WEIGHTS = WeightsFlag(FLAGS)
 _ROOTS = RootFlags(FLAGS)
 
@@ -48,6 +49,7 @@ def main() -> None:
         transcripts=pathlib.Path(_TEXTS.value) if _TEXTS.value else None,
         weights=_WEIGHTS.value,
         roots=_ROOTS.value,
+        tunes=bool(_TUNE.value),
     )
     _stage(fit.prepare, done=fit.is_prepared())
     table = tables.read(fit.table)

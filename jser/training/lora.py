@@ -21,6 +21,8 @@ from flax import traverse_util
 import jax
 import jax.numpy as jnp
 
+from jser.shapes import Array
+
 _COLLECTION = "lora"
 _BLOCKS = "blocks"  # Parameters below it are stacked: L blocks on a first axis.
 
@@ -103,7 +105,7 @@ def dense_kernels(params: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
             yield tuple(path), x
 
 
-def of_layers(adapter: Adapter) -> dict[Path, tuple[jax.Array, jax.Array]]:
+def of_layers(adapter: Adapter) -> dict[Path, tuple[Array, Array]]:
     """A and B by the path of the dense layer."""
     flat: dict[Path, Any] = traverse_util.flatten_dict(adapter.factors)
     paths = dict.fromkeys(path[:-1] for path in flat)
