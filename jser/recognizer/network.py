@@ -15,13 +15,12 @@ from jser.data.padding import LengthBuckets
 from jser.ensemble import stacking
 from jser.ensemble.logits import Logits
 from jser.recognizer.bundle import AGAIN, Bundle, Member
-from jser.recognizer.frames import Weights, refuse_other_encoder
+from jser.recognizer.frames import Weights, refuse_other_encoder, refuse_unread
 from jser.recognizer.profiles import Profile
 from jser.shapes import Stream
 from jser.statistics import calibration
 from jser.training import tuned
-from jser.training.network import Network as AnyNetwork
-from jser.training.network import make_model, products
+from jser.training.network import AnyNetwork, make_model, products
 from jser.training.tuned import FROZEN
 
 _BATCH = 32
@@ -44,6 +43,7 @@ class Network:
           FileNotFoundError: if such weights are not here and cannot be fetched.
           ValueError: if they are others, or parameters are not those of the networks.
         """
+        refuse_unread({**bundle.front_ends, **bundle.encoders}, weights or {})
         self._members = [_opened(bundle, m, weights or {}) for m in bundle.members]
         self._labels, self._stacker = bundle.labels, bundle.stacker
         self._temperature = bundle.calibration.temperature

@@ -13,7 +13,6 @@ import numpy as np
 from jser import audio
 from jser.recognizer import (
     bundle,
-    frames,
     judging,
     live,
     models,
@@ -75,7 +74,6 @@ class Recognizer:
         self.coverages = tuple(map(float, model.calibration.candidates))
         self.profiles: dict[str, Profile] = {}
         self._bundle = model
-        frames.refuse_unread({**model.front_ends, **model.encoders}, weights or {})
         self._frames = FrameMaker(model.front_ends, weights or {})
         self.reads_text = self._frames.reads_text
         self._network = Network(model, weights)

@@ -13,12 +13,12 @@ from jser.data.collation import Share
 from jser.data.corpus import Corpus
 from jser.data.split import Split
 from jser.shapes import Array, Batch
-from jser.training.network import Network, products
+from jser.training.network import AnyNetwork, products
 from jser.training.step import Variables
 
 
 @functools.lru_cache
-def make_predict_step(model: Network) -> Callable[[Variables, Batch], Array]:
+def make_predict_step(model: AnyNetwork) -> Callable[[Variables, Batch], Array]:
     """Returns the jitted function from a batch to logits [B, C]."""
 
     def predict_step(variables, batch):

@@ -11,14 +11,14 @@ from jser.models import baseline, fusion, probe
 from jser.training import tuned
 from jser.training.tuned import TunedNetwork
 
-Network = nn.Module | TunedNetwork
+AnyNetwork = nn.Module | TunedNetwork
 
 _DTYPES = {"float32": "float32", "tf32": "float32", "bf16": "bfloat16"}
 
 
 def make_model(
     experiment: Experiment, classes: int, encoder: SoundEncoder | None = None
-) -> Network:
+) -> AnyNetwork:
     """The network of an experiment: fusion, the pooling baseline or a linear probe.
 
     Args:

@@ -1,6 +1,6 @@
 """Prediction: checkpoint + split -> `<workdir>/logits/<split>.npz`. docs/logits.md."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import pathlib
 from typing import Any
@@ -20,6 +20,7 @@ from jser.training import compilation, standardization, tuned
 from jser.training.checkpoints import Checkpoints
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.network import make_model
+from jser.training.step import Variables
 from jser.training.tuned import ENCODER, FROZEN
 
 _Run = tuple[Experiment, dict[str, Any]]  # What `run_config.read` gives.
@@ -77,19 +78,10 @@ def predict(
             provenance.refuse_other_rows(path, kept, corpus.table, rows.utterances)
             return kept
         variables = saved.load_variables(step)
-    encoder = tuned.open(experiment, roots.weights)
-    if encoder:
-        tuned.refuse_other(workdir, metadata["encoder"], encoder)
-        encoder = dataclasses.replace(encoder, learned=variables["params"][ENCODER])
-        variables[FROZEN] = encoder.frozen
-    program = encoder.program if encoder else None
-    model = make_model(experiment, len(corpus.table.labels), program)
-    if adapt == TARGET:
-        standard = standardization.statistics(corpus, rows, model, encoder)
-        variables["standard"] = standard
+    run_step = _opened(roots, workdir, run, corpus, variables, rows, adapt)
     Logits(
         utt_id=np.array([u.utt_id for u in rows.utterances]),
-        logits=logits_of(make_predict_step(model), variables, rows, corpus, batch_size),
+        logits=logits_of(run_step, variables, rows, corpus, batch_size),
         label=rows.label,
         fold=np.array([-1 if u.fold is None else u.fold for u in rows.utterances]),
         speaker=np.array([u.speaker for u in rows.utterances]),
@@ -101,6 +93,30 @@ def predict(
         **about,
     ).save(path)
     return Logits.load(path)
+
+
+def _opened(
+    roots: Roots,
+    workdir: pathlib.Path,
+    run: _Run,
+    corpus: Corpus,
+    variables: Variables,
+    rows: Split,
+    adapt: str,
+) -> Callable:
+    """The prediction step of a run; `variables` get what no checkpoint holds."""
+    experiment, metadata = run
+    encoder = tuned.open(experiment, roots.weights)
+    if encoder:
+        tuned.refuse_other(workdir, metadata["encoder"], encoder)
+        encoder = dataclasses.replace(encoder, learned=variables["params"][ENCODER])
+        variables[FROZEN] = encoder.frozen
+    program = encoder.program if encoder else None
+    model = make_model(experiment, len(corpus.table.labels), program)
+    if adapt == TARGET:
+        standard = standardization.statistics(corpus, rows, model, encoder)
+        variables["standard"] = standard
+    return make_predict_step(model)
 
 
 @dataclasses.dataclass(frozen=True)

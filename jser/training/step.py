@@ -17,7 +17,7 @@ from jser.encoders.in_program import SoundEncoder
 from jser.shapes import Array, Batch
 from jser.training import losses
 from jser.training.mixup import mixup
-from jser.training.network import Network, make_model, products
+from jser.training.network import AnyNetwork, make_model, products
 from jser.training.optimizer import (
     averaged,
     make_optimizer,
@@ -50,7 +50,7 @@ class TrainState:
 
 
 def init_state(
-    model: Network,
+    model: AnyNetwork,
     tx: optax.GradientTransformation,
     batch: Batch,
     key: jax.Array,
@@ -79,12 +79,12 @@ def init_state(
 
 
 @functools.lru_cache
-def _initializer(model: Network) -> Callable:
+def _initializer(model: AnyNetwork) -> Callable:
     return jax.jit(functools.partial(model.init, train=False))
 
 
 def make_loss_fn(
-    model: Network,
+    model: AnyNetwork,
     c: Experiment,
     class_weight: Array,
     speech: tuple[str, ...],
@@ -261,7 +261,7 @@ class StepConfig:
         return Experiment.from_dict(json.loads(self.config))
 
     @functools.cached_property
-    def model(self) -> Network:
+    def model(self) -> AnyNetwork:
         """The network."""
         return make_model(self.experiment, self.classes, self.encoder)
 

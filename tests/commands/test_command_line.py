@@ -35,10 +35,19 @@ FLAGS = {
     ),
     "train": (
         *(*CONFIG, "workdir", "init_from", "coordinator", "processes", "process_id"),
-        *("resident", *ROOTS),
+        *("resident", "weights", *ROOTS),
     ),
     "predict": (
-        *("workdir", "split", "batch_size", "table", "merge", "adapt", *ROOTS),
+        *(
+            "workdir",
+            "split",
+            "batch_size",
+            "table",
+            "merge",
+            "adapt",
+            "weights",
+            *ROOTS,
+        ),
     ),
     "stack": (*CONFIG, "seeds", *ROOTS),
     "evaluate": (
@@ -48,14 +57,17 @@ FLAGS = {
     "report": (
         *(*CONFIG, "seeds", "workdir", "table", "adapt", "target_prior", *ROOTS),
     ),
-    "run": (*CONFIG, "seeds", "jobs", "together", "resident", *ROOTS),
+    "run": (*CONFIG, "seeds", "jobs", "together", "resident", "weights", *ROOTS),
     "submission": ("predictions", "out", "sample"),
     "convert": (*CONFIG, "checkpoint", "workdir", "out", *ROOTS),
     "bundle": (
         *(*CONFIG, "seeds", "workdir", "out", "weights", "license", "language"),
         *("caution", "push", *ROOTS),
     ),
-    "fit": ("out", "corpus", "name", "frontend", "transcripts", "weights", *ROOTS),
+    "fit": (
+        *("out", "corpus", "name", "frontend", "transcripts", "tune", "weights"),
+        *ROOTS,
+    ),
     "recognize": (
         *("model", "revision", "format", "out", "timeline", "segments", "transcript"),
         *("transcriber", "coverage", "adapt", "profile", "weights"),
@@ -64,7 +76,7 @@ FLAGS = {
         *("model", "revision", "profile", "weights", "host", "port", "hosts", "token"),
         *("max_mb", "max_minutes"),
     ),
-    "export": ("to", "out"),
+    "export": ("to", "out", "weights"),
 }
 
 
