@@ -176,6 +176,20 @@ def test_whisper_is_taken_where_it_is(tmp_path, monkeypatch):
     assert fitting.of(source, tmp_path / "m").streams == fit.streams
 
 
+def test_whisper_learns_where_it_is_told_to(tmp_path):
+    source, weights = corpus(tmp_path / "a"), {"whisper_base": "w"}
+    fit = fitting.of(source, tmp_path / "m", weights=weights, tunes=True)
+    (made,) = [x for x in fit.extract if x.endswith(",waveform.trimmed")]
+    frozen, learns = fit.ensemble.members
+    assert made.split(",") == [*frozen.data.streams.values(), "waveform.trimmed"]
+    assert learns.tune.start == frozen.name == "m_fit_frozen"
+    assert learns.data.corpus == frozen.data.corpus == "mine"
+    for command in (fit.extract, fit.run, fit.bundle):
+        assert command[command.index("--weights") + 1] == "whisper_base=w"
+    with pytest.raises(ValueError, match="without --frontend"):
+        fitting.of(source, tmp_path / "m", front_ends=["logmel"], tunes=True)
+
+
 def test_a_table_of_other_sounds_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = corpus(tmp_path / "a")

@@ -157,12 +157,14 @@ def test_layers_of_an_encoder_are_kept(rng):
     np.testing.assert_allclose(fast[-1], frames["x"][0][-1])
 
 
-def open_batches(corpus, experiment, **options):
-    opened = open_corpus(corpus, experiment.data, speed=options.get("speed", 0))
+def open_batches(corpus, experiment, *, seed, speed=0.0):
+    opened = open_corpus(corpus, experiment.data, speed=speed)
     split = opened.train()
     target = split.target(opened.table.labels)
     return batches.TrainBatches(
-        split, target, opened.buckets, experiment.data, epochs=3, **options
+        *(split, target, opened.buckets, experiment.data, Augment(speed=speed)),
+        seed=seed,
+        epochs=3,
     )
 
 

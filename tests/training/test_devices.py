@@ -165,8 +165,7 @@ def test_no_share_of_a_batch_depends_on_how_many_there_are(corpus):
     opened = open_corpus(corpus, c.data, speed=c.augment.speed)
     split, target = opened.train(), opened.train().target(opened.table.labels)
     make = lambda share: batches.TrainBatches(
-        *(split, target, opened.buckets, c.data),
-        speed=c.augment.speed,
+        *(split, target, opened.buckets, c.data, c.augment),
         seed=1,
         epochs=1,
         share=share,
