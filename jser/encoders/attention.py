@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float
 
 from jser.shapes import Array
 
-_LOW = -1e30  # Of a score that counts for nothing.
+_LOW = -1e30  # Of a score that counts for nothing,
+_LOWEST = -3e38  # and of one that does not where all others are as low.
 _BLOCK = 512  # Queries whose scores stay in a processor's cache.
 _WIDEST = 128  # Of a head that cuDNN attends to, in eights.
 
@@ -46,7 +47,8 @@ def attend(
         low = jnp.broadcast_to(low, (*low.shape[:2], T, T)).astype(query.dtype)
         added = None if mask is None and bias is None else low
         if T % 2:  # It has no gradient there: one more, whom nobody sees.
-            low = jnp.pad(low, [(0, 0), (0, 0), (0, 1), (0, 1)], constant_values=_LOW)
+            one = [(0, 0), (0, 0), (0, 1), (0, 1)]
+            low = jnp.pad(low, one, constant_values=_LOWEST)
             one = [(0, 0), (0, 1), (0, 0), (0, 0)]
             query, key, value = (jnp.pad(x, one) for x in (query, key, value))
             added = low

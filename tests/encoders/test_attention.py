@@ -60,3 +60,30 @@ def test_what_cudnn_is_given_says_the_same(masked, biased, monkeypatch):
     close(*(x.astype(jnp.float32) for x in (got, want)))
     attention.attend(*(x.astype(jnp.float32) for x in given))
     assert len(asked) == 1, "float32 is not cuDNN's"
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_an_odd_number_of_frames_has_a_gradient_on_nvidia_s_gpus(monkeypatch, masked):
+    """It has none of cuDNN's: that is asked for one frame more, which changes nothing."""
+    rng = np.random.default_rng(0)
+    given = [rng.standard_normal((2, 7, 2, 8)).astype(jnp.bfloat16) for _ in range(3)]
+    mask = jnp.arange(7) < np.array([[7], [4]]) if masked else None
+    weigh = rng.standard_normal((2, 7, 16)).astype(np.float32)
+    asked, attend = [], jax.nn.dot_product_attention
+
+    def instead(query, key, value, *more, implementation, **options):
+        asked.append(query.shape[1])
+        return attend(query, key, value, *more, implementation="xla", **options)
+
+    def gradients():
+        loss = lambda *x: (attention.attend(*x, mask).astype(jnp.float32) * weigh).sum()
+        return jax.grad(loss, argnums=(0, 1, 2))(*given)
+
+    want = gradients()
+    monkeypatch.setattr(attention, "_has_cudnn", lambda: True)
+    monkeypatch.setattr(jax.nn, "dot_product_attention", instead)
+    got = gradients()
+    assert asked == [8]
+    for a, b in zip(got, want, strict=True):
+        a, b = (np.asarray(x.astype(jnp.float32)) for x in (a, b))
+        np.testing.assert_allclose(a, b, atol=0.05)
