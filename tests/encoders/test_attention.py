@@ -64,7 +64,7 @@ def test_what_cudnn_is_given_says_the_same(masked, biased, monkeypatch):
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_an_odd_number_of_frames_has_a_gradient_on_nvidia_s_gpus(monkeypatch, masked):
-    """It has none of cuDNN's: that is asked for one frame more, which changes nothing."""
+    """It has none of cuDNN's, which is asked for one frame more."""
     rng = np.random.default_rng(0)
     given = [rng.standard_normal((2, 7, 2, 8)).astype(jnp.bfloat16) for _ in range(3)]
     mask = jnp.arange(7) < np.array([[7], [4]]) if masked else None
