@@ -42,7 +42,7 @@ class Roots:
             folder = getattr(self, field.name)
             if field.name != "weights" and folder != field.default:
                 arguments += [f"--{field.name}_root", str(folder)]
-        return arguments + self.weights_arguments()
+        return arguments
 
     def weights_arguments(self) -> list[str]:
         """The flag that names the checkpoints."""

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from jser import console
+from jser.config import LORA
 from jser.front_end_table import PRETRAINED
 from jser.recognizer.bundle import Bundle
 
@@ -51,7 +52,7 @@ def _head(model: Bundle) -> str:
     about = model.about
     used = {
         PRETRAINED[s["name"]]
-        for s in model.front_ends.values()
+        for s in (*model.front_ends.values(), *model.encoders.values())
         if s["name"] in PRETRAINED
     }
     fields: dict[str, Any] = {
@@ -147,6 +148,7 @@ def _figures(model: Bundle) -> str:
 def _inside(model: Bundle) -> str:
     lines = [
         f"* Streams: {', '.join(model.front_ends)}.",
+        *_learned(model),
         f"* {console.counted(len(model.members), 'network')}:"
         f" {', '.join(m.experiment.name for m in model.members)}; combined by"
         f" {model.stacker.kind if model.stacker else 'average'}.",
@@ -157,3 +159,17 @@ def _inside(model: Bundle) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _learned(model: Bundle) -> list[str]:
+    """A line for each member whose encoder learned."""
+    lines = []
+    for member in model.members:
+        tune = member.experiment.tune
+        if tune.encoder:
+            how = f"an adapter of rank {tune.rank}" if tune.how == LORA else "all of it"
+            lines.append(
+                f"* Below {member.experiment.name} learned {tune.encoder}: {how}."
+                " `jser export --to peft` writes it."
+            )
+    return lines

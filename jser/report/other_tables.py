@@ -13,7 +13,7 @@ from jser.corpora.tables import Table
 from jser.data import adaptation, other_table
 from jser.ensemble import provenance, run_config
 from jser.ensemble.logits import Logits, path_of, splits_of
-from jser.report import results, subjects
+from jser.report import extracting, results, subjects
 from jser.roots import Roots
 
 FEWEST_LABELS = 2  # Among one, every answer is right.
@@ -70,7 +70,9 @@ def of_run(
     given = {"table": str(folder), "merge": _merged(everything, workdir)}
     commands = [
         *([table.command] if table.command else []),
-        *subjects.extractions(table, experiment, metadata["front_ends"], roots),
+        *extracting.commands(
+            table, extracting.by_features(experiment, metadata), roots
+        ),
         *(
             subjects.command_of("predict", workdir, roots, **given, adapt=how, split=s)
             for how, by_split in asked.items()

@@ -28,10 +28,9 @@ from jser.ensemble.out_of_fold import (
     is_cross_validated,
     plan,
 )
-from jser.feature_names import FeatureName
 from jser.features import store
-from jser.front_end_table import PRETRAINED
-from jser.report import priors, results
+from jser.features.frontends import FRONT_ENDS
+from jser.report import extracting, priors, results
 from jser.roots import Roots
 from jser.training import chance, metrics_log
 
@@ -138,7 +137,9 @@ def of_predictions(
         curves=curves,
         commands=[
             *([table.command] if table.command else []),
-            *extractions(table, experiment, metadata["front_ends"], roots),
+            *extracting.commands(
+                table, extracting.by_features(experiment, metadata), roots
+            ),
             shlex.join(train),
             *commands,
         ],
@@ -151,27 +152,17 @@ def of_predictions(
     )
 
 
-def extractions(
-    table: Table, experiment: Experiment, specs: dict[str, Any], roots: Roots
+def _making(
+    table: Table, ensemble: Ensemble, roots: Roots, arguments: Sequence[str]
 ) -> list[str]:
-    """The commands that make the features of a run."""
-    lines = []
-    streams = experiment.data.streams
-    for name, spec in {streams[s]: spec for s, spec in specs.items()}.items():
-        named = FeatureName.parse(name).layer != "last"
-        options = {
-            "weights": spec.get("model", ""),
-            "layer": "" if named else spec.get("layer", ""),
-            **{k: spec.get(k, "") for k in ("dtype", "backend")},
-        }
-        given = [x for k, v in options.items() if v for x in (f"--{k}", v)]
-        given += ["--compat"] if spec.get("compat") else []
-        entry, context = PRETRAINED.get(spec["name"]), spec.get("context", "full")
-        given += ["--context", context] if entry and context != entry.context else []
-        command = ["jser", "extract", "--table", str(table.folder)]
-        command += ["--frontend", name, *given, *roots.arguments()]
-        lines.append(shlex.join(command))
-    return lines
+    """`jser run`, if it was what ran, and before it what it does not extract itself."""
+    if not arguments:
+        return []
+    corpus = ensemble.members[0].data.corpus
+    names = [f for f in front_ends(ensemble.members) if f not in FRONT_ENDS]
+    specs = {f: store.spec_of(roots.features, corpus, f) for f in names}
+    run = shlex.join(["jser", "run", *arguments])
+    return [*extracting.commands(table, specs, roots), run]
 
 
 def of_ensemble(
@@ -211,7 +202,7 @@ def of_ensemble(
         curves=curves,
         commands=[
             *([table.command] if table.command else []),
-            *([shlex.join(["jser", "run", *arguments])] if arguments else []),
+            *_making(table, ensemble, roots, arguments),
         ],
         seeds=seeds_of(ensemble.members),
         stacker=_stacker(ensemble, folder),

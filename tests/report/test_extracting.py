@@ -2,9 +2,8 @@
 
 import pytest
 
-from jser import recipes, roots
+from jser import roots
 from jser.corpora import tables
-from jser.report import subjects
 
 
 @pytest.mark.parametrize(
@@ -21,8 +20,7 @@ def test_a_context_that_is_not_the_names_own_is_said(tmp_path, name, context, gi
         utterances=(), labels=("angry", "sad"), audio_root="", folder=tmp_path
     )
     spec = {"name": name, "layer": "last", **context}
-    experiment = recipes.demo("x", speech=name)
-    (line,) = subjects.extractions(table, experiment, {"speech": spec}, roots.Roots())
+    (line,) = extracting.commands(table, {name: spec}, roots.Roots())
     made = f"jser extract --table {tmp_path} --frontend {name} --layer last{given}"
     assert line == made
 
@@ -32,8 +30,8 @@ def test_a_layer_that_the_name_says_is_said_once(tmp_path):
         utterances=(), labels=("angry", "sad"), audio_root="", folder=tmp_path
     )
     spec = {"name": "wavlm", "layer": "3", "model": "mine"}
-    experiment = recipes.demo("x", speech="wavlm-mine@3.pooled")
-    (line,) = subjects.extractions(table, experiment, {"speech": spec}, roots.Roots())
+    specs = {"wavlm-mine@3.pooled": spec}
+    (line,) = extracting.commands(table, specs, roots.Roots())
     assert line == (
         f"jser extract --table {tmp_path} --frontend wavlm-mine@3.pooled --weights mine"
     )
