@@ -70,9 +70,7 @@ def of_run(
     given = {"table": str(folder), "merge": _merged(everything, workdir)}
     commands = [
         *([table.command] if table.command else []),
-        *extracting.commands(
-            table, extracting.by_features(experiment, metadata), roots
-        ),
+        *extracting.of_run(table, experiment, metadata, roots),
         *(
             subjects.command_of("predict", workdir, roots, **given, adapt=how, split=s)
             for how, by_split in asked.items()

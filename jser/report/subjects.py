@@ -137,9 +137,7 @@ def of_predictions(
         curves=curves,
         commands=[
             *([table.command] if table.command else []),
-            *extracting.commands(
-                table, extracting.by_features(experiment, metadata), roots
-            ),
+            *extracting.of_run(table, experiment, metadata, roots),
             shlex.join(train),
             *commands,
         ],

@@ -4,6 +4,7 @@ import pytest
 
 from jser import roots
 from jser.corpora import tables
+from jser.report import extracting
 
 
 @pytest.mark.parametrize(
