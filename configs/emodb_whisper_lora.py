@@ -1,11 +1,10 @@
 """Whisper base learns on EMO-DB, leave-one-speaker-out, below a network that knows it.
 
-  jser extract --table data/emodb --frontend whisper_base@2-4.trimmed.pooled
-  jser extract --table data/emodb --frontend waveform.trimmed
-  jser train --config emodb_whisper_fusion --config.data.holdout="(0,)"
-  jser train --config emodb_whisper_lora --config.data.holdout="(0,)"
+jser train --config emodb_whisper_lora
 
-It starts with the network of emodb_whisper_fusion, on the same layers, whose encoder
+The sound: jser extract --table data/emodb --frontend waveform.trimmed
+Train emodb_whisper_fusion first. Add --config.data.holdout="(0,)" to both to leave out
+the first speaker. It starts with the network of emodb_whisper_fusion, on the same layers, whose encoder
 was frozen. Adapters of rank 16 in the feed-forward of the two upper blocks of the four
 that run. docs/tuning.md says what it gained.
 """

@@ -1,8 +1,8 @@
 """The challenges' baseline on MSP-Podcast: WavLM-large tuned as a whole.
 
-  jser extract --table data/msp_podcast --frontend waveform
-  jser train --config wavlm_finetune
+jser train --config wavlm_finetune
 
+The sound: jser extract --table data/msp_podcast --frontend waveform
 Of the Interspeech 2025 and Odyssey 2024 challenges, as their code has it: convolutions
 frozen, all else trained at a constant 1e-5, 32 utterances a step by 4 batches of 8, the
 first 12 s, sound scaled by the training set's mean and deviation, attentive statistics,

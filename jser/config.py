@@ -192,7 +192,8 @@ class Experiment:
         Raises:
           ValueError: if a field is not known, as in a run of another version of jser.
         """
-        sections = {name: dict(value.get(name, {})) for name in _SECTIONS}
+        value = {"tune": {}, **value}  # Newer than some runs.
+        sections = {name: dict(value[name]) for name in _SECTIONS}
         for field in _TUPLES:
             sections["data"][field] = tuple(sections["data"][field])
         try:

@@ -74,7 +74,7 @@ def test_what_changes_frames_as_they_are_read_is_refused(corpus, tmp_path):
     roots = tiny_corpus.elsewhere(corpus, tmp_path)
     c = experiment()
     c.augment.speed = 0.1
-    with pytest.raises(ValueError, match=r"augment\.speed stretches"):
+    with pytest.raises(ValueError, match=r"augment\.speed changes"):
         train.train(c, roots, resident=True)
     setup = TrainingSetup.of(experiment(), open_corpus(corpus, experiment().data))
     split = dataclasses.replace(setup.source.split, adapted=("speech",))
