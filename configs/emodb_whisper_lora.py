@@ -4,9 +4,9 @@ jser train --config emodb_whisper_lora
 
 The sound: jser extract --table data/emodb --frontend waveform.trimmed
 Train emodb_whisper_fusion first. Add --config.data.holdout="(0,)" to both to leave out
-the first speaker. It starts with the network of emodb_whisper_fusion, on the same layers, whose encoder
-was frozen. Adapters of rank 16 in the feed-forward of the two upper blocks of the four
-that run. docs/tuning.md says what it gained.
+the first speaker. It starts with that network, on the same layers, whose encoder was
+frozen. Adapters of rank 16 in the feed-forward of the two upper blocks of the four that
+run. docs/tuning.md says what it gained.
 """
 
 from jser import recipes
