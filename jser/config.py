@@ -5,7 +5,7 @@ Plain dataclasses: `overrides` sets any of their fields from the command line
 type of the field. What is allowed is told by `check`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import dataclasses
 import functools
 import math
@@ -226,10 +226,13 @@ class Experiment:
             where = "without tune.encoder, which would read it"
             _need("data.streams", self.data.streams, not sounds, f"no waveform {where}")
             of_sound = (f"augment.{name}" for name in ("crop_s", *SOUND_SHARES))
-            for field in ("data.longest_s", *of_sound):
-                x = _value(self, field)
-                _need(field, x, x == 0, "0 without tune.encoder, which reads sound")
+            tune = (f"tune.{f.name}" for f in dataclasses.fields(Tune))
+            unread = ("data.longest_s", "optim.encoder_rate", *of_sound, *tune)
+            self._need_defaults(unread, "without tune.encoder")
             return
+        if self.tune.how == FULL:
+            self._need_defaults(_OF_ADAPTERS, "with tune.how 'full'")
+        self._need_defaults(_OF_FRAMES, "with tune.encoder: it is for stored frames")
         where = f"with tune.encoder {self.tune.encoder!r}"
         fits = len(sounds) == 1
         _need("data.streams", self.data.streams, fits, f"of one waveform {where}")
@@ -244,10 +247,20 @@ class Experiment:
             _check_name(self.tune.start)
         d = self.data
         _need("data.adapt", d.adapt, d.adapt == NONE, f"{NONE!r} {where}")
-        fits = 0 < d.longest_s <= _LONGEST_S
-        allowed = f"above 0 and at most {_LONGEST_S} {where}"
+        fits = _SHORTEST_S <= d.longest_s <= _LONGEST_S
+        allowed = f"{_SHORTEST_S} to {_LONGEST_S} {where}"
         _need("data.longest_s", d.longest_s, fits, allowed)
+        crop_s = self.augment.crop_s
+        fits = crop_s == 0 or crop_s >= _SHORTEST_S
+        _need("augment.crop_s", crop_s, fits, f"0, or {_SHORTEST_S} and more")
         _need("tune.upper", self.tune.upper, self.tune.upper > 0, "above 0")
+
+    def _need_defaults(self, fields: Iterable[str], where: str) -> None:
+        """Refuses what would do nothing."""
+        usual = Experiment(name=self.name, data=Data(streams=self.data.streams))
+        for field in fields:
+            x, default = _value(self, field), _value(usual, field)
+            _need(field, x, x == default, f"{default!r}, its default, {where}")
 
     def _check_without_fusion(self) -> None:
         """Options of the fusion network must not be set where they would do nothing."""
@@ -270,7 +283,9 @@ def is_sound(features: str) -> bool:
     return bool(features) and FeatureName.parse(features).front_end == SOUND
 
 
-_LONGEST_S = 30  # That encoders read at once.
+_SHORTEST_S, _LONGEST_S = 0.1, 30  # That encoders read at once.
+_OF_ADAPTERS = ("tune.rank", "tune.alpha", "tune.targets", "tune.upper")
+_OF_FRAMES = ("augment.noise", "augment.time_masks", "augment.width_masks")
 _SECTIONS = {
     "data": Data,
     "augment": Augment,

@@ -54,8 +54,9 @@ class SpeechChanges:
             factors = self._factors(index, len(next(iter(length.values()))))
             changed |= {
                 s: np.asarray(augment.resampled_length(changed[s], factors))
-                for s in (*self._frames, *self._sound)
+                for s in self._frames
             }
+            changed |= {s: _resampled(changed[s], factors) for s in self._sound}
         return changed
 
     def apply(
@@ -102,7 +103,7 @@ class SpeechChanges:
         samples = x[start:, 0][: self._crop].astype(np.float32)
         if self._c.speed:
             factor = self._factors(index, rows)[place]
-            count = int(augment.resampled_length(len(samples), factor))
+            count = int(_resampled(len(samples), factor))
             samples = np.asarray(signal.resample(samples, count))
         if self._is_disturbed:
             other = np.zeros(1, np.float32)
@@ -111,3 +112,9 @@ class SpeechChanges:
                 other = read[:, 0].astype(np.float32)
             samples = sound.disturbed(samples, other, self._c, rng)
         return samples[:, None].astype(np.float16)
+
+
+def _resampled(samples, factor) -> np.ndarray:
+    """Samples at another speed, numbers or arrays; enough for a frame, as before."""
+    least = np.minimum(samples, audio.MIN_SAMPLES)
+    return np.maximum(augment.resampled_length(samples, factor), least)

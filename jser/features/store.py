@@ -11,6 +11,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from absl import logging
 import numpy as np
 
 from jser import archives, audio, files
@@ -58,6 +59,7 @@ class FeatureSet:
         self.utt_id: list[str] = index["utt_id"].tolist()
         self.digest: list[str] = index["digest"].tolist()
         self.length, self._most = index["length"], most or None
+        self.cut = int((self.length > most).sum()) if most else 0
         if most:
             self.length = np.minimum(self.length, most)
         # None where they were written before digests of frames were kept.
@@ -263,6 +265,11 @@ def open_streams(
     for stream, name in streams.items():
         most = round(longest_s * audio.SAMPLE_RATE_HZ) if is_sound(name) else 0
         features = FeatureSet(dataset_folder(root, corpus, name), most)
+        if features.cut:
+            logging.info(
+                "%s: of %d of %d utterances the first %g s alone are read.",
+                *(features.folder, features.cut, len(features.length), longest_s),
+            )
         _refuse_other_version(features, name)
         opened[stream] = features
     return opened

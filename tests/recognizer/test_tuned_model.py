@@ -44,7 +44,7 @@ def made(request, corpus, tmp_path_factory):
     c.data.longest_s, c.data.standardize = 0.7, ("speech",)
     c.model = Model(kind="pooling", hidden=8, dropout=0.0)
     c.optim.lr = c.optim.final_lr = 1e-2
-    c.tune = Tune(encoder="wavlm", how=request.param, rank=2)
+    c.tune = Tune(encoder="wavlm", how=request.param)
     train.train(c.check(), roots)
     for split in ("dev", "test"):
         predict.predict(roots, roots.workdir(c), split)

@@ -213,7 +213,7 @@ def test_another_encoder_is_refused(learned, tmp_path):
 @pytest.mark.slow
 def test_all_of_it_is_tuned_but_the_convolutions(roots, tmp_path):
     c = experiment("whole")
-    c.tune.how, c.epochs = "full", 1
+    c.tune, c.epochs = Tune(encoder="wavlm", how="full"), 1
     encoder = tuned.open(c.check(), roots.weights)
     assert encoder is not None
     assert set(encoder.frozen) == {"conv"}
@@ -324,3 +324,25 @@ def test_the_baseline_is_the_challenge_s():
     assert (c.tune.how, c.tune.level, c.data.longest_s) == ("full", "corpus", 12.0)
     assert c.data.batch_size * c.optim.accumulate == 32
     assert c.optim.lr == c.optim.final_lr == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda c: setattr(c.augment, "noise", 0.1), r"augment\.noise.*stored frames"),
+        (lambda c: setattr(c.augment, "crop_s", 0.01), r"augment\.crop_s.*0\.1"),
+        (
+            lambda c: (setattr(c.tune, "how", "full"), setattr(c.tune, "rank", 2)),
+            r"tune\.rank: 2 must be 16, its default, with tune\.how 'full'",
+        ),
+    ],
+)
+def test_what_would_do_nothing_is_refused(change, told):
+    c = experiment()
+    change(c)
+    with pytest.raises(ValueError, match=told):
+        c.check()
+    c = tiny_corpus.experiment()
+    c.tune.how = "full"
+    with pytest.raises(ValueError, match=r"tune\.how.*without tune\.encoder"):
+        c.check()
