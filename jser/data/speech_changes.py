@@ -56,7 +56,8 @@ class SpeechChanges:
                 s: np.asarray(augment.resampled_length(changed[s], factors))
                 for s in self._frames
             }
-            changed |= {s: _resampled(changed[s], factors) for s in self._sound}
+            for s in self._sound:
+                changed[s] = np.asarray(_resampled(changed[s], factors))
         return changed
 
     def apply(
@@ -114,7 +115,7 @@ class SpeechChanges:
         return samples[:, None].astype(np.float16)
 
 
-def _resampled(samples, factor) -> np.ndarray:
+def _resampled(samples, factor) -> np.ndarray | np.integer:
     """Samples at another speed, numbers or arrays; enough for a frame, as before."""
     least = np.minimum(samples, audio.MIN_SAMPLES)
     return np.maximum(augment.resampled_length(samples, factor), least)
