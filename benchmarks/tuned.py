@@ -24,6 +24,7 @@ import jax
 import numpy as np
 
 from benchmarks import nested_choice
+from jser import files
 from jser.data.corpus import Corpus, open_corpus
 from jser.roots import Roots
 from jser.statistics import bootstrap, metrics
@@ -51,12 +52,13 @@ class Kept:
 
     def __call__(self, text: str, holdout: tuple[int, ...], seed: int) -> dict:
         """One training's `logits`, wall and CPU seconds, and device."""
-        key = f"{text} without {holdout} seed {seed}"
+        fields = repr(nested_choice.candidate(text).to_dict())
+        key = f"{text} {files.digest(fields)} without {holdout} seed {seed}"
         if key not in self._made:
             config = nested_choice.candidate(text)
             config = dataclasses.replace(config, seed=config.seed + seed)
-            start = self._started(text, holdout, seed)
             began = time.perf_counter(), time.process_time()
+            start = self._started(text, holdout, seed)
             learns = bool(config.tune.encoder)
             encoder = tuned.open(config, self._roots.weights) if learns else None
             logits, _ = nested_choice.heldout_logits(

@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 from jser.feature_names import FeatureName
-from jser.front_end_table import PRETRAINED
+from jser.front_end_table import PRETRAINED, WITHOUT_WEIGHTS
 
 SAMPLERS = ("shuffle", "neutral_balanced", "neutral_stratified", "class_balanced")
 MODELS = ("fusion", "pooling", "probe")
@@ -120,7 +120,7 @@ class Tune:
 
     encoder: str = ""  # Features it would make: whisper_base@2-4.pooled. Empty: none.
     start: str = ""  # Run on such features, stored, whose network this one begins with.
-    how: str = LORA  # Or "full": all of it but its convolutions.
+    how: str = LORA  # Or "full": all of it but a waveform's convolutions.
     rank: int = 16
     alpha: float = 32.0  # The adapter's product is scaled by alpha / rank.
     targets: str = "blocks/(up|down)"  # Of dense layers; by default the feed-forward.
@@ -232,7 +232,10 @@ class Experiment:
             return
         if self.tune.how == FULL:
             self._need_defaults(_OF_ADAPTERS, "with tune.how 'full'")
-        self._need_defaults(_OF_FRAMES, "with tune.encoder: it is for stored frames")
+        others = [f for f in self.data.streams.values() if not is_sound(f)]
+        if all(_reads_text(f) for f in others):
+            where = "without a stream of stored speech, whose frames it changes"
+            self._need_defaults(_OF_FRAMES, where)
         where = f"with tune.encoder {self.tune.encoder!r}"
         fits = len(sounds) == 1
         _need("data.streams", self.data.streams, fits, f"of one waveform {where}")
@@ -253,7 +256,16 @@ class Experiment:
         crop_s = self.augment.crop_s
         fits = crop_s == 0 or crop_s >= _SHORTEST_S
         _need("augment.crop_s", crop_s, fits, f"0, or {_SHORTEST_S} and more")
-        _need("tune.upper", self.tune.upper, self.tune.upper > 0, "above 0")
+        tune, frozen = self.tune, self.tune.frozen_epochs
+        _need("tune.upper", tune.upper, tune.upper > 0, "above 0")
+        _need("tune.alpha", tune.alpha, tune.alpha > 0, "above 0")
+        fits = frozen < self.epochs
+        _need("tune.frozen_epochs", frozen, fits, "fewer than epochs")
+        try:
+            re.compile(tune.targets)
+        except re.error as e:
+            what = f"a regular expression ({e})"
+            _need("tune.targets", tune.targets, ok=False, allowed=what)
 
     def _need_defaults(self, fields: Iterable[str], where: str) -> None:
         """Refuses what would do nothing."""
@@ -281,6 +293,13 @@ SOUND = "waveform"  # The front end that is the sound itself.
 def is_sound(features: str) -> bool:
     """Whether features are the sound itself, which an encoder reads in training."""
     return bool(features) and FeatureName.parse(features).front_end == SOUND
+
+
+def _reads_text(features: str) -> bool:
+    """Whether features are known to be of transcripts."""
+    name = FeatureName.parse(features).front_end
+    entry = PRETRAINED.get(name)
+    return (entry.kind if entry else WITHOUT_WEIGHTS.get(name)) == "text"
 
 
 _SHORTEST_S, _LONGEST_S = 0.1, 30  # That encoders read at once.

@@ -88,10 +88,13 @@ def train_all(
 ) -> None:
     """Trains and predicts each run, `jobs` runs or, `at_once`, groups at a time."""
     # One that starts with another's network waits for all of those.
-    for waiting in (False, True):
-        wave = [r for r in runs if bool(r.experiment.tune.start) == waiting]
-        if wave:
-            _train_wave(wave, roots, jobs, at_once=at_once, resident=resident)
+    while runs:
+        names = {r.experiment.name for r in runs}
+        ready = [r for r in runs if r.experiment.tune.start not in names]
+        if not ready:
+            raise ValueError(f"tune.start: {min(names)!r} waits for itself.")
+        _train_wave(ready, roots, jobs, at_once=at_once, resident=resident)
+        runs = [r for r in runs if r not in ready]
 
 
 def _train_wave(

@@ -126,6 +126,7 @@ def _shrink(experiment: Experiment) -> None:
     if experiment.model.kind != "probe":  # It has no hidden layer.
         experiment.model.hidden = 8
     experiment.tune, data.longest_s = Tune(), 0.0
+    experiment.optim.encoder_rate = 1.0
     for name in ("crop_s", *SOUND_SHARES):
         setattr(experiment.augment, name, 0.0)
     experiment.data.shuffle_window = min(data.shuffle_window, 2)

@@ -1,5 +1,6 @@
 """Augmentation of sound in training, before an encoder hears it. Length is kept."""
 
+from collections.abc import Callable
 import io
 from typing import NamedTuple
 
@@ -44,7 +45,10 @@ _CODECS = (
 
 
 def disturbed(
-    samples: np.ndarray, other: np.ndarray, c: Augment, rng: np.random.Generator
+    samples: np.ndarray,
+    other: Callable[[], np.ndarray],
+    c: Augment,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Sound as it might have been recorded elsewhere, each effect in its share of them.
 
@@ -54,7 +58,7 @@ def disturbed(
 
     Args:
       samples: Float [n], n >= 400, mono, 16 kHz; they may exceed [-1, 1].
-      other: Float [m], another utterance, for `c.other_voice`.
+      other: Reads another utterance, float [m]; where it is heard.
       c: The shares.
       rng: Source of randomness; its state alone decides.
 
@@ -62,7 +66,7 @@ def disturbed(
       Float32 [n], in time with `samples`.
     """
     effects = (
-        (c.other_voice, lambda x, rng: _with_voice(x, other, rng)),
+        (c.other_voice, lambda x, rng: _with_voice(x, other(), rng)),
         (c.room, _in_room),
         (c.background, _in_noise),
         (c.band, _in_band),

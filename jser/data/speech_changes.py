@@ -107,10 +107,10 @@ class SpeechChanges:
             count = int(_resampled(len(samples), factor))
             samples = np.asarray(signal.resample(samples, count))
         if self._is_disturbed:
-            other = np.zeros(1, np.float32)
-            if self._c.other_voice:
-                (read,) = self._split.read(np.array([row]))[stream]
-                other = read[:, 0].astype(np.float32)
+            features, record = self._split.streams[stream], self._split.record[stream]
+            other = lambda: features.read([int(record[row])])[0][:, 0].astype(
+                np.float32
+            )
             samples = sound.disturbed(samples, other, self._c, rng)
         return samples[:, None].astype(np.float16)
 

@@ -33,7 +33,7 @@ def save(bundle: Bundle, folder: pathlib.Path, weights: Weights) -> list[pathlib
     written = []
     for member in bundle.members:
         c = member.experiment
-        encoder = tuned.open(c, weights)
+        encoder = tuned.open(c, weights, begins=False)
         if encoder is None:
             continue
         refuse_other_encoder(bundle.encoders[c.tune.encoder], encoder, weights)

@@ -255,8 +255,16 @@ def _encoders(
     """By name, the encoders that learned, as they were before."""
     described = {}
     for member in members:
-        encoder = tuned.open(member.experiment, weights)
-        if encoder and (name := member.experiment.tune.encoder) not in described:
+        encoder = tuned.open(member.experiment, weights, begins=False)
+        if encoder is None:
+            continue
+        name, made = member.experiment.tune.encoder, encoder.spec.described()
+        if name in described and described[name] != described[name] | made:
+            raise ValueError(
+                f"{member.experiment.name}: reads {name} in another precision than a"
+                " member before it. Train both in one."
+            )
+        if name not in described:
             described[name] = frames.describe_encoder(encoder, weights)
     return described
 

@@ -82,6 +82,9 @@ def of_run(
 
 def command_of(verb: str, workdir: pathlib.Path, roots: Roots, **given: str) -> str:
     """The command line of a verb about a run, with flags that are not of a default."""
+    typed = run_config.read(workdir)[1].get("arguments") or []
+    if verb == "predict" and "--weights" in typed:
+        given["weights"] = typed[typed.index("--weights") + 1]
     flags = [x for k, v in given.items() if v and v != NONE for x in (f"--{k}", v)]
     return shlex.join(
         ["jser", verb, "--workdir", str(workdir), *roots.arguments(), *flags]

@@ -16,7 +16,7 @@ def source_of(experiment: Experiment, roots: Roots) -> pathlib.Path | None:
     """Folder of the run that `tune.start` names: of the same folds.
 
     Raises:
-      FileNotFoundError: if there is none, with the command that makes it.
+      FileNotFoundError: if there is none, with what makes it.
     """
     name = experiment.tune.start
     if not name:
@@ -26,8 +26,9 @@ def source_of(experiment: Experiment, roots: Roots) -> pathlib.Path | None:
         holdout = ",".join(map(str, experiment.data.holdout))
         folds = f' --config.data.holdout="({holdout},)"' if holdout else ""
         raise FileNotFoundError(
-            f"{workdir}: no run there, and tune.start names it: jser train --config"
-            f" {name}{folds}"
+            f"{workdir}: no run there, and tune.start names it. jser train makes it of"
+            f" the config that is called so{folds}; of an ensemble's members jser run"
+            " trains it first."
         )
     return workdir
 
@@ -55,11 +56,14 @@ def start_from(
     """
     experiment, specs = setup.experiment, dict(setup.corpus.specs)
     other, metadata = run_config.read(source)
+    if encoder and other.tune.encoder:
+        tuned.refuse_other(source, metadata["encoder"], encoder)
     if encoder and not other.tune.encoder:
         experiment = tuned.on_stored_frames(experiment)
         stream, now = tuned.stream_of(setup.experiment), encoder.spec.described()
         stored = metadata["front_ends"].get(stream, {})
-        same = all(stored.get(k) == now.get(k) for k in ("name", "weights", "context"))
+        known = ("name", "weights", "context", "layer", "compat")
+        same = all(stored.get(k) == now.get(k) for k in known)
         specs[stream] = stored if same else now
     run_config.refuse_other_network(source, experiment, setup.corpus, specs)
     with Checkpoints(source) as saved:

@@ -69,6 +69,11 @@ def make_optimizer(
     if c.clip_norm:
         tx = optax.chain(optax.clip_by_global_norm(c.clip_norm), tx)
     if thaw:
+        # What is frozen counts neither in the norm nor in the moments.
+        learns = optax.scale_by_schedule(
+            lambda count: 1.0 * (by_batch(thaw)(count) > 0)
+        )
+        tx = optax.chain(optax.masked(learns, _of_encoder), tx)
         scale = optax.scale_by_schedule(by_batch(thaw))
         tx = optax.chain(tx, optax.masked(scale, _of_encoder))
     if c.average:

@@ -106,7 +106,7 @@ def _opened(
 ) -> Callable:
     """The prediction step of a run; `variables` get what no checkpoint holds."""
     experiment, metadata = run
-    encoder = tuned.open(experiment, roots.weights)
+    encoder = tuned.open(experiment, roots.weights, begins=False)
     if encoder:
         tuned.refuse_other(workdir, metadata["encoder"], encoder)
         encoder = dataclasses.replace(encoder, learned=variables["params"][ENCODER])

@@ -60,7 +60,7 @@ class TrainingSetup:
           corpus: That it reads.
           encoder: Of `tuned.open`.
           is_started: Whether parameters and statistics are another run's
-            (`started_with`); then no statistics are taken.
+            (`started_with`); then none are taken of frames.
         """
         adaptation.warn(experiment, experiment.data.adapt)
         split, labels = corpus.train(), corpus.table.labels
@@ -96,10 +96,16 @@ class TrainingSetup:
         )
         name = experiment.data.dev_split
         weight_C = class_weights(split, labels, experiment)
-        standard = {}
-        if not is_started:
+        if is_started:
+            standard = standardization.level(split, encoder)
+        else:
             standard = standardization.statistics(
                 corpus, split, step_config.model, encoder
+            )
+        if experiment.optim.accumulate > len(source):
+            raise ValueError(
+                f"optim.accumulate: {experiment.optim.accumulate} batches make a step,"
+                f" and there are {len(source)}: nothing would be learned."
             )
         return cls(
             experiment=experiment,
@@ -129,7 +135,7 @@ class TrainingSetup:
             self.fresh,
             params=params,
             opt_state=tx.init(params),
-            standard=variables["standard"],
+            standard={**self.fresh.standard, **variables["standard"]},
         )
         return dataclasses.replace(self, fresh=fresh)
 
@@ -182,6 +188,8 @@ def reside(
     Raises:
       ValueError: as `Residence`; if speech is stretched.
     """
+    if any(x.experiment.tune.encoder for x in setups):
+        raise ValueError("--resident: sound is not kept there; it is small as it is.")
     augments = [x.experiment.augment for x in setups]
     for name in SOUND_AUGMENTS:
         if any(getattr(a, name) for a in augments):

@@ -39,10 +39,7 @@ def statistics(
     """
     rows = _spaced(split, _READ)
     sound = network.stream if encoder else ""
-    standard: Statistics = {}
-    if encoder and encoder.program.levelled:
-        samples = np.concatenate(split.read(rows)[sound]).astype(np.float32)
-        standard[LEVEL] = _of(samples)
+    standard = level(split, encoder)
     for s in corpus.config.standardize:
         if encoder and s == sound:
             frames = _encoded(network, encoder, corpus, split, standard)
@@ -50,6 +47,14 @@ def statistics(
             frames = np.concatenate(split.read(rows)[s]).astype(np.float32)
         standard[f"{s}_input"] = _of(frames)
     return standard
+
+
+def level(split: Split, encoder: TunedEncoder | None) -> Statistics:
+    """Mean and deviation of sound, where an encoder is to read it at that level."""
+    if encoder is None or not encoder.program.levelled:
+        return {}
+    samples = np.concatenate(split.read(_spaced(split, _READ))[encoder.stream])
+    return {LEVEL: _of(samples.astype(np.float32))}
 
 
 def _of(frames: np.ndarray) -> dict[str, jax.Array]:

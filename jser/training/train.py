@@ -59,6 +59,10 @@ def train(
     workdir = workdir or roots.workdir(experiment)
     corpus = open_corpus(roots, experiment.data, speed=experiment.augment.speed)
     encoder = tuned.open(experiment, roots.weights)
+    if init_from and experiment.tune.start:
+        raise ValueError(
+            "--init_from: the config names a run to start with, tune.start."
+        )
     source = init_from or initialization.source_of(experiment, roots)
     setup = TrainingSetup.of(experiment, corpus, encoder, is_started=bool(source))
     made_by = ""

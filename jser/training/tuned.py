@@ -9,7 +9,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from jser.config import CORPUS, LORA, Experiment, Tune, is_sound
+from jser.config import CORPUS, LORA, UTTERANCE, Experiment, Tune, is_sound
 from jser.encoders import families, layer_selection
 from jser.encoders.in_program import SoundEncoder
 from jser.encoders.parameters import Naming
@@ -84,7 +84,8 @@ class TunedNetwork:
     ) -> tuple[Array, Array]:
         """What the encoder makes of sound [B, n], and which of it is real."""
         sound = sound.astype(jnp.float32)
-        if by := variables["standard"].get(LEVEL):
+        if self.encoder.levelled:
+            by = variables["standard"][LEVEL]
             sound = (sound - by["mean"]) / by["deviation"]
 
         def run(*arguments):
@@ -114,6 +115,7 @@ class TunedEncoder:
 
     Attributes:
       program: It, without its weights.
+      stream: The stream that it reads.
       learned: What is trained, as it begins: an adapter's factors, or parameters.
       frozen: What is not.
       spec: Of the front end, with the digest of its weights.
@@ -122,6 +124,7 @@ class TunedEncoder:
     """
 
     program: SoundEncoder
+    stream: str
     learned: Any
     frozen: Any
     spec: Spec
@@ -134,12 +137,16 @@ def stream_of(experiment: Experiment) -> str:
     return next(s for s, f in experiment.data.streams.items() if is_sound(f))
 
 
-def open(experiment: Experiment, weights: Weights) -> TunedEncoder | None:
+def open(
+    experiment: Experiment, weights: Weights, *, begins: bool = True
+) -> TunedEncoder | None:
     """Opens the encoder that learns, or None if none does.
 
     Args:
       experiment: A checked config; its seed draws the adapter.
       weights: Checkpoints by front end, where they are not the hub's.
+      begins: Whether it is about to learn. What has learned is at hand otherwise, and
+        no adapter is drawn.
 
     Raises:
       FileNotFoundError: if the checkpoint is not here, with the command to fetch it.
@@ -160,12 +167,16 @@ def open(experiment: Experiment, weights: Weights) -> TunedEncoder | None:
             f"tune.encoder: {tune.encoder!r} is a {checkpoint.model_type}; HuBERT,"
             " WavLM, wav2vec 2.0 and Whisper can learn."
         )
+    if tune.level == CORPUS and checkpoint.model_type == "whisper":
+        raise ValueError(
+            f"tune.level: {CORPUS!r} is for encoders that want sound scaled; Whisper"
+            f" reads it as it is. Leave {UTTERANCE!r}."
+        )
     _, module, variables = family.parts(checkpoint.folder, options)
-    learned, frozen = _divided(tune, variables["params"], module, experiment.seed)
+    learned, frozen = _divided(tune, variables["params"], experiment.seed, begins)
     program = SoundEncoder(module, tune.level == CORPUS, name.pooling == POOLED)
-    return TunedEncoder(
-        program, learned, frozen, spec, family.naming, checkpoint.folder
-    )
+    about = spec, family.naming, checkpoint.folder
+    return TunedEncoder(program, stream_of(experiment), learned, frozen, *about)
 
 
 def on_stored_frames(experiment: Experiment) -> Experiment:
@@ -212,9 +223,11 @@ def refuse_unread(experiments: Sequence[Experiment], weights: Weights) -> None:
 
 
 def _divided(
-    tune: Tune, params: dict[str, Any], module: nn.Module, seed: int
+    tune: Tune, params: dict[str, Any], seed: int, begins: bool
 ) -> tuple[Any, Any]:
     """What is trained and what is not."""
+    if tune.how == LORA and not begins:
+        return None, params
     if tune.how == LORA:
         recipe = lora.Recipe(
             rank=tune.rank, alpha=tune.alpha, targets=tune.targets, upper=tune.upper
@@ -222,7 +235,7 @@ def _divided(
         # Of its own: the network's parameters are drawn from the seed itself.
         key = jax.random.fold_in(jax.random.key(seed), len(ENCODER))
         return lora.init(recipe, params, key).factors, params
-    # The convolutions, as all recipes have it, and Whisper's table of sines.
+    # A waveform's convolutions, as all recipes have it, and Whisper's table of sines.
     held = {
         k
         for k, x in params.items()

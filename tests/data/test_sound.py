@@ -48,7 +48,7 @@ def other() -> np.ndarray:
 
 def drawn(samples, other, seed=0, **shares) -> np.ndarray:
     c = Augment(**shares) if shares else ALL
-    return sound.disturbed(samples, other, c, np.random.default_rng(seed))
+    return sound.disturbed(samples, lambda: other, c, np.random.default_rng(seed))
 
 
 def db(ratio: float) -> float:
@@ -92,7 +92,7 @@ def test_a_result_depends_on_the_arguments_alone(speech, other):
 def test_numbers_drawn_before_matter_though_the_seed_is_the_same(speech, other):
     rng = np.random.default_rng(0)
     rng.random()
-    moved = sound.disturbed(speech, other, ALL, rng)
+    moved = sound.disturbed(speech, lambda: other, ALL, rng)
     assert not np.array_equal(moved, drawn(speech, other, 0))
 
 

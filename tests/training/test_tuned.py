@@ -236,14 +236,22 @@ def test_a_network_starts_from_stored_frames_of_its_encoder(roots, tmp_path):
     c = experiment(encoder="wavlm@2-3.pooled")
     c.data.longest_s, c.data.standardize = 1.0, ("speech",)
     c.tune.start = "absent"
-    with pytest.raises(FileNotFoundError, match="jser train --config absent"):
+    with pytest.raises(
+        FileNotFoundError, match=r"absent: no run there, and tune\.start"
+    ):
         train.train(c.check(), there)
+    with pytest.raises(ValueError, match="--init_from: the config names a run"):
+        train.train(c, there, init_from=there.runs / "frozen")
     c.tune.start, c.optim.encoder_rate, c.epochs = "frozen", 0.0, 1
     c.optim.lr = c.optim.final_lr = 1e-12
     train.train(c.check(), there)
     said = [predict.predict(there, there.runs / n, "dev") for n in ("frozen", c.name)]
     # Sound and frames are both stored as float16, each rounding its own way.
     np.testing.assert_allclose(said[0].logits, said[1].logits, atol=2e-2)
+    levelled = dataclasses.replace(c, name="levelled")
+    levelled.tune = dataclasses.replace(c.tune, level="corpus")
+    state = train.train(levelled.check(), there)
+    assert set(state.standard) == {tuned.LEVEL, "speech_input"}
     other = dataclasses.replace(c, name="other")
     other.model = dataclasses.replace(c.model, hidden=9)
     with pytest.raises(ValueError, match=r"model\.hidden was 8, is 9"):
@@ -263,6 +271,13 @@ def test_an_encoder_is_frozen_at_first():
     updates, _ = tx.update(gradient, state, params)
     assert not updates[tuned.ENCODER]["w"].any()
     assert updates["hidden"]["w"].all()
+    c.optim.clip_norm = 1.0
+    loud = {**gradient, tuned.ENCODER: {"w": jnp.full(2, 1e9)}}
+    steps = []
+    for given in (gradient, loud):
+        tx = optimizer.make_optimizer(c.optim, lambda step: 0.1, thaw)
+        steps.append(tx.update(given, tx.init(params), params)[0]["hidden"]["w"])
+    np.testing.assert_array_equal(*steps)  # What is frozen clips nothing.
 
 
 def test_accumulation_is_one_step_of_the_mean_gradient():
@@ -290,6 +305,9 @@ def test_accumulation_is_one_step_of_the_mean_gradient():
         (lambda c: setattr(c.data, "adapt", "speaker"), "data.adapt"),
         (lambda c: setattr(c.data, "streams", {"speech": "logmel"}), "one waveform"),
         (lambda c: setattr(c.tune, "how", "some"), "tune.how"),
+        (lambda c: setattr(c.tune, "targets", "blocks/("), "a regular expression"),
+        (lambda c: setattr(c.tune, "frozen_epochs", 2), "fewer than epochs"),
+        (lambda c: setattr(c.tune, "alpha", 0.0), "tune.alpha"),
         (lambda c: setattr(c.optim, "accumulate", 0), "optim.accumulate"),
         (lambda c: setattr(c.augment, "room", 1.5), "augment.room"),
     ],
@@ -306,6 +324,34 @@ def test_sound_s_options_need_an_encoder_that_learns():
     c.augment.room = 0.5
     with pytest.raises(ValueError, match=r"augment\.room.*tune\.encoder"):
         c.check()
+
+
+def test_whisper_reads_sound_at_no_other_level(home):
+    c = experiment(encoder="whisper")
+    c.tune.level = "corpus"
+    with pytest.raises(ValueError, match=r"tune\.level: 'corpus'.*Whisper"):
+        tuned.open(c.check(), {"whisper": home / "whisper"})
+
+
+def test_stored_speech_beside_sound_may_be_disturbed():
+    c = experiment(more="logmel")
+    c.augment.noise = 0.1
+    c.check()
+    c = experiment(text="char_ngrams")
+    c.augment.noise = 0.1
+    with pytest.raises(ValueError, match=r"augment\.noise.*stored speech"):
+        c.check()
+
+
+@pytest.mark.slow
+def test_more_batches_a_step_than_there_are_is_refused(roots, tmp_path):
+    c = experiment()
+    c.optim.accumulate = 100
+    with pytest.raises(ValueError, match=r"optim\.accumulate: 100 batches"):
+        train.train(c.check(), tiny_corpus.elsewhere(roots, tmp_path))
+    c.optim.accumulate = 1
+    with pytest.raises(ValueError, match="--resident: sound is not kept"):
+        train.train(c, tiny_corpus.elsewhere(roots, tmp_path), resident=True)
 
 
 def test_a_cut_download_is_one_line(home, tmp_path):
@@ -329,7 +375,7 @@ def test_the_baseline_is_the_challenge_s():
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda c: setattr(c.augment, "noise", 0.1), r"augment\.noise.*stored frames"),
+        (lambda c: setattr(c.augment, "noise", 0.1), r"augment\.noise.*stored speech"),
         (lambda c: setattr(c.augment, "crop_s", 0.01), r"augment\.crop_s.*0\.1"),
         (
             lambda c: (setattr(c.tune, "how", "full"), setattr(c.tune, "rank", 2)),
