@@ -264,8 +264,7 @@ class Experiment:
         try:
             re.compile(tune.targets)
         except re.error as e:
-            what = f"a regular expression ({e})"
-            _need("tune.targets", tune.targets, ok=False, allowed=what)
+            _need("tune.targets", tune.targets, False, f"a regular expression ({e})")
 
     def _need_defaults(self, fields: Iterable[str], where: str) -> None:
         """Refuses what would do nothing."""

@@ -33,6 +33,8 @@ NOT_RUN = {
     "ensemble_paper": "needs MSP-Podcast, and days",
     "runs/ensemble_paper/predictions/test3.csv": "needs MSP-Podcast, and days",
     "data/emodb": "needs EMO-DB",
+    "lora": "needs Whisper's weights",
+    "peft": "needs a model whose encoder learned",
     "ensemble_emodb": "needs EMO-DB, and 220 trainings",
     "ensemble_emodb_whisper": "needs EMO-DB, and Whisper base",
     "data/urdu": "needs URDU",

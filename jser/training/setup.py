@@ -74,6 +74,7 @@ class TrainingSetup:
             epochs=experiment.epochs,
             share=Share.mine(),
         )
+        _refuse_no_step(experiment, len(source))
         steps = source.steps_per_epoch
         schedule = make_schedule(
             experiment.optim, epochs=experiment.epochs, steps_per_epoch=steps
@@ -96,17 +97,10 @@ class TrainingSetup:
         )
         name = experiment.data.dev_split
         weight_C = class_weights(split, labels, experiment)
-        if is_started:
-            standard = standardization.level(split, encoder)
-        else:
-            standard = standardization.statistics(
-                corpus, split, step_config.model, encoder
-            )
-        if experiment.optim.accumulate > len(source):
-            raise ValueError(
-                f"optim.accumulate: {experiment.optim.accumulate} batches make a step,"
-                f" and there are {len(source)}: nothing would be learned."
-            )
+        standard = standardization.level(split, encoder)
+        if not is_started:
+            given = corpus, split, step_config.model, encoder
+            standard = standardization.statistics(*given)
         return cls(
             experiment=experiment,
             corpus=corpus,
@@ -204,6 +198,16 @@ def reside(
         )
         for x in setups
     ]
+
+
+def _refuse_no_step(experiment: Experiment, batches: int) -> None:
+    """Raises ValueError where a run has fewer batches than make a step."""
+    count = experiment.optim.accumulate
+    if count > batches:
+        raise ValueError(
+            f"optim.accumulate: {count} batches make a step, and there are {batches}:"
+            " nothing would be learned."
+        )
 
 
 def _neutral(labels: tuple[str, ...], experiment: Experiment) -> int | None:
