@@ -7,10 +7,10 @@
 
 Candidates are configs, perhaps with fields of their own. Each is trained once without
 the speakers under test and without the inner ones, and predicts these; the best by UAR
-is chosen, the one named first where they are equal. It
-and the frozen recipe are then trained without each speaker under test, by three seeds.
-The interval draws utterances, all seeds of one together. `--keep` holds what is done,
-so that a run that was cut goes on, here or on another machine.
+is chosen, the one named first where they are equal. It and the frozen recipe are then
+trained without each speaker under test, by three seeds. The interval draws utterances,
+all seeds of one together. `--keep` holds what is done, so that a run that was cut goes
+on, here or on another machine.
 """
 
 import argparse
@@ -52,10 +52,10 @@ class Kept:
 
     def __call__(self, text: str, holdout: tuple[int, ...], seed: int) -> dict:
         """One training's `logits`, wall and CPU seconds, and device."""
-        fields = repr(nested_choice.candidate(text).to_dict())
-        key = f"{text} {files.digest(fields)} without {holdout} seed {seed}"
+        config = nested_choice.candidate(text)
+        digest = files.digest(repr(config.to_dict()))
+        key = f"{text} {digest} without {holdout} seed {seed}"
         if key not in self._made:
-            config = nested_choice.candidate(text)
             config = dataclasses.replace(config, seed=config.seed + seed)
             began = time.perf_counter(), time.process_time()
             start = self._started(text, holdout, seed)

@@ -56,7 +56,7 @@ class Data:
 class Augment:
     """Changes to speech in training; all off by default, as in the paper.
 
-    The last six are for sound, that is streams of `waveform`; a share of utterances.
+    From `crop_s` on they are for sound, that is a stream of `waveform`.
     """
 
     speed: float = 0.0  # Time is stretched by a factor within 1 - speed to 1 + speed.

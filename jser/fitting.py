@@ -132,8 +132,7 @@ class Fit:
 
     @property
     def _weights(self) -> list[str]:
-        given = ",".join(f"{n}={w}" for n, w in self.weights.items())
-        return ["--weights", given] if given else []
+        return dataclasses.replace(self.roots, weights=self.weights).weights_arguments()
 
     def is_prepared(self) -> bool:
         """Whether the table is there.

@@ -94,7 +94,7 @@ def train_all(
         if not ready:
             raise ValueError(f"tune.start: {min(names)!r} waits for itself.")
         _train_wave(ready, roots, jobs, at_once=at_once, resident=resident)
-        runs = [r for r in runs if r not in ready]
+        runs = [r for r in runs if r.experiment.tune.start in names]
 
 
 def _train_wave(

@@ -34,9 +34,7 @@ def main() -> None:
         jobs=_JOBS.value,
         at_once=_TOGETHER.value,
         resident=_RESIDENT.value,
-        arguments=[
-            *(*_CONFIG.arguments, *roots.weights_arguments(), *roots.arguments())
-        ],
+        arguments=_CONFIG.arguments + roots.weights_arguments() + roots.arguments(),
     )
     print(page.with_name("results.md").read_text(encoding="utf-8"))
     print(page)

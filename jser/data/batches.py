@@ -131,7 +131,7 @@ class TrainBatches:
                 f"data.sampler: {data.sampler!r} needs utterances that are"
                 f" {NEUTRAL!r} and others; {data.train_split!r} has only one kind."
             )
-        self._changes = SpeechChanges(augment or Augment(), data.streams, split, seed)
+        self._changes = SpeechChanges(augment or Augment(), split, seed)
         self._seed, self._epochs, self._share = seed, epochs, share
         self._bucket = buckets.bucket(split.length)
         self._epoch = functools.lru_cache(maxsize=2)(self._cut_epoch)

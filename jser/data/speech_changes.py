@@ -6,7 +6,7 @@ import numpy as np
 from scipy import signal
 
 from jser import audio
-from jser.config import SOUND_SHARES, Augment, is_sound
+from jser.config import SOUND, SOUND_SHARES, Augment
 from jser.data import augment, sound
 from jser.data.split import Split
 
@@ -20,21 +20,19 @@ class SpeechChanges:
     rows, and who reads them, change nothing.
     """
 
-    def __init__(self, c: Augment, streams: Mapping[str, str], split: Split, seed: int):
+    def __init__(self, c: Augment, split: Split, seed: int):
         """Of the utterances of `split`.
 
         Args:
           c: What is done.
-          streams: Features by stream.
           split: Whose speech it is.
           seed: Of the run.
         """
         self._c, self._seed, self._split = c, seed, split
-        kinds = {s: f.spec["kind"] for s, f in split.streams.items()}
-        self._sound = [s for s in streams if is_sound(streams[s])]
-        self._frames = [
-            s for s, kind in kinds.items() if kind == "speech" and s not in self._sound
-        ]
+        specs = {s: f.spec for s, f in split.streams.items()}
+        speech = [s for s, spec in specs.items() if spec["kind"] == "speech"]
+        self._sound = [s for s in speech if specs[s]["name"] == SOUND]
+        self._frames = [s for s in speech if s not in self._sound]
         self._crop = round(c.crop_s * audio.SAMPLE_RATE_HZ) or None
         self._is_disturbed = any(getattr(c, share) for share in SOUND_SHARES)
 
@@ -75,7 +73,7 @@ class SpeechChanges:
           places: In the batch.
           rows: Utterances of the whole batch.
         """
-        changed = dict(frames)
+        changed, factors = dict(frames), np.ones(len(places))
         if self._c.speed:
             factors = self._factors(index, rows)[places]
             for s in self._frames:
@@ -84,8 +82,8 @@ class SpeechChanges:
         if self._crop or self._c.speed or self._is_disturbed:
             for s in self._sound:
                 changed[s] = [
-                    self._of_sound(s, x, index, int(place), rows)
-                    for x, place in zip(frames[s], places, strict=True)
+                    self._of_sound(s, x, (index, int(place)), factor)
+                    for x, place, factor in zip(frames[s], places, factors, strict=True)
                 ]
         return changed
 
@@ -95,24 +93,25 @@ class SpeechChanges:
         return rng.uniform(1 - self._c.speed, 1 + self._c.speed, rows)
 
     def _of_sound(
-        self, stream: str, x: np.ndarray, index: int, place: int, rows: int
+        self, stream: str, x: np.ndarray, at: tuple[int, int], factor: float
     ) -> np.ndarray:
-        """A sound [n, 1] as it is trained on."""
-        rng = np.random.default_rng((self._seed, _SOUND, int(index), place))
+        """A sound [n, 1] as it is trained on, at a batch's number and a place in it."""
+        rng = np.random.default_rng((self._seed, _SOUND, *at))
         start = rng.integers(max(len(x) - (self._crop or len(x)), 0) + 1)
-        row = rng.integers(len(self._split))
+        row = int(rng.integers(len(self._split)))
         samples = x[start:, 0][: self._crop].astype(np.float32)
         if self._c.speed:
-            factor = self._factors(index, rows)[place]
             count = int(_resampled(len(samples), factor))
             samples = np.asarray(signal.resample(samples, count))
         if self._is_disturbed:
-            features, record = self._split.streams[stream], self._split.record[stream]
-            other = lambda: features.read([int(record[row])])[0][:, 0].astype(
-                np.float32
-            )
+            other = lambda: self._samples(stream, row)
             samples = sound.disturbed(samples, other, self._c, rng)
         return samples[:, None].astype(np.float16)
+
+    def _samples(self, stream: str, row: int) -> np.ndarray:
+        """The whole sound [n] of an utterance of the split."""
+        record = self._split.record[stream][[row]]
+        return self._split.streams[stream].read(record)[0][:, 0].astype(np.float32)
 
 
 def _resampled(samples, factor) -> np.ndarray | np.integer:

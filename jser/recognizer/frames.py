@@ -16,7 +16,7 @@ from jser import audio
 from jser.encoders import layer_selection
 from jser.feature_names import FeatureName
 from jser.features import frontends, pooling, trimming
-from jser.features.spec import Encoder, FrontEnd
+from jser.features.spec import Encoder, FrontEnd, Spec
 from jser.front_end_table import PRETRAINED, Pretrained
 from jser.training.tuned import TunedEncoder
 
@@ -85,8 +85,7 @@ def refuse_other_encoder(
     spec: Mapping[str, Any], encoder: TunedEncoder, weights: Weights
 ) -> None:
     """Raises ValueError unless an encoder is the one that a model learned upon."""
-    now = FrontEnd(encoder.spec, lambda: None, encoder.spec.name)  # pyright: ignore
-    _refuse_other(encoder.spec.name, spec, now, weights)
+    _refuse_other(encoder.spec.name, spec, encoder.spec, weights)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +108,7 @@ class _Group:
         whole = dataclasses.replace(named[0], layer=layer, pooling="")
         spec = next(iter(described.values()))
         front_end = _open(str(whole), spec, weights)
-        _refuse_other(str(named[0]), spec, front_end, weights)
+        _refuse_other(str(named[0]), spec, front_end.spec, weights)
         return cls(
             tuple(described), spec["kind"], whole.trimmed, layer, front_end.load()
         )
@@ -180,10 +179,10 @@ def _open(name: str, spec: Mapping[str, Any], weights: Weights) -> FrontEnd:
 
 
 def _refuse_other(
-    name: str, spec: Mapping[str, Any], front_end: FrontEnd, weights: Weights
+    name: str, spec: Mapping[str, Any], found: Spec, weights: Weights
 ) -> None:
     """Raises ValueError unless the front end is what the model was trained on."""
-    now = dataclasses.asdict(front_end.spec)
+    now = dataclasses.asdict(found)
     for field in ("name", "kind", "version", "dtype", "compat"):
         if now[field] != spec[field]:
             raise ValueError(

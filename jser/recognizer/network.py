@@ -154,10 +154,8 @@ def _opened(
     bundle: Bundle, member: Member, weights: Weights
 ) -> tuple[Member, Any, dict[str, Any]]:
     """A member, its program and its variables on the device."""
-    encoder, variables = (
-        tuned.open(member.experiment, weights, begins=False),
-        dict(member.variables),
-    )
+    encoder = tuned.open(member.experiment, weights, begins=False)
+    variables = dict(member.variables)
     if encoder:
         spec = bundle.encoders[member.experiment.tune.encoder]
         refuse_other_encoder(spec, encoder, weights)

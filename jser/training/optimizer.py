@@ -86,6 +86,7 @@ def make_optimizer(
 def _with_mix_rate(
     adamw: optax.GradientTransformation, rate: float | Array
 ) -> Callable:
+    """AdamW's update, of the weights of a mix at their own rate."""
 
     def scale(path, x):
         return x * rate if path[-1].key == fusion.MIX else x

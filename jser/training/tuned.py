@@ -41,7 +41,7 @@ class TunedNetwork:
       scale: Of the adapter; None where no adapter is trained.
     """
 
-    network: Any
+    network: nn.Module
     encoder: SoundEncoder
     stream: str
     scale: float | None
@@ -204,7 +204,9 @@ def refuse_other(
         )
 
 
-def network(experiment: Experiment, of: nn.Module, encoder: SoundEncoder) -> Any:
+def network(
+    experiment: Experiment, of: nn.Module, encoder: SoundEncoder
+) -> TunedNetwork:
     """The network of an experiment upon its encoder."""
     tune, stream = experiment.tune, stream_of(experiment)
     scale = tune.alpha / tune.rank if tune.how == LORA else None
