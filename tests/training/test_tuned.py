@@ -248,7 +248,7 @@ def test_a_network_starts_from_stored_frames_of_its_encoder(roots, tmp_path):
     train.train(c.check(), there)
     said = [predict.predict(there, there.runs / n, "dev") for n in ("frozen", c.name)]
     # Sound and frames are both stored as float16, each rounding its own way.
-    np.testing.assert_allclose(said[0].logits, said[1].logits, atol=2e-2)
+    np.testing.assert_allclose(said[0].logits, said[1].logits, atol=5e-3)
     levelled = dataclasses.replace(c, name="levelled")
     levelled.tune = dataclasses.replace(c.tune, level="corpus")
     state = train.train(levelled.check(), there)
