@@ -76,7 +76,7 @@ class Kept:
 
     def _started(self, text: str, holdout: tuple[int, ...], seed: int) -> Any:
         """Variables of what a config starts with, trained anew; None if of nothing."""
-        name = nested_choice.candidate(text).tune.start
+        name = nested_choice.candidate(text).init_from
         if not name:
             return None
         start = nested_choice.candidate(name)

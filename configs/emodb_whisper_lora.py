@@ -19,7 +19,7 @@ def get_config():
     exp.data.longest_s = 10.0
     exp.data.batch_size, exp.data.length_buckets = 16, 3
     exp.tune.encoder = "whisper_base@2-4.pooled"
-    exp.tune.start = "emodb_whisper_fusion"
+    exp.init_from = "emodb_whisper_fusion"
     exp.optim.lr, exp.optim.clip_norm = 2e-4, 1.0
     exp.epochs = exp.checkpoint_every = 3
     return exp

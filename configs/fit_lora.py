@@ -11,5 +11,5 @@ from jser import recipes
 
 def get_config():
     exp = recipes.load("emodb_whisper_lora")
-    exp.name, exp.data.corpus, exp.tune.start = "fit_lora", "mine", "fit_frozen"
+    exp.name, exp.data.corpus, exp.init_from = "fit_lora", "mine", "fit_frozen"
     return exp

@@ -94,7 +94,7 @@ def _set(config: Experiment | Ensemble, field: str, text: str | None) -> None:
         named = {m.name: f"{config.name}_{m.name}" for m in config.members}
         for member in config.members:
             member.name = named[member.name]
-            member.tune.start = named.get(member.tune.start, member.tune.start)
+            member.init_from = named.get(member.init_from, member.init_from)
 
 
 def _set_one(target: Any, field: str, text: str | None, config: Any) -> None:

@@ -90,11 +90,11 @@ def train_all(
     # One that starts with another's network waits for all of those.
     while runs:
         names = {r.experiment.name for r in runs}
-        ready = [r for r in runs if r.experiment.tune.start not in names]
+        ready = [r for r in runs if r.experiment.init_from not in names]
         if not ready:
-            raise ValueError(f"tune.start: {min(names)!r} waits for itself.")
+            raise ValueError(f"init_from: {min(names)!r} waits for itself.")
         _train_wave(ready, roots, jobs, at_once=at_once, resident=resident)
-        runs = [r for r in runs if r.experiment.tune.start in names]
+        runs = [r for r in runs if r.experiment.init_from in names]
 
 
 def _train_wave(

@@ -6,16 +6,8 @@ import os
 from typing import TypeVar
 
 from jser import config_files, front_end_table
-from jser.config import (
-    SOUND_SHARES,
-    Data,
-    Ensemble,
-    Experiment,
-    Loss,
-    Model,
-    Optim,
-    Tune,
-)
+from jser.config import Data, Ensemble, Experiment, Loss, Model, Optim, Tune
+from jser.config_rules import SOUND_SHARES
 from jser.feature_names import FeatureName
 
 _TINY = ":tiny"

@@ -182,7 +182,7 @@ def test_whisper_learns_where_it_is_told_to(tmp_path):
     (made,) = [x for x in fit.extract if x.endswith(",waveform.trimmed")]
     frozen, learns = fit.ensemble.members
     assert made.split(",") == [*frozen.data.streams.values(), "waveform.trimmed"]
-    assert learns.tune.start == frozen.name == "m_fit_frozen"
+    assert learns.init_from == frozen.name == "m_fit_frozen"
     assert learns.data.corpus == frozen.data.corpus == "mine"
     for command in (fit.extract, fit.run, fit.bundle):
         assert command[command.index("--weights") + 1] == "whisper_base=w"

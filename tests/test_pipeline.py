@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jser import pipeline
-from jser.config import STACKERS, Ensemble
+from jser.config import Ensemble
+from jser.config_rules import STACKERS
 from jser.corpora import prepare, tables
 from jser.ensemble import combiners, stacker_store
 from jser.ensemble.combine import combine

@@ -6,7 +6,8 @@ from absl.flags import FlagHolder
 
 from jser import overrides, recipes
 from jser.commands.verb_flags import FIELD, VerbFlags
-from jser.config import ADAPTATIONS, Ensemble, Experiment
+from jser.config import Ensemble, Experiment
+from jser.config_rules import ADAPTATIONS
 from jser.roots import Roots
 
 _FOLDERS = {

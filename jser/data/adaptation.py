@@ -5,7 +5,8 @@ Transductive: what is predicted takes part in how it is predicted. docs/cross_co
 
 from absl import logging
 
-from jser.config import NONE, SPEAKER, TARGET, Experiment
+from jser.config import Experiment
+from jser.config_rules import NONE, SPEAKER, TARGET
 
 # What a reader must know of a system, by whose statistics it takes.
 NOTES = {

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jser.config import SPEAKER, Data
+from jser.config import Data
+from jser.config_rules import SPEAKER
 from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
 from jser.data.padding import LengthBuckets

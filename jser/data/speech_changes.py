@@ -6,7 +6,8 @@ import numpy as np
 from scipy import signal
 
 from jser import audio
-from jser.config import SOUND, SOUND_SHARES, Augment
+from jser.config import Augment
+from jser.config_rules import SOUND, SOUND_SHARES
 from jser.data import augment, sound
 from jser.data.split import Split
 

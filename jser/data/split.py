@@ -8,7 +8,7 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from jser.config import SPEAKER
+from jser.config_rules import SPEAKER
 from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
 from jser.data import speakers

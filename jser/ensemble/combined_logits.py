@@ -5,7 +5,8 @@ import pathlib
 from typing import Any
 
 from jser import files
-from jser.config import CHOSEN, Ensemble
+from jser.config import Ensemble
+from jser.config_rules import CHOSEN
 from jser.ensemble import provenance, stacker_store
 from jser.ensemble.logits import Logits
 from jser.ensemble.member_logits import MemberLogits

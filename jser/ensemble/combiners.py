@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 import numpy as np
 from scipy import special
 
-from jser.config import CHOSEN
+from jser.config_rules import CHOSEN
 from jser.statistics import calibration, metrics
 
 # The paper's forest.

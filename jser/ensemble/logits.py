@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jser import archives, files
-from jser.config import NONE, TARGET
+from jser.config_rules import NONE, TARGET
 
 SCHEMA = 2
 

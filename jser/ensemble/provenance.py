@@ -6,7 +6,8 @@
 from collections.abc import Iterable, Sequence
 import pathlib
 
-from jser.config import NONE, TARGET, Experiment
+from jser.config import Experiment
+from jser.config_rules import NONE, TARGET
 from jser.corpora.tables import Table, Utterance
 from jser.data import other_table
 from jser.data.corpus import rows_of

@@ -14,7 +14,7 @@ import numpy as np
 
 import jser
 from jser import files
-from jser.config import CHOSEN
+from jser.config_rules import CHOSEN
 from jser.ensemble import combiners
 from jser.ensemble.stacking import Stacker
 

@@ -13,7 +13,7 @@ from scipy import special
 from tqdm import tqdm
 
 from jser import files
-from jser.config import CHOSEN, NONE
+from jser.config_rules import CHOSEN, NONE
 from jser.ensemble import combiners
 from jser.ensemble.logits import Logits
 from jser.statistics import metrics

@@ -15,7 +15,7 @@ from absl import logging
 import numpy as np
 
 from jser import archives, audio, files
-from jser.config import is_sound
+from jser.config_rules import is_sound
 from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
 from jser.feature_names import FeatureName

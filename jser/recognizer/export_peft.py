@@ -10,7 +10,7 @@ import pathlib
 
 import jax
 
-from jser.config import LORA
+from jser.config_rules import LORA
 from jser.recognizer.bundle import Bundle
 from jser.recognizer.frames import Weights, refuse_other_encoder
 from jser.training import adapter_files, lora, tuned

@@ -9,7 +9,8 @@ from absl import logging
 import jax
 import numpy as np
 
-from jser.config import NONE, Ensemble, Experiment, is_sound
+from jser.config import Ensemble, Experiment
+from jser.config_rules import NONE, is_sound
 from jser.corpora import tables
 from jser.corpora.tables import Table
 from jser.data.corpus import open_corpus

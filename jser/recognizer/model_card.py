@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from jser import console
-from jser.config import LORA
+from jser.config_rules import LORA
 from jser.front_end_table import PRETRAINED
 from jser.recognizer.bundle import Bundle
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from jser import audio, files
-from jser.config import NONE, SOUND, is_sound
+from jser.config_rules import NONE, SOUND, is_sound
 from jser.data.collation import collate
 from jser.data.padding import LengthBuckets
 from jser.ensemble import stacking

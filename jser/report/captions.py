@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jser.config import CHOSEN
+from jser.config_rules import CHOSEN
 from jser.ensemble.combiners import CANDIDATES
 
 FEWEST_SPEAKERS = 5  # A bootstrap over fewer says nothing.

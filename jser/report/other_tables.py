@@ -7,7 +7,8 @@ import pathlib
 
 import numpy as np
 
-from jser.config import SPEAKER, Experiment
+from jser.config import Experiment
+from jser.config_rules import SPEAKER
 from jser.corpora import tables
 from jser.corpora.tables import Table
 from jser.data import adaptation, other_table

@@ -10,7 +10,8 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from jser.config import NONE, SPEAKER, TARGET, Ensemble, Experiment
+from jser.config import Ensemble, Experiment
+from jser.config_rules import NONE, SPEAKER, TARGET
 from jser.corpora import tables
 from jser.corpora.tables import Table
 from jser.data import adaptation

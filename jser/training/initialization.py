@@ -13,12 +13,12 @@ from jser.training.tuned import TunedEncoder
 
 
 def source_of(experiment: Experiment, roots: Roots) -> pathlib.Path | None:
-    """Folder of the run that `tune.start` names: of the same folds.
+    """Folder of the run that the field `init_from` names: of the same folds.
 
     Raises:
       FileNotFoundError: if there is none, with what makes it.
     """
-    name = experiment.tune.start
+    name = experiment.init_from
     if not name:
         return None
     workdir = roots.runs / name / roots.folds(experiment)
@@ -26,7 +26,7 @@ def source_of(experiment: Experiment, roots: Roots) -> pathlib.Path | None:
         holdout = ",".join(map(str, experiment.data.holdout))
         folds = f' --config.data.holdout="({holdout},)"' if holdout else ""
         raise FileNotFoundError(
-            f"{workdir}: no run there, and tune.start names it. jser train makes it of"
+            f"{workdir}: no run there, and init_from names it. jser train makes it of"
             f" the config that is called so{folds}; of an ensemble's members jser run"
             " trains it first."
         )

@@ -8,7 +8,8 @@ from typing import Any
 from absl import logging
 import numpy as np
 
-from jser.config import TARGET, Experiment
+from jser.config import Experiment
+from jser.config_rules import TARGET
 from jser.corpora import tables
 from jser.data import adaptation, other_table
 from jser.data.corpus import Corpus, open_corpus

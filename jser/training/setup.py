@@ -8,7 +8,8 @@ import numpy as np
 import optax
 
 from jser import devices
-from jser.config import SOUND, SOUND_AUGMENTS, Experiment
+from jser.config import Experiment
+from jser.config_rules import SOUND, SOUND_AUGMENTS
 from jser.data import adaptation
 from jser.data.batches import TrainBatches
 from jser.data.collation import Share

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jser.config import SAMPLERS, SOUND, SOUND_AUGMENTS, Experiment, Loss, is_sound
+from jser.config import Experiment, Loss
+from jser.config_rules import SAMPLERS, SOUND, SOUND_AUGMENTS, is_sound
 from jser.data import augment
 from jser.encoders.in_program import SoundEncoder
 from jser.shapes import Array, Batch

@@ -59,10 +59,8 @@ def train(
     workdir = workdir or roots.workdir(experiment)
     corpus = open_corpus(roots, experiment.data, speed=experiment.augment.speed)
     encoder = tuned.open(experiment, roots.weights)
-    if init_from and experiment.tune.start:
-        raise ValueError(
-            "--init_from: the config names a run to start with, tune.start."
-        )
+    if init_from and experiment.init_from:
+        raise ValueError("--init_from: the config names another run to start with.")
     source = init_from or initialization.source_of(experiment, roots)
     setup = TrainingSetup.of(experiment, corpus, encoder, is_started=bool(source))
     made_by = ""

@@ -9,7 +9,8 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from jser.config import CORPUS, LORA, UTTERANCE, Experiment, Tune, is_sound
+from jser.config import Experiment, Tune
+from jser.config_rules import CORPUS, LORA, UTTERANCE, is_sound
 from jser.encoders import families, layer_selection
 from jser.encoders.in_program import SoundEncoder
 from jser.encoders.parameters import Naming

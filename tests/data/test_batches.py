@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks import msp_podcast
 from jser import devices
-from jser.config import SAMPLERS, Augment
+from jser.config import Augment
+from jser.config_rules import SAMPLERS
 from jser.data import augment, batches, collation
 from jser.data.corpus import open_corpus
 from jser.data.padding import LengthBuckets

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jser.config import STACKERS
+from jser.config_rules import STACKERS
 from jser.ensemble import combiners, stacking
 from jser.statistics import metrics
 from tests.helpers.simulated_members import CLASSES, said

@@ -4,7 +4,7 @@ from markupsafe import escape
 import numpy as np
 import pytest
 
-from jser.config import CHOSEN, STACKERS
+from jser.config_rules import CHOSEN, STACKERS
 from jser.ensemble.combiners import CANDIDATES
 from jser.report import captions, markdown, page, results
 from tests.helpers import simulated_systems

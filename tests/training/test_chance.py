@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from jser.config import LOSSES, Experiment
+from jser.config import Experiment
+from jser.config_rules import LOSSES
 from jser.data.corpus import open_corpus
 from jser.ensemble import checkpoint_metrics
 from jser.report import subjects

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from jser import devices, processes
-from jser.config import PRECISIONS
+from jser.config_rules import PRECISIONS
 from jser.data import batches
 from jser.data.collation import WHOLE, Share
 from jser.data.corpus import open_corpus

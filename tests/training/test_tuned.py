@@ -236,14 +236,14 @@ def test_a_network_starts_from_stored_frames_of_its_encoder(roots, tmp_path):
     train.train(frozen.check(), there)
     c = experiment(encoder="wavlm@2-3.pooled")
     c.data.longest_s, c.data.standardize = 1.0, ("speech",)
-    c.tune.start = "absent"
+    c.init_from = "absent"
     with pytest.raises(
-        FileNotFoundError, match=r"absent: no run there, and tune\.start"
+        FileNotFoundError, match=r"absent: no run there, and init_from"
     ):
         train.train(c.check(), there)
     with pytest.raises(ValueError, match="--init_from: the config names a run"):
         train.train(c, there, init_from=there.runs / "frozen")
-    c.tune.start, c.optim.encoder_rate, c.epochs = "frozen", 0.0, 1
+    c.init_from, c.optim.encoder_rate, c.epochs = "frozen", 0.0, 1
     c.optim.lr = c.optim.final_lr = 1e-12
     train.train(c.check(), there)
     said = [predict.predict(there, there.runs / n, "dev") for n in ("frozen", c.name)]
