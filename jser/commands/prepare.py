@@ -32,6 +32,11 @@ _SKIP = FLAGS.switch("skip_missing", "Leaves out rows whose sound file is missin
 _SHARED = FLAGS.switch(
     "allow_shared_speakers", "Takes splits that share speakers; reports say so."
 )
+_UNDECIDED = FLAGS.switch(
+    "keep_no_agreement",
+    "Keeps what each rater said, and utterances without a majority (msp_podcast,"
+    " iemocap, crema_d).",
+)
 
 
 def main() -> None:
@@ -50,6 +55,7 @@ def main() -> None:
         keep=_KEEP.value,
         skip_missing=_SKIP.value,
         allow_shared_speakers=_SHARED.value,
+        keep_no_agreement=_UNDECIDED.value,
         command=shlex.join(["jser", "prepare", *FLAGS.given()]),
     )
     print(prepare.describe(table))

@@ -4,8 +4,9 @@ import pathlib
 import re
 
 from jser import emotions
-from jser.corpora import csv_rows
+from jser.corpora import csv_rows, ratings
 from jser.corpora.draft import Draft, sound_files
+from jser.corpora.ratings import Rating
 from jser.corpora.tables import Utterance
 
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_[A-Z]{1,2}")
@@ -25,13 +26,19 @@ _SENTENCES = {
 }
 
 
-def read(source: pathlib.Path) -> Draft:
+def read(source: pathlib.Path, *, keep_no_agreement: bool = False) -> Draft:
     """Reads the 91 actors' utterances below `source`.
 
     Genders come from `VideoDemographics.csv` where the corpus has it.
 
+    Args:
+      source: The corpus's top folder.
+      keep_no_agreement: Keeps what raters heard in the voice alone. The emotion is that
+        acted, so that no utterance is without.
+
     Raises:
-      ValueError: if a sound file is not named as the corpus names them.
+      ValueError: if a sound file is not named as the corpus names them; if the votes
+        are to be kept and cannot be read.
     """
     gender = {}
     demographics = source / "VideoDemographics.csv"
@@ -55,4 +62,35 @@ def read(source: pathlib.Path) -> Draft:
                 transcript_source="corpus",
             )
         )
+    if keep_no_agreement:
+        rows = ratings.add(rows, _voice_ratings(source), source)
     return Draft(rows=rows, audio_root=source)
+
+
+def _voice_ratings(source: pathlib.Path) -> dict[str, list[Rating]]:
+    """What raters heard in the voice alone, by clip.
+
+    The first column of `tabulatedVotes.csv`, which has no name, is 100000 times the
+    query's type, 1 for the voice, plus the clip's number (`tabulateVotesV2.r`).
+    """
+    path = source / "processedResults" / "tabulatedVotes.csv"
+    if not path.exists():
+        raise ValueError(
+            f"{path}: not there, and --keep_no_agreement needs the votes. Copy it from"
+            " the corpus's repository, or leave the flag out."
+        )
+    codes = {code[0]: emotion for code, emotion in emotions.CREMA_D.items()}
+    said = {}
+    for row in csv_rows.read_csv(path, required=("fileName", *codes)):
+        name = row["fileName"]
+        try:
+            query = int(row.get("", "")) // 100_000
+            count = {emotion: int(row[code]) for code, emotion in codes.items()}
+        except ValueError as e:
+            raise ValueError(
+                f"{path}: {name}: {e}. The first column, which has no name, and the"
+                f" votes {', '.join(codes)} are whole numbers."
+            ) from e
+        if query == 1:
+            said[name] = [Rating(e, ()) for e, n in count.items() for _ in range(n)]
+    return said

@@ -7,7 +7,7 @@ import pathlib
 
 from absl import logging
 
-from jser.corpora import csv_rows, tables
+from jser.corpora import csv_rows, tables, utterances
 from jser.corpora.draft import Draft
 from jser.corpora.tables import Utterance
 
@@ -17,7 +17,8 @@ def read(source: pathlib.Path) -> Draft:
 
     Files are relative to the CSV's folder. Without a column `utt_id` the path
     without its suffix is the id. Without `file`, ids are needed, and its features are
-    arrays of one's own or of text. The emotions are whatever the column says.
+    arrays of one's own or of text. The emotions are whatever the column says; where it
+    is empty, columns `votes` or `ratings` may tell what raters heard.
 
     Raises:
       ValueError: naming the file, and the line or utterance that is wrong.
@@ -33,7 +34,7 @@ def read(source: pathlib.Path) -> Draft:
         default = os.path.splitext(file)[0]
         given = {"transcript_source": "corpus"} if row.get("transcript") else {}
         row = {**given, **row, "file": file, "utt_id": row.get("utt_id") or default}
-        rows.append(tables.parse(row, str(source)))
+        rows.append(utterances.parse(row, str(source)))
     return Draft(rows=rows, audio_root=source.parent)
 
 
@@ -56,5 +57,5 @@ def reread(source: pathlib.Path) -> Draft:
 
 
 def _name_unused(cells: Sequence[dict[str, str]], source: pathlib.Path) -> None:
-    if unused := sorted(set(cells[0]) - set(tables.COLUMNS) if cells else ()):
+    if unused := sorted(set(cells[0]) - set(utterances.COLUMNS) if cells else ()):
         logging.info("%s: columns not used: %s", source, ", ".join(unused))

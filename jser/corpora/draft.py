@@ -11,13 +11,15 @@ from absl import logging
 from jser import containers
 from jser.corpora.tables import Utterance
 
+NO_VOTE = ", and no vote for an emotion"  # Added to why a clip is left out.
+
 
 @dataclasses.dataclass(kw_only=True)
 class Draft:
     """The rows of a corpus and where its sounds lie.
 
-    Rows need `utt_id`, `file` and, outside test splits, `emotion`; what the corpus
-    does not say stays empty.
+    Rows need `utt_id`, `file` and, outside test splits, `emotion` or what raters said;
+    what the corpus does not say stays empty.
     """
 
     rows: list[Utterance]

@@ -18,13 +18,14 @@ from jser.corpora import (
     iemocap,
     msp_podcast,
     problems,
+    ratings,
     ravdess,
     sounds,
     spelling,
     splits,
     tables,
 )
-from jser.corpora.draft import Draft
+from jser.corpora.draft import NO_VOTE, Draft
 from jser.corpora.tables import Fault, Table, Utterance
 from jser.corpora.transcript_csv import add_transcripts
 
@@ -38,6 +39,13 @@ IMPORTERS: dict[str, Callable[[pathlib.Path], Draft]] = {
     "folder": folder.read,
     "table": csv_table.reread,
     "demo": demo.read,
+}
+
+# Those that tell what raters said, and keep what they did not agree on.
+_RATED = {
+    "msp_podcast": msp_podcast.read,
+    "crema_d": crema_d.read,
+    "iemocap": iemocap.read,
 }
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -57,6 +65,7 @@ def prepare(
     keep: Sequence[str] = (),
     skip_missing: bool = False,
     allow_shared_speakers: bool = False,
+    keep_no_agreement: bool = False,
     command: str = "",
 ) -> Table:
     """Imports a corpus and writes its table to `out`.
@@ -74,13 +83,15 @@ def prepare(
       keep: The only emotions to keep; all when empty. What goes is counted.
       skip_missing: Leaves out, and counts, utterances whose sound file is missing.
       allow_shared_speakers: Takes splits in which a speaker is on two sides.
+      keep_no_agreement: Keeps what each rater said, and utterances without a majority,
+        which have votes and no emotion.
       command: The command line behind all this, for the record.
 
     Raises:
       ValueError: for anything the table refuses, or a file that is missing; where
         rows are at fault, `prepare_problems.csv` in `out` has all of them.
     """
-    draft = read(corpus, source, seed=seed)
+    draft = read(corpus, source, seed=seed, keep_no_agreement=keep_no_agreement)
     draft.audio_root = audio_root or draft.audio_root
     chosen, missing = choose(draft, merge or {}, keep), []
     if skip_missing:
@@ -118,18 +129,33 @@ def _command(draft: Draft, command: str, *choices: object) -> str:
     return "\n".join(c for c in (draft.command, again) if c)
 
 
-def read(corpus: str, source: pathlib.Path, *, seed: int = 0) -> Draft:
+def read(
+    corpus: str,
+    source: pathlib.Path,
+    *,
+    seed: int = 0,
+    keep_no_agreement: bool = False,
+) -> Draft:
     """A corpus as its owner ships it; what `prepare` makes a table of.
 
     Raises:
-      ValueError: if there is no such corpus, or it cannot be read.
+      ValueError: if there is no such corpus, or it cannot be read; if what raters said
+        is asked for and it does not tell.
     """
     if corpus not in IMPORTERS:
         raise ValueError(f"--corpus: {corpus!r} is not one of {', '.join(IMPORTERS)}.")
+    if keep_no_agreement and corpus not in _RATED:
+        raise ValueError(
+            f"--keep_no_agreement: {corpus} has no raters that an importer knows; those"
+            f" of {', '.join(_RATED)} are known. Of csv and table, columns votes and"
+            " ratings are kept without it."
+        )
     if corpus == "demo":
         demo.make(source, seed=seed)
     if not source.exists():
         raise ValueError(f"--source: {source} does not exist.")
+    if keep_no_agreement:
+        return _RATED[corpus](source, keep_no_agreement=True)
     return IMPORTERS[corpus](source)
 
 
@@ -155,9 +181,10 @@ def _warn_of_formulas(table: Table) -> None:
 
 
 def choose(draft: Draft, merge: dict[str, str], keep: Sequence[str]) -> Draft:
-    """Merges emotions and drops those not kept, in rows, votes and the label set.
+    """Merges emotions and drops those not kept: in rows, votes, ratings, the label set.
 
-    Rows that go are counted. A row that stays may lose votes, of what is not kept.
+    Rows that go are counted. A row that stays may lose votes, of what is not kept; one
+    without a majority that loses all goes. Merging gives none a majority.
 
     Raises:
       ValueError: if the corpus lacks an emotion of `merge` or, when that is done, of
@@ -166,7 +193,7 @@ def choose(draft: Draft, merge: dict[str, str], keep: Sequence[str]) -> Draft:
     if not merge and not keep:
         return draft
     have = {u.emotion for u in draft.rows if u.emotion}
-    known = have.union(draft.labels, *(tables.votes(u) for u in draft.rows))
+    known = have.union(draft.labels, *map(_heard, draft.rows))
     _refuse_unknown("--merge", merge, known)
     _refuse_unknown("--keep", keep, {merge.get(e, e) for e in have})
     rows, excluded = [], Counter(draft.excluded)
@@ -176,7 +203,12 @@ def choose(draft: Draft, merge: dict[str, str], keep: Sequence[str]) -> Draft:
             excluded[f"not kept ({emotion})"] += 1
             continue
         votes = _merged_votes(u, merge, keep)
-        rows.append(dataclasses.replace(u, emotion=emotion, votes=votes))
+        said = ratings.merged(u, merge, keep or {merge.get(e, e) for e in known})
+        new = dataclasses.replace(u, emotion=emotion, votes=votes, ratings=said)
+        if tables.without_majority(u) and not (votes if u.votes else said):
+            excluded[f"no majority{NO_VOTE} kept"] += 1
+        else:
+            rows.append(new)
     labels = emotions.label_set(merge.get(e, e) for e in draft.labels)
     return dataclasses.replace(
         draft,
@@ -184,6 +216,11 @@ def choose(draft: Draft, merge: dict[str, str], keep: Sequence[str]) -> Draft:
         labels=tuple(e for e in labels if not keep or e in keep),
         excluded=excluded,
     )
+
+
+def _heard(u: Utterance) -> set[str]:
+    """The emotions that raters named, by votes or one by one."""
+    return set(tables.votes(u)).union(*map(ratings.named, ratings.parse(u)))
 
 
 def _merged_votes(u: Utterance, merge: dict[str, str], keep: Sequence[str]) -> str:
@@ -221,10 +258,8 @@ def leave_out_missing(draft: Draft) -> tuple[Draft, list[Fault]]:
 
 def describe(table: Table) -> str:
     """The counts a person checks before going on, as text."""
-    names = [*table.labels]
-    if any(not u.emotion for u in table.utterances):
-        names.append("unlabelled")
     count = tables.counts(table)
+    names = list(dict.fromkeys(name for by in count.values() for name in by))
     width = max(6, *(len(s) for s in count))
     lines = [" " * width + "".join(f" {n:>10}" for n in [*names, "all"])]
     for split, by_emotion in count.items():
@@ -247,6 +282,11 @@ def describe(table: Table) -> str:
         " cannot be read",
     ]
     lines += [f"{note}: {n} sounds" for note, n in sorted(odd.items())]
+    if undecided := sum(map(tables.without_majority, table.utterances)):
+        lines.append(
+            f"{undecided} utterances are undecided, without a majority: they train with"
+            " soft labels and are never scored as a class"
+        )
     lines += [f"excluded: {n} {reason}" for reason, n in table.excluded.items()]
     if table.shares_speakers:
         lines.append("Speakers are shared between splits: expect flattered scores.")

@@ -1,7 +1,7 @@
 """The table of utterances: one row each, whatever the corpus. See docs/table.md."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import csv
 import dataclasses
 import functools
@@ -13,44 +13,22 @@ import re
 from typing import Any
 
 from jser import files
+from jser.corpora import ratings
 from jser.corpora.csv_rows import read_csv
+from jser.corpora.utterances import COLUMNS, Utterance, parse
 
 SPLIT_NAME = re.compile(r"[a-z][a-z0-9_]*")
 SCHEMA = 1  # Of table.json.
 WITHOUT_SPEAKERS = ("utterances", "stratified")  # Policies that ask not who speaks.
+UNDECIDED, UNLABELLED = "undecided", "unlabelled"  # Counted beside the emotions.
 CROSS_VALIDATED = "cv"  # The split of every row when the folds are the protocol.
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Utterance:
-    """One row. An empty string or None means: not known."""
-
-    utt_id: str
-    file: str  # Relative to the table's audio root, "/" between its parts.
-    emotion: str = ""  # Empty only in test splits whose labels are held back.
-    speaker: str = ""
-    gender: str = ""
-    split: str = ""
-    fold: int | None = None  # Cross-validation fold; rows of one speaker share it.
-    transcript: str = ""
-    transcript_source: str = ""
-    transcript_language: str = ""  # Code, of transcripts that a machine made,
-    transcript_note: str = ""  # and what is suspicious about them.
-    seconds: float | None = None
-    sound_note: str = ""  # "silent", "clipped", "channels cancel"; see audio.examine.
-    sha256: str = ""  # First 16 hex digits of the digest of the sound file's bytes.
-    arousal: float | None = None
-    valence: float | None = None
-    dominance: float | None = None
-    votes: str = ""  # Annotators' votes, "angry:3 neutral:2".
-
-
-COLUMNS = tuple(f.name for f in dataclasses.fields(Utterance))
 _INFO = {"labels": list, "excluded": dict} | dict.fromkeys(
     ("audio_root", "source", "split_policy", "command", "fingerprint"), str
 )
 # Columns a table has only where one of its rows does.
-_OPTIONAL = ("transcript_language", "transcript_note", "sound_note")
+_OPTIONAL = ("transcript_language", "transcript_note", "sound_note", "ratings")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,11 +149,14 @@ def faults(table: Table) -> list[Fault]:
         "Name one (train, dev, test, ...) or let jser prepare --split make them.",
     )
     refuse(
-        [u for u in rows if not u.emotion and not u.split.startswith("test")],
+        [u for u in rows if _is_bare(u) and not u.split.startswith("test")],
         "unlabelled utterances outside the test splits",
         "Label them, or move them to a split whose name starts with 'test'.",
     )
     refuse([u for u in rows if not _votes_ok(u, table)], "bad votes", VOTES_FORMAT)
+    refuse(
+        [u for u in rows if not _ratings_ok(u, table)], "bad ratings", ratings.FORMAT
+    )
     if not table.shares_speakers:
         found += shared_speakers(rows)
     return found
@@ -215,6 +196,24 @@ def _votes_ok(u: Utterance, table: Table) -> bool:
         return all(e in table.labels for e in votes(u))
     except ValueError:
         return False
+
+
+def _ratings_ok(u: Utterance, table: Table) -> bool:
+    try:
+        said = ratings.parse(u)
+    except ValueError:
+        return False
+    return ratings.within(said, table.labels) == said
+
+
+def without_majority(u: Utterance) -> bool:
+    """Whether raters were heard and agreed on no emotion."""
+    return not u.emotion and bool(u.votes or u.ratings)
+
+
+def _is_bare(u: Utterance) -> bool:
+    """Whether nothing is known of the emotion."""
+    return not u.emotion and not without_majority(u)
 
 
 def shared_speakers(rows: Sequence[Utterance]) -> list[Fault]:
@@ -329,13 +328,20 @@ def read_info(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def counts(table: Table) -> dict[str, dict[str, int]]:
-    """Utterances per split and emotion, in the order of the label set."""
-    by_split = Counter((u.split, u.emotion) for u in table.utterances)
-    splits = sorted({u.split for u in table.utterances})
-    names = [*table.labels, ""]
+    """Utterances per split and emotion, in the order of the label set.
+
+    Those without one come last, where there are any: "undecided", without a
+    majority, and "unlabelled".
+    """
+    others = {UNDECIDED: without_majority, UNLABELLED: _is_bare}
+    by_split = Counter(
+        (u.split, u.emotion or next(name for name, is_it in others.items() if is_it(u)))
+        for u in table.utterances
+    )
     return {
-        s: {e or "unlabelled": by_split[s, e] for e in names if e or by_split[s, e]}
-        for s in splits
+        s: {e: by_split[s, e] for e in table.labels}
+        | {name: by_split[s, name] for name in others if by_split[s, name]}
+        for s in sorted({u.split for u in table.utterances})
     }
 
 
@@ -343,45 +349,6 @@ def read_rows(path: pathlib.Path) -> list[Utterance]:
     """The utterances of a `table.csv`."""
     required = [c for c in COLUMNS if c not in _OPTIONAL]
     return [parse(row, str(path)) for row in read_csv(path, required=required)]
-
-
-def parse(row: dict[str, str], where: str) -> Utterance:
-    """An utterance from text cells; columns that are not ours are left out.
-
-    A fold may be written as pandas does, "0.0".
-
-    Raises:
-      ValueError: if a number is none, naming the file, utterance and column.
-    """
-    cells: dict[str, object] = {k: v for k, v in row.items() if k in COLUMNS}
-    for name, (read, what) in _NUMBERS.items():
-        text = row.get(name, "")
-        try:
-            cells[name] = read(text) if text else None
-        except ValueError as e:
-            who = row.get("utt_id") or row.get("file")
-            raise ValueError(f"{where}: {who}: {name} is {text!r}, {what}.") from e
-    return Utterance(**cells)  # pyright: ignore[reportArgumentType]
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(number := float(text)):
-        raise ValueError(text)
-    return number
-
-
-def _whole(text: str) -> int:
-    if not (number := _finite(text)).is_integer():
-        raise ValueError(text)
-    return int(number)
-
-
-_NUMBERS: dict[str, tuple[Callable[[str], float], str]] = {
-    **dict.fromkeys(
-        ("seconds", "arousal", "valence", "dominance"), (_finite, "no number")
-    ),
-    "fold": (_whole, "no whole number"),
-}
 
 
 def _to_csv(utterances: Sequence[Utterance]) -> str:

@@ -15,6 +15,7 @@ FLAGS = {
     "prepare": (
         *("corpus", "source", "out", "split", "folds", "seed", "audio_root"),
         *("transcripts", "merge", "keep", "skip_missing", "allow_shared_speakers"),
+        "keep_no_agreement",
     ),
     "transcribe": (
         *("table", "weights", "language", "all", "batch_size", "dtype", "context"),

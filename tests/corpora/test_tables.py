@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 
-from jser.corpora import csv_rows, tables
+from jser.corpora import csv_rows, tables, utterances
 from jser.corpora.tables import Table, Utterance
 
 LABELS = ("angry", "sad")
@@ -134,17 +134,17 @@ def test_broken_csv_is_refused_with_its_line(tmp_path, content, message):
 @pytest.mark.parametrize("cell", ["loud", "nan", "inf"])
 def test_a_number_that_is_none_is_refused(cell):
     with pytest.raises(ValueError, match=f"x.csv: a: arousal is '{cell}'"):
-        tables.parse({"utt_id": "a", "arousal": cell}, "x.csv")
+        utterances.parse({"utt_id": "a", "arousal": cell}, "x.csv")
 
 
 def test_a_fold_may_be_written_as_a_float():
     cells = {"utt_id": "a", "file": "a.wav"}
-    folds = [tables.parse(cells | {"fold": f}, "x").fold for f in ("0.0", "3", "")]
+    folds = [utterances.parse(cells | {"fold": f}, "x").fold for f in ("0.0", "3", "")]
     assert folds == [0, 3, None]
     assert isinstance(folds[0], int)
     for text in ("0.5", "one", "nan"):
         with pytest.raises(ValueError, match=f"x: a: fold is '{text}', no whole numb"):
-            tables.parse(cells | {"fold": text}, "x")
+            utterances.parse(cells | {"fold": text}, "x")
 
 
 def test_missing_table_says_how_to_make_it(tmp_path):
