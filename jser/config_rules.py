@@ -207,6 +207,7 @@ def _check_levers(c: Any, usual: Any) -> None:
     if not c.augment.mixup:
         fields = ("augment.mixup_chance", "augment.mixup_each")
         _need_defaults(c, usual, fields, "without augment.mixup")
+    need("tasks.emotion", c.tasks.emotion, c.tasks.emotion > 0, "above 0")
     if not c.tasks.attributes:
         fields = ("tasks.attribute_loss",)
         _need_defaults(c, usual, fields, "without tasks.attributes")

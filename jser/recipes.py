@@ -6,7 +6,7 @@ import os
 from typing import TypeVar
 
 from jser import config_files, front_end_table
-from jser.config import Data, Ensemble, Experiment, Loss, Model, Optim, Tune
+from jser.config import Data, Ensemble, Experiment, Loss, Model, Optim, Tasks, Tune
 from jser.config_rules import SOUND_SHARES
 from jser.feature_names import FeatureName
 
@@ -117,6 +117,9 @@ def _shrink(experiment: Experiment) -> None:
     }
     if experiment.model.kind != "probe":  # It has no hidden layer.
         experiment.model.hidden = 8
+    # The demo corpus has neither raters nor attributes, nor is there another run.
+    experiment.tasks, experiment.augment.annotators = Tasks(), 0.0
+    experiment.init_from = ""
     experiment.tune, data.longest_s = Tune(), 0.0
     experiment.optim.encoder_rate = 1.0
     for name in ("crop_s", *SOUND_SHARES):

@@ -42,5 +42,5 @@ class Batch:
     """Utterances that are computed together; `weight` is 0 on rows that only fill."""
 
     streams: dict[str, Stream]
-    target: Array  # Float, B C; a distribution, or zeros where nothing is known.
+    target: Array  # Float, B K; emotions come first: `jser.data.targets` has the rest.
     weight: Array  # Float, B.

@@ -12,16 +12,23 @@ import numpy as np
 
 from jser import devices
 from jser.config import Augment, Data
+from jser.corpora import tables
 from jser.data.collation import WHOLE, Examples, Share
 from jser.data.padding import LengthBuckets
 from jser.data.speech_changes import SpeechChanges
 from jser.data.split import Split
+from jser.data.targets import AnnotatorDropout
 from jser.emotions import NEUTRAL
 from jser.shapes import Batch
 
 
 def epoch_order(
-    label: np.ndarray, neutral: np.ndarray, *, sampler: str, rng: np.random.Generator
+    label: np.ndarray,
+    neutral: np.ndarray,
+    *,
+    sampler: str,
+    rng: np.random.Generator,
+    unsure: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """The utterances of one epoch, in the order they are drawn.
 
@@ -32,8 +39,13 @@ def epoch_order(
         replacement, neutral and expressive ones alike often in expectation, as the
         authors' code does; "class_balanced" the same for all classes.
         "neutral_stratified" gives every batch as many neutral as expressive ones, each
-        visited about equally often within its half.
+        visited about equally often within its half. "undersampled" visits all of the
+        rarer half of the classes; of each other class, drawn anew, as many as the
+        rarest of those has; and for every C of them one without a majority (the
+        second stage of the winners of 2025).
       rng: Source of randomness.
+      unsure: Bool [N], of utterances without a majority; `label` is their dominant
+        class.
 
     Returns:
       Parts of equal length; a batch takes as many from each.
@@ -44,9 +56,28 @@ def epoch_order(
     if sampler == "neutral_stratified":
         groups = (np.flatnonzero(neutral), np.flatnonzero(~neutral))
         return [_cycled(group, N // 2, rng) for group in groups]
+    if sampler == "undersampled":
+        return [
+            _undersampled(label, np.zeros(N, bool) if unsure is None else unsure, rng)
+        ]
     group = neutral.astype(int) if sampler == "neutral_balanced" else label
     weight = 1.0 / np.bincount(group)[group]
     return [rng.choice(N, N, p=weight / weight.sum())]
+
+
+def _undersampled(
+    label: np.ndarray, unsure: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """One epoch of it, in random order; its length is always the same."""
+    count = np.bincount(label[~unsure])
+    classes = np.flatnonzero(count)
+    by_count = classes[np.argsort(count[classes], kind="stable")]
+    most = count[by_count[len(classes) // 2]]  # Of the rarest that is not rare.
+    sure = [np.flatnonzero((label == c) & ~unsure) for c in classes]
+    drawn = [rng.permutation(rows)[:most] for rows in sure]
+    others = sum(map(len, drawn)) // len(classes)
+    drawn.append(rng.permutation(np.flatnonzero(unsure))[:others])
+    return rng.permutation(np.concatenate(drawn))
 
 
 def _cycled(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -107,24 +138,32 @@ class TrainBatches:
         seed: int,
         epochs: int,
         share: Share = WHOLE,
+        classes: int | None = None,
+        dropout: AnnotatorDropout | None = None,
     ):
         """Makes batches of `split`.
 
         Args:
           split: The utterances to train on.
-          target: Float [N, C], what they are.
+          target: Float [N, K], what they are; the emotions' C columns come first.
           buckets: Padded lengths; they must hold stretched utterances, too.
           data: Batch size, sampler and shuffle window.
           augment: What becomes of speech as it is read; nothing by default.
           seed: Of order and augmentation.
           epochs: How many.
           share: Which of their rows `self[step]` has.
+          classes: C; K by default.
+          dropout: Which raters each step leaves out; nobody by default.
 
         Raises:
           ValueError: if the sampler tells neutral from expressive, and one is absent.
         """
         self.split, self.buckets, self.batch_size = split, buckets, data.batch_size
-        self._target, self._data = target, data
+        self._target, self._data, self._dropout = target, data, dropout
+        self._unsure = np.array([tables.without_majority(u) for u in split.utterances])
+        self._class = np.where(
+            split.label < 0, target[:, :classes].argmax(axis=1), split.label
+        )
         self._neutral = np.array([u.emotion == NEUTRAL for u in split.utterances])
         if data.sampler.startswith("neutral") and len(set(self._neutral)) < 2:
             raise ValueError(
@@ -135,13 +174,7 @@ class TrainBatches:
         self._seed, self._epochs, self._share = seed, epochs, share
         self._bucket = buckets.bucket(split.length)
         self._epoch = functools.lru_cache(maxsize=2)(self._cut_epoch)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches of an epoch; the last may be short."""
-        halves = self._data.sampler == "neutral_stratified"
-        drawn = len(self.split) // 2 * 2 if halves else len(self.split)
-        return -(-drawn // self._data.batch_size)
+        self.steps_per_epoch = len(self._epoch(0))  # Of any; the last may be short.
 
     def __len__(self) -> int:
         return self._epochs * self.steps_per_epoch
@@ -188,7 +221,10 @@ class TrainBatches:
         rows = self.rows(index)
         chosen = np.arange(len(rows)) if places is None else places
         changed = self._changes.apply(index, frames, chosen, len(rows))
-        return changed, self._target[rows[chosen]]
+        target = self._target[rows[chosen]]
+        if self._dropout:
+            target = self._dropout(int(index), rows, chosen, target)
+        return changed, target
 
     def _length(self, index: int) -> dict[str, np.ndarray]:
         """The numbers of frames of a batch's utterances, as they are trained on."""
@@ -199,9 +235,13 @@ class TrainBatches:
     def _cut_epoch(self, epoch: int) -> list[np.ndarray]:
         data = self._data
         rng = np.random.default_rng((self._seed, _ORDER, epoch))
-        label, neutral = self.split.label, self._neutral
         return epoch_batches(
-            epoch_order(label, neutral, sampler=data.sampler, rng=rng),
+            epoch_order(
+                *(self._class, self._neutral),
+                sampler=data.sampler,
+                rng=rng,
+                unsure=self._unsure,
+            ),
             self._bucket,
             batch_size=data.batch_size,
             window=data.shuffle_window,

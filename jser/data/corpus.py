@@ -31,10 +31,20 @@ class Corpus:
         """The spec of each stream's front end, which a checkpoint is bound to."""
         return {s: f.spec for s, f in self.streams.items()}
 
-    def train(self) -> Split:
-        """The utterances to train on: the train split less the folds held out."""
+    def train(self, *, soft: bool = False) -> Split:
+        """The utterances to train on: the train split less the folds held out.
+
+        With `soft` also those without a majority, whose target is the raters' votes.
+        """
         rows = _train_split(self.table, self.config)
-        return self._join([u for u in rows if u.fold not in self.config.holdout])
+        return self._join(
+            [
+                u
+                for u in rows
+                if u.fold not in self.config.holdout
+                and (soft or not tables.without_majority(u))
+            ]
+        )
 
     def split(self, name: str) -> Split:
         """The utterances of a split of the table, those held out (`HELDOUT`), or all.
@@ -53,16 +63,20 @@ class Corpus:
 def rows_of(table: Table, c: Data, name: str) -> list[Utterance]:
     """The utterances of a split of the table, those held out (`HELDOUT`), or all.
 
+    Those without a majority, which no class can be scored by, are not among them.
+
     Raises:
       ValueError: if there is no such split, or nothing was held out.
     """
     if name == ALL and all(u.split != ALL for u in table.utterances):
-        return list(table.utterances)
-    if name != HELDOUT:
-        return table.select(name)
-    if not c.holdout:
+        rows = list(table.utterances)
+    elif name != HELDOUT:
+        rows = table.select(name)
+    elif not c.holdout:
         raise ValueError("data.holdout is empty, so no utterances were held out.")
-    return [u for u in _train_split(table, c) if u.fold in c.holdout]
+    else:
+        rows = [u for u in _train_split(table, c) if u.fold in c.holdout]
+    return [u for u in rows if not tables.without_majority(u)]
 
 
 def _train_split(table: Table, c: Data) -> list[Utterance]:

@@ -55,7 +55,7 @@ def under(table: Table, labels: Sequence[str], merge: Mapping[str, str]) -> Tabl
     known = {e: other for e, other in meant.items() if other in labels}
     _tell_spellings(set(table.labels) - known.keys(), labels)
     rows = [
-        dataclasses.replace(u, emotion=known.get(u.emotion, ""), votes="")
+        dataclasses.replace(u, emotion=known.get(u.emotion, ""), votes="", ratings="")
         for u in table.utterances
     ]
     return dataclasses.replace(table, utterances=tuple(rows), labels=tuple(labels))

@@ -9,7 +9,6 @@ from absl import logging
 import numpy as np
 
 from jser.config_rules import SPEAKER
-from jser.corpora import tables
 from jser.corpora.tables import Table, Utterance
 from jser.data import speakers
 from jser.data.speakers import Scaling
@@ -23,7 +22,7 @@ class Split:
 
     utterances: list[Utterance]
     streams: Mapping[str, FeatureSet]
-    label: np.ndarray  # Int, N; -1 where the label is held back.
+    label: np.ndarray  # Int, N; -1 where it is held back or none.
     record: Mapping[str, np.ndarray]  # Int, N; each stream's record of utterance i.
     length: Mapping[str, np.ndarray]  # Int, N; its frames.
     adapted: tuple[str, ...] = ()  # Streams scaled by each speaker's statistics here.
@@ -31,18 +30,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def target(self, labels: Sequence[str], *, soft: bool = False) -> np.ndarray:
-        """Float32 [N, C]: one-hot labels, zeros where they are held back.
-
-        With `soft`, the shares of the annotators' votes, where there are any.
-        """
-        target_NC = (self.label[:, None] == np.arange(len(labels))).astype(np.float32)
-        if soft:
-            for row, utterance in zip(target_NC, self.utterances, strict=True):
-                votes = tables.votes(utterance)
-                if total := sum(votes.values()):
-                    row[:] = [votes.get(name, 0.0) / total for name in labels]
-        return target_NC
+    def target(self, labels: Sequence[str]) -> np.ndarray:
+        """Float32 [N, C]: one-hot labels, zeros where they are held back."""
+        return (self.label[:, None] == np.arange(len(labels))).astype(np.float32)
 
     def read(self, rows: np.ndarray) -> dict[str, list[np.ndarray]]:
         """The frames of these utterances, per stream."""

@@ -124,9 +124,7 @@ def refuse_other_table(workdir: pathlib.Path, table: Table, roots: Roots) -> Non
     then = metadata.get("learned_from")  # Earlier versions did not keep it.
     if then and experiment.model.mask_padding:
         failed = failures(experiment, roots)
-        now = run_config.learned_from(
-            table, experiment.data, metadata["front_ends"], failed
-        )
+        now = run_config.learned_from(table, experiment, metadata["front_ends"], failed)
         if now == then and metadata["labels"] == list(table.labels):
             return
     raise ValueError(

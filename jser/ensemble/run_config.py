@@ -7,7 +7,7 @@ from typing import Any
 
 import jser
 from jser import files
-from jser.config import Data, Experiment
+from jser.config import Experiment
 from jser.corpora import tables
 from jser.corpora.tables import Table
 from jser.data.corpus import Corpus
@@ -66,9 +66,7 @@ def write(
         "schema": SCHEMA,
         "jser": jser.__version__,
         "table": corpus.table.fingerprint,
-        "learned_from": learned_from(
-            corpus.table, experiment.data, corpus.specs, failed
-        ),
+        "learned_from": learned_from(corpus.table, experiment, corpus.specs, failed),
         "labels": list(corpus.table.labels),
         "front_ends": corpus.specs,
         "config": experiment.to_dict(),
@@ -90,24 +88,33 @@ def write(
 
 
 def learned_from(
-    table: Table, c: Data, specs: Mapping[str, Any], failed: Collection[str]
+    table: Table,
+    experiment: Experiment,
+    specs: Mapping[str, Any],
+    failed: Collection[str],
 ) -> str:
     """Digest of the rows that a run is trained on and chosen by, in any order.
 
     Args:
       table: The utterances.
-      c: Which of them: the train split less the folds held out, and the dev split.
+      experiment: Which of them: the train split less the folds held out, and the dev
+        split; and what of them it learns.
       specs: Of the front ends: the kinds of input that count.
       failed: By utt_id, those left out since a front end could not encode them.
     """
+    c, soft = experiment.data, experiment.loss.soft_labels
     kinds = sorted({spec["kind"] for spec in specs.values()})
     rows = [
         u
         for u in table.utterances
         if (u.split == c.train_split and u.fold not in c.holdout)
         or (c.dev_split and u.split == c.dev_split)
+        if soft or not tables.without_majority(u)
     ]
     known = ("utt_id", "emotion", "votes", "speaker", "split", "fold")
+    known += ("ratings",) if soft or experiment.tasks.secondary else ()
+    known += ("gender",) if experiment.tasks.gender else ()
+    known += ("arousal", "valence", "dominance") if experiment.tasks.attributes else ()
     lines = [
         [getattr(u, column) for column in known]
         + [tables.input_digest(u, kind) for kind in kinds]
@@ -169,8 +176,11 @@ def _network(c: Experiment) -> dict[str, Any]:
         "data.streams": dict(c.data.streams),
         "data.standardize": list(c.data.standardize),
         "data.adapt": c.data.adapt,
-        "tune": c.to_dict()["tune"] | {"start": ""},
+        "tune": c.to_dict()["tune"],
         "a neutral head": c.loss.neutral_weight > 0,
+        "further heads": [
+            t for t in ("attributes", "secondary", "gender") if getattr(c.tasks, t)
+        ],
     }
 
 

@@ -52,6 +52,7 @@ class PoolingClassifier(nn.Module):
       dropout: Rate, before and after the hidden layer.
       standardize: Streams whose columns are scaled first.
       layers: What becomes of several layers, as `fusion.StreamInput` has it.
+      extra: Further heads, one linear layer each, by name and number of outputs.
       dtype: Precision of the products, "float32" or "bfloat16"; all else is float32.
     """
 
@@ -61,6 +62,7 @@ class PoolingClassifier(nn.Module):
     dropout: float = 0.5
     standardize: tuple[str, ...] = ()
     layers: str = "mix"
+    extra: tuple[tuple[str, int], ...] = ()
     dtype: str = "float32"
 
     @nn.compact
@@ -84,4 +86,7 @@ class PoolingClassifier(nn.Module):
         h = layers.Linear(self.hidden, self.dtype, name="hidden")(h)
         h = nn.relu(layers.norm(name="norm")(h))
         h = dropout.Dropout(self.dropout)(h, train=train)
-        return {"emotion": layers.Linear(self.classes, name="logits")(h)}
+        outputs = {"emotion": layers.Linear(self.classes, name="logits")(h)}
+        return outputs | {
+            name: layers.Linear(n, name=name)(h) for name, n in self.extra
+        }

@@ -106,6 +106,7 @@ class FusionClassifier(nn.Module):
       standardize: Streams whose columns are scaled first.
       layers: What becomes of several layers, as `StreamInput` has it.
       neutral_head: Add a second head that tells neutral from expressive.
+      extra: Further heads, by name and number of outputs.
       mask_padding: False reads padding like real frames, as the authors' code does.
       dtype: Precision of the products, "float32" or "bfloat16". Parameters,
         normalisation, softmax, recurrent state and logits are float32.
@@ -119,6 +120,7 @@ class FusionClassifier(nn.Module):
     standardize: tuple[str, ...] = ()
     layers: str = "mix"
     neutral_head: bool = False
+    extra: tuple[tuple[str, int], ...] = ()
     mask_padding: bool = True
     dtype: str = "float32"
 
@@ -138,7 +140,8 @@ class FusionClassifier(nn.Module):
           on_joint: Applied to the normalised joint vector [B, 2 K H] before the head.
 
         Returns:
-          {"emotion": logits [B, C]}, and with the neutral head {"neutral": [B, 1]}.
+          {"emotion": logits [B, C]}, with the neutral head {"neutral": [B, 1]}, and
+          what each of the further heads gives.
         """
         refuse_other_streams(self.streams, streams)
         mask, read = {}, {}
@@ -154,6 +157,7 @@ class FusionClassifier(nn.Module):
         outputs = {"emotion": self.classes}
         if self.neutral_head:
             outputs["neutral"] = 1
+        outputs |= dict(self.extra)
         return {
             name: Head(self.hidden, n, self.dropout, self.dtype, name=name)(
                 joint, train=train

@@ -27,6 +27,7 @@ class LinearProbe(nn.Module):
       dropout: Rate, on the joint vector.
       standardize: Streams whose columns are scaled first.
       layers: What becomes of several layers, as `fusion.StreamInput` has it.
+      extra: Further heads, one linear layer each, by name and number of outputs.
     """
 
     streams: tuple[str, ...]
@@ -34,6 +35,7 @@ class LinearProbe(nn.Module):
     dropout: float = 0.0
     standardize: tuple[str, ...] = ()
     layers: str = "mix"
+    extra: tuple[tuple[str, int], ...] = ()
 
     @nn.compact
     def __call__(
@@ -53,4 +55,6 @@ class LinearProbe(nn.Module):
         joint = on_joint(jnp.concatenate(pooled, axis=-1))
         h = dropout.Dropout(self.dropout)(joint, train=train)
         zeros = nn.initializers.zeros
-        return {"emotion": nn.Dense(self.classes, kernel_init=zeros, name="logits")(h)}
+        dense = lambda n, name: nn.Dense(n, kernel_init=zeros, name=name)(h)
+        outputs = {"emotion": dense(self.classes, "logits")}
+        return outputs | {name: dense(n, name) for name, n in self.extra}

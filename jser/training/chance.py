@@ -9,6 +9,7 @@ import numpy as np
 from scipy import optimize, special
 
 from jser.config import Experiment
+from jser.data import targets
 from jser.ensemble import checkpoint_metrics
 from jser.training import metrics_log
 from jser.training.setup import TrainingSetup
@@ -25,7 +26,7 @@ def constant_loss(setup: TrainingSetup) -> float:
     cross-entropy it is the entropy of the weighted targets: ln C with class weights.
     """
     c, source = setup.experiment.loss, setup.source
-    target_NC = source.split.target(setup.corpus.table.labels, soft=c.soft_labels)
+    target_NC = targets.emotions(source.split, setup.corpus.table.labels, c)
     steps = range(len(source) - source.steps_per_epoch, len(source))
     target_NC = target_NC[np.concatenate([source.rows(i) for i in steps])].astype(float)
     smooth, C = c.label_smoothing, target_NC.shape[1]
@@ -42,6 +43,8 @@ def constant_loss(setup: TrainingSetup) -> float:
     least = optimize.minimize(loss, np.log(np.maximum(share_C, 1e-12))).fun
     if c.kind == "kl":  # Mixup lowers it further: that can hide a fault, not feign one.
         least += (weight_C * special.xlogy(target_NC, target_NC)).sum() / total
+    if c.per_utterance:
+        least *= total / len(target_NC)
     return float(least)
 
 
@@ -79,7 +82,12 @@ def _last_loss(
     last = [x for x in lines if "train/loss" in x and x["step"] > start]
     steps = np.diff([start, *(x["step"] for x in last)])
     neutral = c.loss.neutral_weight
-    loss = [x["train/loss"] - neutral * x.get("train/neutral_loss", 0) for x in last]
+    loss = [
+        x["train/emotion_loss"]
+        if "train/emotion_loss" in x
+        else x["train/loss"] - neutral * x.get("train/neutral_loss", 0)
+        for x in last
+    ]
     return float(np.average(loss, weights=steps))
 
 

@@ -6,6 +6,7 @@ from flax import linen as nn
 import jax
 
 from jser.config import Experiment
+from jser.data import targets
 from jser.encoders.in_program import SoundEncoder
 from jser.models import baseline, fusion, probe
 from jser.training import tuned
@@ -39,6 +40,11 @@ def _network(experiment: Experiment, classes: int) -> nn.Module:
         "dropout": m.dropout,
         "standardize": experiment.data.standardize,
         "layers": m.layers,
+        "extra": tuple(
+            (task, at.stop - at.start)
+            for task, at in targets.columns(experiment.tasks, classes).items()
+            if task != targets.EMOTION
+        ),
     }
     if m.kind == "probe":
         return probe.LinearProbe(**common)

@@ -135,7 +135,7 @@ def _of_own_table(roots: Roots, workdir: pathlib.Path, run: _Run) -> _Asked:
     corpus = open_corpus(roots, experiment.data)
     _refuse_others(workdir, metadata, corpus)
     provenance.refuse_other_table(workdir, corpus.table, roots)
-    trained_on = corpus.train().utterances
+    trained_on = corpus.train(soft=experiment.loss.soft_labels).utterances
     return _Asked(
         corpus,
         {u.utt_id for u in trained_on},

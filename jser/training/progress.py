@@ -132,7 +132,8 @@ class TrainingLogger:
     def _refuse_non_finite(self) -> None:
         for step, scalars in self._unseen:
             if not np.isfinite(loss := self._of(scalars["loss"])):
-                cause = _not_finite(self._setup.source, step - 1)
+                classes = len(self._setup.corpus.table.labels)
+                cause = _not_finite(self._setup.source, step - 1, classes)
                 raise FloatingPointError(
                     f"{self._saved.folder.parent}: step {step}: the loss is {loss}. The"
                     f" last good checkpoint is of step {self._saved.latest_step()}."
@@ -140,12 +141,13 @@ class TrainingLogger:
                 )
 
 
-def _not_finite(source: TrainBatches, index: int) -> str:
+def _not_finite(source: TrainBatches, index: int, classes: int) -> str:
     """The utterance of a batch whose frames or votes are to blame; empty if none."""
     rows = source.rows(index)
     frames, target = source.examples(index, source.split.read(rows))
     for i, row in enumerate(rows):
-        what = {**{f"stream {s}": x[i] for s, x in frames.items()}, "votes": target[i]}
+        what = {f"stream {s}": x[i] for s, x in frames.items()}
+        what["votes"] = target[i, :classes]
         for name, values in what.items():
             if not np.isfinite(values).all():
                 utt_id = source.split.utterances[row].utt_id

@@ -10,16 +10,18 @@ import optax
 from jser import devices
 from jser.config import Experiment
 from jser.config_rules import SOUND, SOUND_AUGMENTS
-from jser.data import adaptation
+from jser.data import adaptation, targets
 from jser.data.batches import TrainBatches
 from jser.data.collation import Share
 from jser.data.corpus import Corpus
 from jser.data.resident import Residence
 from jser.data.split import Split
+from jser.data.targets import AnnotatorDropout
 from jser.emotions import NEUTRAL
 from jser.statistics import metrics
+from jser.statistics.attributes import concordance
 from jser.training import losses, standardization
-from jser.training.class_weights import class_weights
+from jser.training.class_weights import class_counts, class_weights
 from jser.training.inference import logits_of, make_predict_step
 from jser.training.optimizer import make_optimizer, make_schedule, make_thaw
 from jser.training.step import (
@@ -64,16 +66,20 @@ class TrainingSetup:
             (`started_with`); then none are taken of frames.
         """
         adaptation.warn(experiment, experiment.data.adapt)
-        split, labels = corpus.train(), corpus.table.labels
+        split = corpus.train(soft=experiment.loss.soft_labels)
+        labels = corpus.table.labels
+        target = targets.of(split, labels, experiment)
         source = TrainBatches(
             split,
-            split.target(labels, soft=experiment.loss.soft_labels),
+            target,
             corpus.buckets,
             experiment.data,
             experiment.augment,
             seed=experiment.seed,
             epochs=experiment.epochs,
             share=Share.mine(),
+            classes=len(labels),
+            dropout=AnnotatorDropout.of(split, labels, experiment),
         )
         _refuse_no_step(experiment, len(source))
         steps = source.steps_per_epoch
@@ -97,7 +103,9 @@ class TrainingSetup:
             encoder.learned if encoder else None,
         )
         name = experiment.data.dev_split
-        weight_C = class_weights(split, labels, experiment)
+        emotions = target[:, : len(labels)]
+        weight_C = class_weights(emotions, labels, experiment)
+        count_C = class_counts(emotions)
         standard = standardization.level(split, encoder)
         if not is_started:
             given = corpus, split, step_config.model, encoder
@@ -110,7 +118,7 @@ class TrainingSetup:
             fresh=dataclasses.replace(fresh, standard=standard),
             step_config=step_config,
             hyperparameters=RunHyperparameters.of(
-                *(experiment, run_key, weight_C, steps),
+                *(experiment, run_key, weight_C, count_C / count_C.sum(), steps),
                 frozen=encoder.frozen if encoder else None,
             ),
             dev=corpus.split(name) if name else None,
@@ -148,16 +156,19 @@ class TrainingSetup:
         logits = logits_of(predict_step, variables, self.dev, self.corpus)
         return self.score(logits, self.dev, step)
 
-    def score(self, logits: np.ndarray, dev: Split, step: int) -> dict[str, float]:
+    def score(self, predicted: np.ndarray, dev: Split, step: int) -> dict[str, float]:
         """Macro-F1, UAR, accuracy and weighted loss of logits [N, C] on a split.
 
+        Of predicted attributes, [N, C + 3], also their concordance with those known.
         `most_predicted` is the share of the predictions that are of their commonest
         class: 1 if all are of one.
 
         Raises:
           FloatingPointError: if logits are not finite, naming run, step and utterance.
         """
-        odd = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        labels = self.corpus.table.labels
+        logits, attributes = np.split(predicted, [len(labels)], axis=1)
+        odd = np.flatnonzero(~np.isfinite(predicted).all(axis=1))
         if len(odd):
             c = self.experiment
             raise FloatingPointError(
@@ -166,13 +177,25 @@ class TrainingSetup:
                 f" {dev.utterances[odd[0]].utt_id!r}, are not finite. A lower"
                 " --config.optim.lr may help."
             )
-        labels = self.corpus.table.labels
         target = dev.target(labels) * np.asarray(self.hyperparameters.class_weight)
         loss = np.asarray(losses.cross_entropy(logits, target)).sum() / target.sum()
-        predicted = logits.argmax(axis=1)
-        scores = metrics.scores(dev.label, predicted, len(labels))
-        most = float(np.bincount(predicted).max() / len(predicted))
+        told = logits.argmax(axis=1)
+        scores = metrics.scores(dev.label, told, len(labels))
+        if attributes.size:
+            scores |= _concordances(attributes, targets.attributes(dev.utterances))
+        most = float(np.bincount(told).max() / len(told))
         return scores | {"loss": float(loss), "most_predicted": most}
+
+
+def _concordances(predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """By attribute, over the utterances of which it is known; none where it is not."""
+    known = {
+        f"ccc_{name}": (told[~np.isnan(rated)], rated[~np.isnan(rated)])
+        for name, told, rated in zip(
+            targets.ATTRIBUTES, predicted.T, true.T, strict=True
+        )
+    }
+    return {k: concordance(*pair) for k, pair in known.items() if len(pair[1])}
 
 
 def reside(

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jser.config import Experiment, Loss
-from jser.config_rules import SAMPLERS, SOUND, SOUND_AUGMENTS, is_sound
-from jser.data import augment
+from jser.config import Experiment, Loss, Tasks
+from jser.config_rules import CCC, SAMPLERS, SOUND, SOUND_AUGMENTS, is_sound
+from jser.data import augment, targets
 from jser.encoders.in_program import SoundEncoder
 from jser.shapes import Array, Batch
 from jser.training import losses
@@ -90,8 +90,11 @@ def make_loss_fn(
     class_weight: Array,
     speech: tuple[str, ...],
     neutral: int | None = None,
+    share: Array | None = None,
 ) -> Callable[[Variables, Batch, jax.Array], tuple[jax.Array, Metrics]]:
     """Builds `loss_fn(variables, batch, key) -> (loss, metrics)`, augmentation too.
+
+    Losses of several tasks are added by their weights; `metrics` has each by itself.
 
     Args:
       model: A network with the outputs of `FusionClassifier`.
@@ -99,8 +102,12 @@ def make_loss_fn(
       class_weight: [C].
       speech: The streams whose frames are augmented.
       neutral: Number of the neutral class, where the model has a neutral head.
+      share: [C], of the classes among the utterances trained on, which the loss "vs"
+        reads.
     """
     weight_C = jnp.asarray(class_weight)
+    of = targets.columns(c.tasks, len(weight_C))
+    tasks = {task: at for task, at in of.items() if task != targets.EMOTION}
 
     def loss_fn(variables, batch, key):
         keys = jax.random.split(key, 3)
@@ -110,25 +117,38 @@ def make_loss_fn(
                 streams[s] = augment.disturb(
                     jax.random.fold_in(keys[0], speech.index(s)), streams[s], c.augment
                 )
-        mix, target_BC = mixup(keys[1], jnp.asarray(batch.target), c.augment.mixup)
+        mix, target_BK = mixup(keys[1], jnp.asarray(batch.target), c.augment)
+        target_BC = target_BK[:, of[targets.EMOTION]]
         rngs = {"dropout": keys[2]}
         outputs = cast(
             dict[str, Array],
             model.apply(variables, streams, train=True, on_joint=mix, rngs=rngs),
         )
         smooth_BC = optax.smooth_labels(target_BC, c.loss.label_smoothing)
-        loss_B = _emotion_loss(c.loss, outputs["emotion"], smooth_BC, weight_C)
+        logits_BC = outputs["emotion"]
+        if c.loss.kind == "vs":
+            vs = c.loss.vs_gamma, c.loss.vs_tau
+            logits_BC = losses.vector_scaled(logits_BC, jnp.asarray(share), *vs)
+        loss_B = _emotion_loss(c.loss, logits_BC, smooth_BC, weight_C)
         total_B = (smooth_BC * weight_C).sum(axis=-1)
-        loss = (batch.weight * loss_B).sum() / (batch.weight * total_B).sum()
-        metrics = {"loss": loss}
+        if c.loss.per_utterance:
+            total_B = jnp.ones_like(total_B)
+        emotion = (batch.weight * loss_B).sum() / (batch.weight * total_B).sum()
+        loss, metrics = c.tasks.emotion * emotion, {}
         if neutral is not None:
             margin_B = losses.soft_margin(
                 outputs["neutral"][:, 0], target_BC[:, neutral]
             )
             margin = (batch.weight * margin_B).sum() / batch.weight.sum()
             loss += c.loss.neutral_weight * margin
-            metrics = {"loss": loss, "neutral_loss": margin}
-        return loss, metrics
+            metrics["neutral_loss"] = margin
+        if tasks or c.tasks.emotion != 1:
+            metrics["emotion_loss"] = emotion
+        for task, columns in tasks.items():
+            given = outputs[task], target_BK[:, columns], batch.weight
+            metrics[f"{task}_loss"] = task_loss(task, c.tasks, *given)
+            loss += getattr(c.tasks, task) * metrics[f"{task}_loss"]
+        return loss, metrics | {"loss": loss}
 
     return loss_fn
 
@@ -140,6 +160,34 @@ def _emotion_loss(c: Loss, logits: Array, target_BC: Array, weight_C: Array) -> 
     if c.kind == "kl":
         return losses.kl_divergence(logits, target_BC, weight_C)
     return losses.cross_entropy(logits, target_BC * weight_C)
+
+
+def task_loss(
+    task: str, c: Tasks, outputs: Array, target: Array, weight_B: Array
+) -> jax.Array:
+    """Mean loss of a further task over the values that are known.
+
+    Attributes are 1 + 6 sigmoid(output): their squared error, or 1 less the concordance
+    over the batch, mean over the three. Secondary emotions and gender are told by
+    binary cross-entropy.
+    """
+    known = ~jnp.isnan(target)
+    there = weight_B[:, None] * known
+    true = jnp.where(known, target, 1.0)
+    if task == targets.OF_ATTRIBUTES:
+        predicted = attributes_of(outputs)
+        if c.attribute_loss == CCC:
+            fits = jax.vmap(losses.concordance, in_axes=1)(predicted, true, there)
+            return 1 - fits.mean()
+        each = (predicted - true) ** 2
+    else:
+        each = losses.binary_cross_entropy(outputs, true)
+    return (there * each).sum() / jnp.maximum(there.sum(), 1)
+
+
+def attributes_of(outputs: Array) -> jax.Array:
+    """1 + 6 sigmoid of the attributes' head: from 1 to 7, as MSP-Podcast rates."""
+    return 1 + 6 * jax.nn.sigmoid(outputs)
 
 
 def update(
@@ -179,6 +227,7 @@ class RunHyperparameters:
 
     key: jax.Array  # The run's; the step folds itself in.
     class_weight: Array  # C.
+    class_share: Array  # C.
     neutral_weight: Array
     lr: Array
     final_lr: Array
@@ -196,6 +245,7 @@ class RunHyperparameters:
         c: Experiment,
         key: jax.Array,
         class_weight: Array,
+        class_share: Array,
         steps: int,
         frozen: Any = None,
     ) -> "RunHyperparameters":
@@ -204,6 +254,7 @@ class RunHyperparameters:
         return cls(
             key=key,
             class_weight=jnp.asarray(class_weight, jnp.float32),
+            class_share=jnp.asarray(class_share, jnp.float32),
             neutral_weight=jnp.float32(c.loss.neutral_weight),
             lr=jnp.float32(o.lr),
             final_lr=jnp.float32(o.final_lr),
@@ -252,7 +303,9 @@ class StepConfig:
         c["augment"] |= dict.fromkeys(SOUND_AUGMENTS, 0.0)
         c["optim"] |= {"lr": 1.0, "final_lr": 1.0, "weight_decay": 0.0}
         c["optim"] |= {"warmup_steps": 0, "mix_rate": 1.0, "encoder_rate": 1.0}
-        c["loss"] |= {"class_weights": True, "soft_labels": False}
+        c["loss"] |= {"class_weights": True, "soft_labels": False, "mentions": False}
+        c["loss"]["weight_exponent"], c["augment"]["annotators"] = 1.0, 0.0
+        c["init_from"] = ""
         c["loss"]["neutral_weight"] = float(neutral is not None)
         return cls(json.dumps(c), classes, speech, neutral, encoder)
 
@@ -275,7 +328,8 @@ class StepConfig:
             setattr(c.optim, name, getattr(hyperparameters, name))
         c.loss.neutral_weight = hyperparameters.neutral_weight  # pyright: ignore
         loss_fn = make_loss_fn(
-            self.model, c, hyperparameters.class_weight, self.speech, self.neutral
+            *(self.model, c, hyperparameters.class_weight, self.speech, self.neutral),
+            share=hyperparameters.class_share,
         )
         schedule = make_schedule(
             c.optim,

@@ -42,7 +42,7 @@ def groups(experiments: Sequence[Experiment], roots: Roots) -> list[list[int]]:
     They agree in the network and its widths, batch size, number of padded lengths,
     augmentation, kind of loss and kind of schedule. A member with a neutral head goes
     with one without. One that reads padding trains alone: its logits depend on it.
-    So does one whose encoder learns.
+    So does one whose encoder learns, or that begins with another run.
     """
     alike: dict[str, list[int]] = {}
     for i, c in enumerate(experiments):
@@ -52,7 +52,7 @@ def groups(experiments: Sequence[Experiment], roots: Roots) -> list[list[int]]:
             StepConfig.of(c, 0, (), None).config,
             [(s["width"], s["layers"], s["kind"]) for s in specs],
             c.data.corpus,
-            None if c.model.mask_padding and not c.tune.encoder else i,
+            None if c.model.mask_padding and not (c.tune.encoder or c.init_from) else i,
         ]
         alike.setdefault(json.dumps(key), []).append(i)
     return [

@@ -241,12 +241,13 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(corpus, tmp_path, experim
 
 
 def test_votes_that_are_not_finite_are_named(corpus, tmp_path, experiment, monkeypatch):
-    def target(split, labels, *, soft=False):
+    def target(split, labels):
         values = np.eye(len(labels), dtype=np.float32)[split.label]
         values[[u.utt_id for u in split.utterances].index("b_sad_1")] = np.nan
         return values
 
     monkeypatch.setattr(Split, "target", target)
+    experiment.loss.class_weights = False
     with pytest.raises(FloatingPointError, match=r"finite: votes of 'b_sad_1'\.$"):
         train.train(experiment, tiny_corpus.elsewhere(corpus, tmp_path))
 
@@ -345,15 +346,22 @@ def test_augmented_training_is_deterministic(corpus, tmp_path, experiment):
         equal(states[0].params, other.params)
 
 
-def test_class_weights(corpus, experiment):
-    split = open_corpus(corpus, experiment.data).train()
-    label = np.array([0, 0, 0, 1, 1, 2])
-    split = dataclasses.replace(split, utterances=split.utterances[:6], label=label)
-    got = class_weights(split, ("angry", "sad", "neutral"), experiment)
+def test_class_weights(experiment):
+    labels, counts = ("angry", "sad", "neutral"), [0, 0, 0, 1, 1, 2]
+    emotions = np.eye(3, dtype=np.float32)[counts]
+    got = class_weights(emotions, labels, experiment)
     np.testing.assert_allclose(got, [6 / 9, 6 / 6, 6 / 3])
-    experiment.loss.class_weights = False
-    got = class_weights(split, ("angry", "sad", "neutral"), experiment)
-    np.testing.assert_allclose(got, 1)
+    experiment.loss.weight_exponent = 0.5
+    half = class_weights(emotions, labels, experiment)
+    np.testing.assert_allclose(half, np.sqrt([6 / 9, 1, 2]), rtol=1e-6)
+    experiment.loss.class_weights, experiment.loss.weight_exponent = False, 1.0
+    np.testing.assert_allclose(class_weights(emotions, labels, experiment), 1)
+
+
+def test_class_weights_of_soft_targets(experiment):
+    emotions = np.array([[0.75, 0.25, 0], [0, 0.25, 0.75]], np.float32)
+    got = class_weights(emotions, ("angry", "sad", "neutral"), experiment)
+    np.testing.assert_allclose(got, [2 / 2.25, 2 / 1.5, 2 / 2.25], rtol=1e-6)
 
 
 def test_a_filled_batch_has_the_loss_of_the_short_one(corpus, experiment):
