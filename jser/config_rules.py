@@ -36,7 +36,7 @@ CHOSEN = "chosen"  # The stacker that chooses another one.
 # How members are combined. All but "paper" and "average" learn from out-of-fold logits.
 STACKERS = (
     *("oof", "paper", "average", "scaled_average", "weighted_average"),
-    *("logistic", "boosting", "best_member", CHOSEN),
+    *("logistic", "boosting", "best_member", "greedy", "meta", CHOSEN),
 )
 
 SOUND = "waveform"  # The front end that is the sound itself.

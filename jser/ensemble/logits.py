@@ -11,7 +11,8 @@ import numpy as np
 from jser import archives, files
 from jser.config_rules import NONE, TARGET
 
-SCHEMA = 2
+SCHEMA = 3
+ATTRIBUTES = ("arousal", "valence", "dominance")  # From 1 to 7.
 
 
 class OutdatedError(ValueError):
@@ -39,13 +40,21 @@ class Logits:
         default_factory=lambda: np.array([], str)
     )
     adapt: str = NONE  # Whose unlabelled statistics scaled the frames.
+    # Float32, N A: `ATTRIBUTES` as the member predicts them; A is 0 if it does not.
+    attributes: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros((0, 0), np.float32)
+    )
+
+    def __post_init__(self):
+        if self.attributes.shape[1:] == (0,):
+            object.__setattr__(self, "attributes", np.zeros((len(self), 0), np.float32))
 
     def __len__(self) -> int:
         return len(self.utt_id)
 
     def take(self, rows: np.ndarray) -> "Logits":
         """Some of the rows, by number or by mask."""
-        columns = {c: getattr(self, c)[rows] for c in _PER_ROW}
+        columns = {c: getattr(self, c)[rows] for c in (*_PER_ROW, "attributes")}
         return dataclasses.replace(self, **columns)
 
     def occurring(self) -> tuple[str, ...]:
@@ -109,7 +118,7 @@ class Logits:
             )
         known: dict[str, Any] = {name: columns[name] for name in _FIELDS}
         known |= {name: str(columns[name]) for name in _TEXTS if name in columns}
-        known |= {name: columns[name] for name in _LISTS if name in columns}
+        known |= {name: columns[name] for name in _ARRAYS if name in columns}
         logits = cls(**known)
         logits._refuse_other_shapes(path)
         logits._refuse_non_finite(path, "Remove it and run jser predict again.")
@@ -118,33 +127,50 @@ class Logits:
     def _refuse_other_shapes(self, path: pathlib.Path) -> None:
         N, shape = len(self), (len(self), len(self.labels))
         per_row = {len(getattr(self, c)) for c in _PER_ROW}
-        if self.logits.shape != shape or per_row != {N}:
+        rated = {(N, 0), (N, len(ATTRIBUTES))}
+        if (
+            self.logits.shape != shape
+            or per_row != {N}
+            or self.attributes.shape not in rated
+        ):
             raise ValueError(
                 f"{path}: damaged: not {N} rows of {len(self.labels)} labels in all its"
                 " arrays. Remove it and run jser predict again."
             )
 
     def _refuse_non_finite(self, path: pathlib.Path, remedy: str) -> None:
-        odd = ~np.isfinite(self.logits).all(axis=1)
-        if odd.any():
-            raise ValueError(
-                f"{path}: the logits of {odd.sum()} utterances, e.g."
-                f" {str(self.utt_id[odd][0])!r}, are not all finite. {remedy}"
-            )
+        for what in ("logits", "attributes"):
+            odd = ~np.isfinite(getattr(self, what)).all(axis=1)
+            if odd.any():
+                raise ValueError(
+                    f"{path}: the {what} of {odd.sum()} utterances, e.g."
+                    f" {str(self.utt_id[odd][0])!r}, are not all finite. {remedy}"
+                )
 
     @classmethod
     def concatenate(cls, parts: Sequence["Logits"]) -> "Logits":
         """The rows of all parts.
 
         Raises:
-          ValueError: if two hold the same utterance, or their label sets differ.
+          ValueError: if two hold the same utterance, their label sets differ, or only
+            some have attributes.
         """
         labels = parts[0].labels
         if any(not np.array_equal(p.labels, labels) for p in parts):
             raise ValueError(
                 "logits of runs with different label sets do not go together."
             )
-        whole = {c: np.concatenate([getattr(p, c) for p in parts]) for c in _PER_ROW}
+        some = [p for p in parts if len(p)] or parts[:1]
+        rated = [p for p in some if p.attributes.shape[1]]
+        unrated = [p for p in some if not p.attributes.shape[1]]
+        if rated and unrated:
+            raise ValueError(
+                f"{', '.join(ATTRIBUTES)} are predicted of {str(rated[0].utt_id[0])!r}"
+                f" and not of {str(unrated[0].utt_id[0])!r}: one member's trainings"
+                " need the same tasks.attributes. Train those without again."
+            )
+        columns = (*_PER_ROW, "attributes")
+        whole = {c: np.concatenate([getattr(p, c) for p in some]) for c in columns}
         ids, count = np.unique(whole["utt_id"], return_counts=True)
         if (count > 1).any():
             raise ValueError(
@@ -165,9 +191,10 @@ _PER_ROW = (
     *("utt_id", "logits", "label", "fold", "speaker", "in_sample", "speaker_seen"),
 )
 _FIELDS = (*_PER_ROW, "labels", "made_by")
-# Schema 1 has none of these but `system`, and its earliest files not even that.
+# Schema 1 has none of these but `system`, and its earliest files not even that; schema
+# 2 has no `attributes`.
 _TEXTS = ("system", "trained_on", "table", "fingerprint", "adapt")
-_LISTS = ("merged",)
+_ARRAYS = ("merged", "attributes")
 
 
 def path_of(

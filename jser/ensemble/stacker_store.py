@@ -16,6 +16,7 @@ import jser
 from jser import files
 from jser.config_rules import CHOSEN
 from jser.ensemble import combiners
+from jser.ensemble.logits import ATTRIBUTES
 from jser.ensemble.stacking import Stacker
 
 # Of stack.json, where schema 2 began to keep what has no model.
@@ -59,7 +60,7 @@ def save(folder: pathlib.Path, fitted: Mapping[int, Stacker]) -> None:
                     "learned_from": s.learned_from,
                     "held_out": s.held_out,
                     "importance": s.importance,
-                    **_choice(s),
+                    **_own(s),
                     **({} if _has_models(s) else {"estimators": _numbers(s)}),
                 }
                 for k, s in fitted.items()
@@ -95,11 +96,13 @@ def _numbers(stacker: Stacker) -> list[dict[str, list[float]]]:
     ]
 
 
-def _choice(stacker: Stacker) -> dict[str, Any]:
-    """What "chosen" has beside what all kinds have."""
-    if stacker.kind != CHOSEN:
-        return {}
-    return {"chosen": stacker.chosen, "candidates": stacker.candidates}
+def _own(stacker: Stacker) -> dict[str, Any]:
+    """What "chosen" and "meta" have beside what all kinds have."""
+    if stacker.kind == CHOSEN:
+        return {"chosen": stacker.chosen, "candidates": stacker.candidates}
+    if stacker.kind == combiners.META:
+        return {"attributes_of": stacker.attributes_of}
+    return {}
 
 
 AGAIN = "Run jser stack again."
@@ -143,6 +146,7 @@ def _stackers(path: pathlib.Path, record: dict[str, Any]) -> dict[int, Stacker]:
             learned_from=about["learned_from"],
             chosen=about.get("chosen"),
             candidates=about.get("candidates"),
+            attributes_of=tuple(about.get("attributes_of", ())),
         )
         for estimator in stacker.estimators:
             _check(path, stacker, estimator)
@@ -181,10 +185,11 @@ def _check(
         raise ValueError(f"{path}: a {type(model).__name__} in a {kind} stacker.")
     if model is None:
         return
-    if model.n_features_in_ != M * C or not np.isin(model.classes_, range(C)).all():
+    columns = M * C + len(ATTRIBUTES) * len(stacker.attributes_of)
+    if model.n_features_in_ != columns or not np.isin(model.classes_, range(C)).all():
         raise ValueError(f"{path}: a model of other members or labels. {AGAIN}")
     for tree in _trees(model):
-        _refuse_broken(path, tree, columns=M * C)
+        _refuse_broken(path, tree, columns)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from jser import files
 from jser.config_rules import CHOSEN, NONE
 from jser.ensemble import combiners
+from jser.ensemble.combiners import META, balanced_rows
 from jser.ensemble.logits import Logits
 from jser.statistics import metrics
 
@@ -26,10 +27,20 @@ _FEWEST = 50  # Rows of a class that "oof" draws, where the rarest has fewer.
 class Joined:
     """The logits of all members on the same utterances."""
 
-    first: Logits  # Ids, labels, folds; `in_sample`, `adapt` and so on by any member.
+    # Ids, labels, folds; `in_sample`, `adapt` and so on by any member; of `attributes`
+    # the mean over the members that have them.
+    first: Logits
     members: tuple[str, ...]
     logits: np.ndarray  # Float64, N M C; as the members gave them.
     made_by: list[str]
+    # Float64, N 3: by member that predicts them; docs/logits.md.
+    attributes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @property
+    def rated(self) -> np.ndarray:
+        """The attributes side by side, [N, A]; no columns if no member has any."""
+        nothing = np.zeros((len(self.logits), 0))
+        return np.concatenate([nothing, *self.attributes.values()], axis=1)
 
     @property
     def log_p(self) -> np.ndarray:
@@ -71,11 +82,16 @@ def join(members: Mapping[str, Logits]) -> Joined:
         for column in ("in_sample", "speaker_seen")
     }
     adapted = [x.adapt for x in everyone if x.adapt != NONE]
+    rated = {m: x.attributes for m, x in ordered.items() if x.attributes.shape[1]}
+    mean = np.mean([*rated.values()], axis=0) if rated else first.attributes
     return Joined(
-        first=dataclasses.replace(first, adapt=max(adapted, default=NONE), **seen),
+        first=dataclasses.replace(
+            first, adapt=max(adapted, default=NONE), attributes=mean, **seen
+        ),
         members=tuple(ordered),
         logits=np.stack([x.logits.astype(np.float64) for x in everyone], axis=1),
         made_by=[str(m) for x in everyone for m in x.made_by],
+        attributes={m: x.astype(np.float64) for m, x in rated.items()},
     )
 
 
@@ -86,7 +102,7 @@ def average(joined: Joined) -> Logits:
 
 @dataclasses.dataclass(frozen=True)
 class Stacker:
-    """A fitted combination: the mean of its base estimators' probabilities.
+    """A fitted combination: the mean of its base estimators, `combiners.combined`.
 
     `importance` is of each member and class, [M, C], of 1 in all: a forest's by
     decrease of impurity, a mixture's by weight; None for other kinds. Of the kind
@@ -105,6 +121,7 @@ class Stacker:
     learned_from: str  # ... and of these logits and labels.
     chosen: str | None = None
     candidates: dict[str, dict[str, float]] | None = None
+    attributes_of: tuple[str, ...] = ()  # Members whose attributes a "meta" reads.
 
 
 def fit(kind: str, known: Joined, seed: int) -> Stacker:
@@ -133,6 +150,7 @@ def fit(kind: str, known: Joined, seed: int) -> Stacker:
       ValueError: if a member was trained on one of the utterances, or on its speaker;
         if labels are held back; if there are fewer than two speakers.
     """
+    meta = kind == META
     if kind not in combiners.SETTINGS:
         raise ValueError(f"{kind!r} is not one of {', '.join(combiners.SETTINGS)}.")
     if (known.first.label < 0).any():
@@ -140,22 +158,24 @@ def fit(kind: str, known: Joined, seed: int) -> Stacker:
     if kind == CHOSEN:
         return _choose(known, seed)
     if kind == "paper":
-        known = _take(known, _balanced_rows(known.first.label, seed))
+        known = _take(known, balanced_rows(known.first.label, seed))
     else:
         _refuse_leaks(known.first)
-    read, label = _read(kind, known), known.first.label
+    read, rated, label = _read(kind, known), known.rated, known.first.label
     p, estimators = np.zeros((len(label), read.shape[2])), []
     folds = list(_folds(kind, known.first, seed))
     told = tqdm(folds, desc=f"fitting stacker {kind!r}", unit="base estimator")
     for n, (fitted_on, rest) in enumerate(told):
         if kind == "oof":
-            drawn = _balanced_rows(label[fitted_on], seed + n, at_least=_FEWEST)
+            drawn = balanced_rows(label[fitted_on], seed + n, at_least=_FEWEST)
             fitted_on = fitted_on[drawn]
-        estimator = combiners.fit(kind, read[fitted_on], label[fitted_on], seed)
-        p[rest] = estimator(read[rest])
+        estimator = combiners.fit(
+            kind, read[fitted_on], rated[fitted_on], label[fitted_on], seed
+        )
+        p[rest] = combiners.combined(kind, [estimator], read[rest], rated[rest])
         estimators.append(estimator)
     if kind == "best_member":
-        estimators = [combiners.fit(kind, read, label, seed)]
+        estimators = [combiners.fit(kind, read, rated, label, seed)]
     return Stacker(
         kind=kind,
         members=known.members,
@@ -166,8 +186,10 @@ def fit(kind: str, known: Joined, seed: int) -> Stacker:
         importance=_importance(estimators, p.shape[1]),
         made_by=tuple(sorted(set(known.made_by))),
         learned_from=files.digest(
-            "\n".join(known.first.utt_id.tolist()), read.tobytes(), label.tobytes()
+            "\n".join(known.first.utt_id.tolist()),
+            *(x.tobytes() for x in ((read, label, rated) if meta else (read, label))),
         ),
+        attributes_of=tuple(known.attributes) if meta else (),
     )
 
 
@@ -194,19 +216,23 @@ def apply(stacker: Stacker, joined: Joined) -> Logits:
     """What the stacker says: log-probabilities of all classes, also of ones unseen.
 
     Raises:
-      ValueError: if the members or the labels are not those it was fitted with.
+      ValueError: if the members or the labels are not those it was fitted with, or
+        others of them have attributes.
     """
+    rated = tuple(joined.attributes) if stacker.kind == META else ()
     for what, then, now in (
         ("members", stacker.members, joined.members),
         ("labels", stacker.labels, tuple(joined.first.labels.tolist())),
+        ("attributes of", stacker.attributes_of, rated),
     ):
         if then != now:
             raise ValueError(
-                f"the stacker was fitted with {what} {', '.join(then)}, not"
-                f" {', '.join(now)}; stack again."
+                f"the stacker was fitted with {what} {', '.join(then) or 'nobody'}, not"
+                f" {', '.join(now) or 'nobody'}; stack again."
             )
     read = _read(stacker.kind, joined)
-    return _as_logits(joined, np.mean([e(read) for e in stacker.estimators], axis=0))
+    p = combiners.combined(stacker.kind, stacker.estimators, read, joined.rated)
+    return _as_logits(joined, p)
 
 
 def cross_validate(
@@ -290,17 +316,6 @@ def _folds(
     return folds.split(rows.utt_id, rows.label, group)
 
 
-def _balanced_rows(label: np.ndarray, seed: int, at_least: int = 1) -> np.ndarray:
-    """As many rows of each class as the rarest has, in their order."""
-    rows_of = [np.flatnonzero(label == c) for c in np.unique(label)]
-    count = max(at_least, min(map(len, rows_of)))
-    drawn = [
-        rows[np.random.RandomState(seed).permutation(len(rows))[:count]]
-        for rows in rows_of
-    ]
-    return np.sort(np.concatenate(drawn))
-
-
 def _refuse_leaks(rows: Logits) -> None:
     for seen, what, mend in (
         (rows.in_sample, "were", "train with data.holdout"),
@@ -320,7 +335,10 @@ def _refuse_leaks(rows: Logits) -> None:
 
 def _take(joined: Joined, rows: np.ndarray) -> Joined:
     return dataclasses.replace(
-        joined, first=joined.first.take(rows), logits=joined.logits[rows]
+        joined,
+        first=joined.first.take(rows),
+        logits=joined.logits[rows],
+        attributes={m: x[rows] for m, x in joined.attributes.items()},
     )
 
 

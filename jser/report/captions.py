@@ -26,6 +26,15 @@ COMBINATIONS = {
         "random forests that read the members' log-probabilities and learned from those"
         " out of fold, as many of each emotion"
     ),
+    "greedy": (
+        "the mean of the members' probabilities, each at its temperature and as often"
+        " as a greedy selection by macro-F1 took it, out of fold"
+    ),
+    "meta": (
+        "linear classifiers of the members' probabilities and attributes, learned out"
+        " of fold from all rows, then from as many of each emotion; their logits'"
+        " mean"
+    ),
     "logistic": "logistic regression over the members' log-probabilities, out of fold",
     "boosting": "gradient boosting over the members' log-probabilities, out of fold",
     "paper": (

@@ -1,8 +1,11 @@
 import dataclasses
 
+from hypothesis import given
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 from scipy import special
+from sklearn import linear_model
 
 from jser.config_rules import STACKERS
 from jser.ensemble import combiners, stacking
@@ -69,11 +72,106 @@ def test_temperature_and_weights_find_the_surer_and_the_better_member(rng):
     assert scores["uar"] > alone["uar"] - 0.01
 
 
+def test_a_selection_by_hand():
+    """Of two classes; the table has the probability of the second, true of u1 and u2.
+
+    Alone a has u3 wrong and b u1 (macro-F1 (4/5 + 2/3) / 2 each), c has all. Selection
+    starts with a, the first of equals; a and b have u1 wrong, so that a is taken again,
+    the first of equals; twice a with b has all right: 1.85, 2.6, 1.4 and 0.5 of 3.
+    """
+    a, b, c = (0.9, 0.9, 0.6, 0.1), (0.05, 0.8, 0.2, 0.3), (0.4, 0.4, 0.6, 0.6)
+    second, label = np.array([a, b, c]).T, np.array([1, 1, 0, 0])
+    found = combiners._selection(np.stack([1 - second, second], axis=2), label)
+    np.testing.assert_allclose(found, [2 / 3, 1 / 3, 0])
+
+
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(10, 60))
+def test_a_selection_is_never_worse_than_its_best_member(seed, M, N):
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, CLASSES, N)
+    p = rng.dirichlet(np.ones(CLASSES), (N, M))
+    p[:, 0] += 0.3 * np.eye(CLASSES)[label]
+    p /= p.sum(axis=2, keepdims=True)
+    share = combiners._selection(p, label)
+    assert share.sum() == pytest.approx(1)
+    mean = metrics.scores(label, np.einsum("nmc,m->nc", p, share).argmax(1), CLASSES)
+    for m in range(M):
+        alone = metrics.scores(label, p[:, m].argmax(1), CLASSES)
+        assert mean["macro_f1"] >= alone["macro_f1"] - 1e-12
+
+
+def test_what_makes_the_mean_no_better_is_not_selected(rng):
+    """A member and itself: the first step is kept, and of equals the better alone."""
+    label = rng.integers(0, CLASSES, 200)
+    weak, good = (
+        special.softmax(
+            rng.standard_normal((200, CLASSES)) + skill * np.eye(CLASSES)[label], 1
+        )
+        for skill in (0.5, 9.0)
+    )
+    share = combiners._selection(np.stack([weak, good, good], axis=1), label)
+    np.testing.assert_array_equal(share, [0, 1, 0])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_second_stage_is_the_optimum_near_the_first(rng, classes):
+    """There the loss of the drawn rows pulls as much as the ridge to the first."""
+    label = rng.permutation(np.repeat(np.arange(classes), (200, 60, 30)[-classes:]))
+    read = rng.standard_normal((len(label), 4)) + label[:, None] / 2
+    first = linear_model.LogisticRegression(class_weight="balanced", max_iter=1000)
+    first.fit(read, label)
+    found = combiners._in_two_stages(read, label, seed=7)
+    rows = combiners.balanced_rows(label, 7)
+    assert np.bincount(label[rows]).tolist() == [30] * classes
+    wrong = found.predict_proba(read[rows]) - np.eye(classes)[label[rows]]
+    moved = found.coef_ - first.coef_
+    if classes == 2:  # Of each class half the difference moves.
+        moved = np.concatenate([-moved, moved]) / 2
+    np.testing.assert_allclose(wrong.T @ read[rows], -moved, atol=5e-3)
+    assert np.abs(moved).max() > 0.02
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_mean_of_meta_logits_is_that_of_their_weights(rng, classes):
+    """The soup of linear heads, where all read the same."""
+    log_p = special.log_softmax(rng.standard_normal((90, 2, classes)), axis=2)
+    rated, label = rng.uniform(1, 7, (90, 3)), np.arange(90) % classes
+    fitted = [
+        dataclasses.replace(
+            combiners.fit("meta", log_p[rows], rated[rows], label[rows], seed=0),
+            temperature=np.ones(2),
+        )
+        for rows in (np.arange(60), np.arange(20, 90))
+    ]
+    soup = linear_model.LogisticRegression().fit(np.eye(2 * classes + 3)[:3], [0, 1, 1])
+    soup.classes_ = np.arange(classes)
+    for weights in ("coef_", "intercept_"):
+        mean = np.mean([getattr(e.model, weights) for e in fitted], axis=0)
+        setattr(soup, weights, mean)
+    read = np.column_stack([np.exp(log_p).reshape(90, -1), rated])
+    found = combiners.combined("meta", fitted, log_p, rated)
+    np.testing.assert_allclose(found, soup.predict_proba(read), atol=1e-9)
+    mean = np.mean([e.model.predict_proba(read) for e in fitted], axis=0)
+    assert np.abs(found - mean).max() > 1e-4
+
+
+def test_a_meta_says_classes_that_one_of_its_heads_never_met(rng):
+    log_p = special.log_softmax(rng.standard_normal((90, 1, 4)), axis=2)
+    label, none = np.arange(90) % 3, np.zeros((90, 0))
+    some = np.flatnonzero(label < 2)
+    whole = combiners.fit("meta", log_p, none, label, seed=0)
+    narrow = combiners.fit("meta", log_p[some], none[some], label[some], seed=0)
+    p = combiners.combined("meta", [whole, narrow], log_p, none)
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    assert p[:, 2].mean() == pytest.approx(1 / 3, abs=0.1)
+    assert p[:, 3].max() == 0
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_importance_is_of_the_member_that_knows(rng, kind):
     joined = stacking.join({"knows": said(rng), "blind": said(rng, skill=0.0)})
     found = stacking.fit(kind, joined, seed=0).importance
-    if kind in ("logistic", "boosting"):
+    if kind in ("logistic", "boosting", "meta"):
         assert found is None
         return
     assert np.shape(found) == (2, CLASSES)

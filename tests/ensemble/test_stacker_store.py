@@ -30,7 +30,22 @@ def test_a_saved_stacker_says_the_same(rng, tmp_path, kind):
     assert other.learned_from != fitted.learned_from
 
 
-@pytest.mark.parametrize("kind", ["scaled_average", "best_member"])
+def test_members_whose_attributes_are_read_are_kept(rng, tmp_path):
+    plain = said(rng)
+    rated = dataclasses.replace(plain, attributes=rng.uniform(1, 7, (len(plain), 3)))
+    joined = stacking.join({"a": said(rng), "b": rated})
+    fitted = stacking.fit("meta", joined, seed=3)
+    stacker_store.save(tmp_path, {-1: fitted})
+    (loaded,) = stacker_store.load(tmp_path).values()
+    assert loaded.attributes_of == ("b",)
+    want = stacking.apply(fitted, joined).logits
+    np.testing.assert_array_equal(stacking.apply(loaded, joined).logits, want)
+    stacker_store.save(tmp_path, {-1: dataclasses.replace(fitted, attributes_of=())})
+    with pytest.raises(ValueError, match="of other members or labels"):
+        stacker_store.load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["scaled_average", "best_member", "greedy"])
 def test_what_has_no_model_needs_no_scikit_learn(rng, tmp_path, kind):
     (tmp_path / "stacker.skops").write_bytes(b"of an earlier stacker")
     fitted = stacking.fit(kind, stacking.join({"a": said(rng), "b": said(rng)}), 3)
