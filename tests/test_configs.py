@@ -118,6 +118,14 @@ def experiment(**changes) -> Experiment:
             r"loss\.neutral_weight: 1\.0 must be 0 with model\.kind 'probe'",
         ),
         (
+            experiment(model=Model(kind="deep", mask_padding=False)),
+            r"model\.mask_padding: False must be True with model\.kind 'deep'",
+        ),
+        (
+            experiment(model=Model(kind="deep", heads={"text": 2})),
+            r"model\.heads: \{'text': 2\} must be empty with model\.kind 'deep'",
+        ),
+        (
             experiment(model=Model(heads={"video": 2})),
             r"model\.heads: 'video' is not one of speech, text",
         ),

@@ -6,12 +6,12 @@ h_t of the query stream what it gathers from another stream, and pools the sums:
     g_t = Wo sum_s p_ts (Wv x_s + bv) + bo       p = dropout(softmax(q_t . k_s))
     y   = sum_t a_t (h_t + g_t)                  a = softmax(w . (h_t + g_t))
 
-Pooling asks two things of g, w . g_t and sum_t a_t g_t, and both are linear in x. So no
-g_t is ever computed: the scalar (Wv' Wo' w) . x_s stands for a frame in the first, and
-in the second Wv and Wo multiply one vector per utterance. As q_t . k_s is
-h_t' Wq' Wk x_s, only the shorter of the two streams is multiplied by weights. Dropout
-keeps the rows of p from summing to one, hence their sums stay beside bv. The results
-are the plain form's, gradients included, up to the order of the sums.
+Pooling asks two things of g, w . g_t and sum_t a_t g_t, and both are linear in x. So it
+needs no g_t: the scalar (Wv' Wo' w) . x_s stands for a frame in the first, and in the
+second Wv and Wo multiply one vector per utterance. As q_t . k_s is h_t' Wq' Wk x_s,
+only the shorter of the two streams is multiplied by weights. Dropout keeps the rows of
+p from summing to one, hence their sums stay beside bv. The results are the plain
+form's, gradients included, up to the order of the sums.
 """
 
 from collections.abc import Sequence
@@ -66,6 +66,18 @@ class Attended:
         value_BAE += share_BA[..., None] * value_AE
         biases = len(self.p) * weight_BT.sum(axis=-1)[:, None] * out_D
         return jnp.einsum("bae,aed->bd", value_BAE, out_AED) + biases
+
+    def frames(self, dtype: str) -> jax.Array:
+        """Every one of them, [B, T, D], for who needs more than pooling does."""
+        out_AED, out_D = self.out
+        value_DAE, value_AE = self.value
+        gathered_BTAE = jnp.zeros(())
+        for p_BATS, other_BSD in zip(self.p, self.others, strict=True):
+            value_BSAE = product("bsd,dae->bsae", other_BSD, value_DAE, dtype)
+            value_BSAE += value_AE
+            gathered_BTAE += product("bats,bsae->btae", p_BATS, value_BSAE, dtype)
+        gathered_BTD = product("btae,aed->btd", gathered_BTAE, out_AED, dtype)
+        return gathered_BTD + len(self.p) * out_D
 
 
 class CrossAttention(nn.Module):

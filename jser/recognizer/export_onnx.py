@@ -105,8 +105,8 @@ def _ints(*of: int) -> np.ndarray:
 def _logits(nodes: _Nodes, member: Member) -> str:
     """What a member says, [B, C]: `training.network.make_model`, layer by layer."""
     model, params = member.experiment.model, member.variables["params"]
-    network = {"fusion": _fusion, "pooling": _pooling, "probe": _probe}
-    return network[model.kind](nodes, model, params, _read(nodes, member))
+    made = {"fusion": _fusion, "pooling": _pooling, "probe": _probe, "deep": _deep}
+    return made[model.kind](nodes, model, params, _read(nodes, member))
 
 
 def _read(nodes: _Nodes, member: Member) -> _Streams:
@@ -171,14 +171,40 @@ def _pooling(nodes: _Nodes, _: Model, params: _Params, streams: _Streams) -> str
 
 def _probe(nodes: _Nodes, _: Model, params: _Params, streams: _Streams) -> str:
     """`probe.LinearProbe`."""
-    pooled = []
-    for x, mask in streams.values():
-        real_BT = nodes("Cast", mask, to=onnx.TensorProto.FLOAT)
-        real_BT1 = nodes("Unsqueeze", real_BT, _ints(2))
-        count_B11 = nodes("ReduceSum", real_BT1, _ints(1))
-        weight_BT1 = nodes("Div", real_BT1, count_B11)
-        pooled.append(_weighted_sum(nodes, weight_BT1, x))
+    pooled = [_mean(nodes, x, mask) for x, mask in streams.values()]
     return _linear(nodes, nodes("Concat", *pooled, axis=-1), params["logits"])
+
+
+def _deep(nodes: _Nodes, _: Model, params: _Params, streams: _Streams) -> str:
+    """`deep.DeepClassifier`; padding may stay where it lies, as nothing is dropped."""
+    after_first, after_second, masks = [], [], []
+    for s, (x, mask) in streams.items():
+        first, second = _leg(nodes, x, mask, params[f"{s}_leg"])
+        after_first.append(first)
+        after_second.append(second)
+        masks.append(mask)
+    x = nodes("Concat", *after_first, axis=1)
+    masks.append(nodes("Concat", *masks, axis=1))
+    after_second.append(_leg(nodes, x, masks[-1], params["first_fusion"])[1])
+    x = nodes("Concat", *after_second, axis=1)
+    masks[-1] = nodes("Concat", *masks, axis=1)
+    after_second[-1] = _leg(nodes, x, masks[-1], params["second_fusion"])[1]
+    means = [_mean(nodes, *of) for of in zip(after_second, masks, strict=True)]
+    joint = _linear(nodes, nodes("Concat", *means, axis=-1), params["joint"])
+    return _linear(nodes, nodes("Relu", joint), params["emotion"])
+
+
+def _leg(nodes: _Nodes, x: str, mask: str, params: _Params) -> tuple[str, str]:
+    """`deep.Leg`: the frames after its first layer and after its second."""
+    h = nodes("Relu", _linear(nodes, x, params["input"]))
+    x, after = _linear(nodes, h, params["projection"]), []
+    for p in (params["first"], params["second"]):
+        gathered = _attention(nodes, x, (x, mask), 1, p["attention"])
+        x = _norm(nodes, nodes("Add", x, gathered), p["norm"])
+        h = _linear(nodes, nodes("Relu", _linear(nodes, x, p["up"])), p["down"])
+        x = _norm(nodes, nodes("Add", x, h), p["final_norm"])
+        after.append(x)
+    return after[0], after[1]
 
 
 def _linear(nodes: _Nodes, x: str, params: _Params) -> str:
@@ -250,6 +276,14 @@ def _over_time(nodes: _Nodes, score_BT1: str, mask: str) -> str:
         real_BT1 = nodes("Unsqueeze", mask, _ints(2))
         score_BT1 = nodes("Where", real_BT1, score_BT1, _MASKED)
     return nodes("Softmax", score_BT1, axis=1)
+
+
+def _mean(nodes: _Nodes, x: str, mask: str) -> str:
+    """Over the real frames, [B, D]."""
+    real_BT = nodes("Cast", mask, to=onnx.TensorProto.FLOAT)
+    real_BT1 = nodes("Unsqueeze", real_BT, _ints(2))
+    count_B11 = nodes("ReduceSum", real_BT1, _ints(1))
+    return _weighted_sum(nodes, nodes("Div", real_BT1, count_B11), x)
 
 
 def _weighted_sum(nodes: _Nodes, weight: str, x: str, axis: int = 1) -> str:

@@ -8,7 +8,7 @@ import jax
 from jser.config import Experiment
 from jser.data import targets
 from jser.encoders.in_program import SoundEncoder
-from jser.models import baseline, fusion, probe
+from jser.models import baseline, deep, fusion, probe
 from jser.training import tuned
 from jser.training.tuned import TunedNetwork
 
@@ -20,7 +20,7 @@ _DTYPES = {"float32": "float32", "tf32": "float32", "bf16": "bfloat16"}
 def make_model(
     experiment: Experiment, classes: int, encoder: SoundEncoder | None = None
 ) -> AnyNetwork:
-    """The network of an experiment: fusion, the pooling baseline or a linear probe.
+    """The network of an experiment, by `model.kind`: docs/model.md has them.
 
     Args:
       experiment: A checked config.
@@ -51,6 +51,8 @@ def _network(experiment: Experiment, classes: int) -> nn.Module:
     wide = {"hidden": m.hidden, "dtype": _DTYPES[experiment.precision]}
     if m.kind == "pooling":
         return baseline.PoolingClassifier(**common, **wide)
+    if m.kind == "deep":
+        return deep.DeepClassifier(**common, **wide)
     return fusion.FusionClassifier(
         **common,
         **wide,

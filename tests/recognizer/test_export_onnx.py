@@ -28,6 +28,7 @@ MODELS = {
     "probe": Model(kind="probe"),
     "pooling": Model(kind="pooling", hidden=6),
     "fusion": Model(hidden=6, heads={"speech": 3, "prosody": 2}),
+    "deep": Model(kind="deep", hidden=6),
     "unmasked": Model(hidden=6, mask_padding=False, layers="beside"),
 }
 
