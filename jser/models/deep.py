@@ -100,6 +100,7 @@ class DeepClassifier(nn.Module):
       dropout: Rate, in the layers; MEDUSA's is 0.1.
       standardize: Streams whose columns are scaled first.
       layers: What becomes of several layers, as `fusion.StreamInput` has it.
+      extra: Further heads, one linear layer each, by name and number of outputs.
       dtype: Precision of the products, "float32" or "bfloat16"; all else is float32.
     """
 
@@ -109,6 +110,7 @@ class DeepClassifier(nn.Module):
     dropout: float = 0.1
     standardize: tuple[str, ...] = ()
     layers: str = "mix"
+    extra: tuple[tuple[str, int], ...] = ()
     dtype: str = "float32"
 
     @nn.compact
@@ -140,4 +142,5 @@ class DeepClassifier(nn.Module):
         means = [_mean(*frames) for frames in (*second, (fused, mask))]
         linear = layers.Linear(self.hidden, self.dtype, name="joint")
         joint = nn.relu(on_joint(linear(jnp.concatenate(means, axis=-1))))
-        return {"emotion": layers.Linear(self.classes, name="emotion")(joint)}
+        heads = {"emotion": self.classes} | dict(self.extra)
+        return {name: layers.Linear(n, name=name)(joint) for name, n in heads.items()}

@@ -80,9 +80,12 @@ def predict(
             return kept
         variables = saved.load_variables(step)
     run_step = _opened(roots, workdir, run, corpus, variables, rows, adapt)
+    predicted = logits_of(run_step, variables, rows, corpus, batch_size)
+    logits, attributes = np.split(predicted, [len(corpus.table.labels)], axis=1)
     Logits(
         utt_id=np.array([u.utt_id for u in rows.utterances]),
-        logits=logits_of(run_step, variables, rows, corpus, batch_size),
+        logits=logits,
+        attributes=attributes,
         label=rows.label,
         fold=np.array([-1 if u.fold is None else u.fold for u in rows.utterances]),
         speaker=np.array([u.speaker for u in rows.utterances]),

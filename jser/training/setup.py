@@ -86,11 +86,7 @@ class TrainingSetup:
         schedule = make_schedule(
             experiment.optim, epochs=experiment.epochs, steps_per_epoch=steps
         )
-        speech = tuple(
-            s
-            for s, spec in corpus.specs.items()
-            if spec["kind"] == "speech" and spec["name"] != SOUND
-        )
+        speech = _speech(corpus)
         neutral = _neutral(labels, experiment)
         program = encoder.program if encoder else None
         step_config = StepConfig.of(experiment, len(labels), speech, neutral, program)
@@ -222,6 +218,15 @@ def reside(
         )
         for x in setups
     ]
+
+
+def _speech(corpus: Corpus) -> tuple[str, ...]:
+    """The streams of stored speech, whose frames are augmented."""
+    return tuple(
+        s
+        for s, spec in corpus.specs.items()
+        if spec["kind"] == "speech" and spec["name"] != SOUND
+    )
 
 
 def _refuse_no_step(experiment: Experiment, batches: int) -> None:
