@@ -34,7 +34,8 @@ FLOORS = (
     {"training"},
     {"report"},
     {"recognizer"},
-    {"fitting", "pipeline", "web"},
+    {"fitting", "levers", "pipeline", "web"},
+    {"ablation"},
     {"commands"},
     {"__main__"},
 )
@@ -53,7 +54,15 @@ PLACES_OF = {
 }
 WITHOUT_JAX = (
     *("config", "ensemble.combiners", "ensemble.logits", "ensemble.stacking"),
-    *("files", "report.charts", "report.page", "report.submission", "statistics"),
+    *(
+        "files",
+        "levers",
+        "report.ablation_page",
+        "report.charts",
+        "report.page",
+        "report.submission",
+        "statistics",
+    ),
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = ("jser", "scripts", "configs", "benchmarks", "tests")

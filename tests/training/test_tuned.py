@@ -237,9 +237,7 @@ def test_a_network_starts_from_stored_frames_of_its_encoder(roots, tmp_path):
     c = experiment(encoder="wavlm@2-3.pooled")
     c.data.longest_s, c.data.standardize = 1.0, ("speech",)
     c.init_from = "absent"
-    with pytest.raises(
-        FileNotFoundError, match=r"absent: no run there, and init_from"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"absent: no run there, and init_from"):
         train.train(c.check(), there)
     with pytest.raises(ValueError, match="--init_from: the config names a run"):
         train.train(c, there, init_from=there.runs / "frozen")
