@@ -34,8 +34,8 @@ FLOORS = (
     {"training"},
     {"report"},
     {"recognizer"},
-    {"fitting", "levers", "pipeline", "web"},
-    {"ablation"},
+    {"fitting", "levers", "pipeline", "spaces", "web"},
+    {"ablation", "sweeping"},
     {"commands"},
     {"__main__"},
 )
@@ -49,6 +49,7 @@ PLACES_OF = {
     "librosa": ("features.acoustic", "corpora.voice", "encoders.whisper"),
     "starlette": ("web",),
     "uvicorn": ("web",),
+    "optuna": ("spaces", "sweeping"),
     "pickle": (),
     "joblib": (),
 }

@@ -19,7 +19,7 @@ from jser.commands.verb_flags import FIELD
 # In the order of the road from sounds to a report.
 VERBS = (
     *("prepare", "transcribe", "extract", "train", "predict", "stack"),
-    *("evaluate", "report", "run", "ablate", "submission", "convert"),
+    *("evaluate", "report", "run", "ablate", "sweep", "submission", "convert"),
     *("bundle", "fit", "recognize", "serve", "export"),
 )
 _HELP = ("--help", "-h", "--helpfull", "-help", "--helpshort")

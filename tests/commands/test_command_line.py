@@ -62,6 +62,7 @@ FLAGS = {
         *(*CONFIG, "levers", "seeds", "split", "folds", "jobs", "together", "resident"),
         *("weights", *ROOTS),
     ),
+    "sweep": (*(*CONFIG, "space", "trials", "holdout", "jobs", "weights", *ROOTS),),
     "submission": ("predictions", "out", "sample"),
     "convert": (*CONFIG, "checkpoint", "workdir", "out", *ROOTS),
     "bundle": (
@@ -163,6 +164,8 @@ TRAIN = ("train", "--config", "demo_logmel_words")
         (["ablate", *TRAIN[1:]], 2, "--levers is needed."),
         (["ablate", *TRAIN[1:], "--levers=x", "--seeds=a"], 1, "--seeds: a must read"),
         (["ablate", *TRAIN[1:], "--levers=x", "--seeds=1,1"], 1, "--seeds: 1,1 must"),
+        (["sweep", *TRAIN[1:]], 2, "--space is needed."),
+        (["sweep", *TRAIN[1:], "--space=x", "--holdout=a"], 1, "--holdout: a must"),
         (["prepare", "--corpus=x", "--source=.", "--out=o"], 1, "'x' is not one of"),
         (["extract", "--table=none", "--frontend=logmel"], 1, "prepare"),
         (["predict", "--workdir=none"], 1, "none/config.json: no run there"),
