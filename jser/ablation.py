@@ -65,8 +65,7 @@ class Protocol:
             )
         labelled = {u.split for u in table.utterances if u.emotion} - {c.train_split}
         split = split or (_TEST if _TEST in labelled else c.dev_split)
-        rows = [u for u in table.utterances if u.split == split]
-        if split not in labelled or not all(u.emotion for u in rows):
+        if split not in labelled:
             raise ValueError(
                 f"--split: {split!r} must be one that is not trained on and whose"
                 f" labels are known; {table.folder} has {', '.join(sorted(labelled))}."
@@ -211,7 +210,8 @@ def run(
 def score(ablation: Ablation, roots: Roots) -> dict[str, Any]:
     """All numbers, as ablation.json holds them. docs/sweep.md gives the shape.
 
-    Utterances that a front end of any lever could not encode are left out of all.
+    Utterances that a front end of any lever could not encode are left out of all, and
+    those without a label, of which raters did not agree, are not scored.
 
     Raises:
       FileNotFoundError: if a run has not predicted yet.
@@ -221,7 +221,8 @@ def score(ablation: Ablation, roots: Roots) -> dict[str, Any]:
         name: [protocol.read(e, table, roots) for e in experiments]
         for name, experiments in ablation.systems().items()
     }
-    ids = [set(x.utt_id.tolist()) for by_seed in logits.values() for x in by_seed]
+    every = [x for by_seed in logits.values() for x in by_seed]
+    ids = [set(x.utt_id[x.label >= 0].tolist()) for x in every]
     common = sorted(set.intersection(*ids))
     rows = {
         name: [x.take(np.argsort(x.utt_id)) for x in by_seed]

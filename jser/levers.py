@@ -86,7 +86,7 @@ _KNOWN = {lever.name: lever for lever in LEVERS}
 # What an utterance must have, somewhere in the table, for a lever to do anything.
 _TOLD: dict[str, Callable[[Utterance], bool]] = {
     "votes": lambda u: bool(u.votes),
-    "secondary emotions": lambda u: bool(getattr(u, "secondary", "")),
+    "secondary emotions": lambda u: "+" in getattr(u, "ratings", ""),
     "attributes": lambda u: u.arousal is not None,
     "genders": lambda u: bool(u.gender),
 }

@@ -253,7 +253,8 @@ def _score(sweep: Sweep, number: int, experiment: Experiment) -> float:
         train.train(one.experiment, sweep.roots, workdir)
         for split in one.splits:
             logits = predict.predict(sweep.roots, workdir, split)
-            parts.append(logits.take(~np.isin(logits.fold, outer)))
+            inner = ~np.isin(logits.fold, outer)
+            parts.append(logits.take(inner & (logits.label >= 0)))
     every = Logits.concatenate(parts)
     predicted, classes = every.logits.argmax(axis=1), len(every.labels)
     return metrics.scores(every.label, predicted, classes)["macro_f1"]

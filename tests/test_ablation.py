@@ -1,5 +1,6 @@
 """What levers are worth, on the protocol of the table."""
 
+import dataclasses
 import json
 import xml.etree.ElementTree as ET
 
@@ -108,6 +109,21 @@ def test_speakers_are_drawn_where_there_are_enough(tmp_path):
     finished(ablated, roots)
     found = ablation.score(ablated, roots)
     assert (found["drawn"], found["speakers"]) == ("speakers", 5)
+
+
+def test_what_has_no_label_is_not_scored(tmp_path, monkeypatch):
+    roots, table = crossed(tmp_path)
+    ablated = of(table, config=config_of_folds())
+    finished(ablated, roots)
+    read = Protocol.read
+
+    def undecided(*arguments) -> Logits:
+        said = read(*arguments)
+        label = np.where(said.utt_id == said.utt_id[0], -1, said.label)
+        return dataclasses.replace(said, label=label)
+
+    monkeypatch.setattr(Protocol, "read", undecided)
+    assert ablation.score(ablated, roots)["utterances"] == 59
 
 
 def test_what_is_missing_is_named(tmp_path):
