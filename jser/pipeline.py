@@ -3,18 +3,21 @@
 Every stage leaves what it made on disk, and does nothing where that is done already.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 import concurrent.futures
 import contextlib
+import functools
 import multiprocessing
 import os
 import pathlib
+from typing import TypeVar
 
 from absl import logging
 
 from jser import locks, processes
-from jser.config import Ensemble
+from jser.config import Ensemble, Experiment
 from jser.corpora import tables
+from jser.corpora.tables import Table
 from jser.ensemble import checkpoint_metrics
 from jser.ensemble.combine import combine
 from jser.ensemble.out_of_fold import Run, plan
@@ -22,6 +25,8 @@ from jser.features import frontends
 from jser.features.extract import extract
 from jser.report import page, subjects
 from jser.roots import Roots
+
+T = TypeVar("T")
 
 
 def run(
@@ -49,9 +54,7 @@ def run(
     """
     with holding(ensemble, roots):
         table = tables.read(roots.data / ensemble.members[0].data.corpus)
-        for front_end in subjects.front_ends(ensemble.members):
-            if front_end in frontends.FRONT_ENDS:  # Others must be told their weights.
-                extract(table, front_end, roots.features)
+        extract_missing(ensemble.members, table, roots)
         runs = plan(ensemble, table)
         train_all(runs, roots, jobs, at_once=at_once, resident=resident)
         combine(ensemble, roots)
@@ -59,6 +62,13 @@ def run(
         folder = roots.runs / ensemble.name
         page.write(subjects.of_ensemble(ensemble, roots, arguments), folder)
         return folder / "report.html"
+
+
+def extract_missing(members: Sequence[Experiment], table: Table, roots: Roots) -> None:
+    """Extracts what members read, of the front ends that need no weights."""
+    for front_end in subjects.front_ends(members):
+        if front_end in frontends.FRONT_ENDS:  # Others must be told their weights.
+            extract(table, front_end, roots.features)
 
 
 def stack(ensemble: Ensemble, roots: Roots) -> None:
@@ -107,6 +117,20 @@ def _train_wave(
 
         alike = together.groups([r.experiment for r in runs], roots)
         groups = [[runs[i] for i in group] for group in alike]
+    tasks = [functools.partial(_train_group, g, roots, resident) for g in groups]
+    count = 0
+    for done in in_workers(jobs, tasks):
+        for workdir, trained in done:
+            count += 1
+            what = "trained" if trained else "trained before"
+            logging.info("%d of %d %s: %s", count, len(runs), what, workdir)
+
+
+def in_workers(jobs: int, tasks: Sequence[Callable[[], T]]) -> Iterator[T]:
+    """What tasks return, as they end: `jobs` at a time, each on its share of the cores.
+
+    Tasks run in processes of their own, and are sent there by pickle.
+    """
     context = multiprocessing.get_context("spawn")
     free_cores = context.SimpleQueue()
     cores = sorted(os.sched_getaffinity(0)) if _CAN_PIN else []
@@ -117,13 +141,9 @@ def _train_wave(
     )
     try:
         with pool:
-            futures = [pool.submit(_train_group, g, roots, resident) for g in groups]
-            count = 0
+            futures = [pool.submit(task) for task in tasks]
             for future in concurrent.futures.as_completed(futures):
-                for workdir, trained in future.result():
-                    count += 1
-                    what = "trained" if trained else "trained before"
-                    logging.info("%d of %d %s: %s", count, len(runs), what, workdir)
+                yield future.result()
     finally:  # An error holds this frame, and a process that ends warns of semaphores.
         del pool, free_cores
 

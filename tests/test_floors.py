@@ -34,7 +34,8 @@ FLOORS = (
     {"training"},
     {"report"},
     {"recognizer"},
-    {"fitting", "pipeline", "web"},
+    {"fitting", "levers", "pipeline", "spaces", "web"},
+    {"ablation", "sweeping"},
     {"commands"},
     {"__main__"},
 )
@@ -48,12 +49,21 @@ PLACES_OF = {
     "librosa": ("features.acoustic", "corpora.voice", "encoders.whisper"),
     "starlette": ("web",),
     "uvicorn": ("web",),
+    "optuna": ("spaces", "sweeping"),
     "pickle": (),
     "joblib": (),
 }
 WITHOUT_JAX = (
     *("config", "ensemble.combiners", "ensemble.logits", "ensemble.stacking"),
-    *("files", "report.charts", "report.page", "report.submission", "statistics"),
+    *(
+        "files",
+        "levers",
+        "report.ablation_page",
+        "report.charts",
+        "report.page",
+        "report.submission",
+        "statistics",
+    ),
 )
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = ("jser", "scripts", "configs", "benchmarks", "tests")

@@ -19,8 +19,8 @@ from jser.commands.verb_flags import FIELD
 # In the order of the road from sounds to a report.
 VERBS = (
     *("prepare", "transcribe", "extract", "train", "predict", "stack"),
-    *("evaluate", "report", "run", "submission", "convert", "bundle", "fit"),
-    *("recognize", "serve", "export"),
+    *("evaluate", "report", "run", "ablate", "sweep", "submission", "convert"),
+    *("bundle", "fit", "recognize", "serve", "export"),
 )
 _HELP = ("--help", "-h", "--helpfull", "-help", "--helpshort")
 

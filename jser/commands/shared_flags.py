@@ -1,5 +1,6 @@
 """What verbs share: a config with its fields, seeds, the folders, and the like."""
 
+from collections.abc import Sequence
 import pathlib
 
 from absl.flags import FlagHolder
@@ -137,3 +138,14 @@ class WeightsFlag:
             raise ValueError(f"--weights: {bad[0]!r} does not read whisper_base=DIR.")
         pairs = (w.partition("=") for w in self._pairs.value)
         return {name: where for name, _, where in pairs}
+
+
+def numbers(name: str, given: Sequence[str]) -> tuple[int, ...]:
+    """The whole numbers of a flag.
+
+    Raises:
+      ValueError: if they are none, or one stands there twice.
+    """
+    if not all(k.isdecimal() for k in given) or len(set(given)) < len(given):
+        raise ValueError(f"--{name}: {','.join(given)} must read as 0,1,2.")
+    return tuple(map(int, given))

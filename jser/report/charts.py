@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
+import pathlib
 
 from markupsafe import Markup, escape
 
 _WIDTH, _HEIGHT = 460, 220
+_WIDE = 720  # Of a picture that stands alone.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 16, 34
 _ROW = 36  # Height of a named row: its name above, its interval below.
 _MARGIN = 4  # Per cent of the width, on both sides of the intervals.
@@ -120,6 +122,22 @@ def intervals(
     for n, row in enumerate(rows):
         parts.append(_interval(row, top + _ROW * n, at, signed))
     return Markup("".join([*parts, "</svg>"]))
+
+
+def standalone(chart: Markup) -> str:
+    """A chart of `intervals` as a file of its own, in the colours of the page."""
+    style = pathlib.Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    style += (
+        f"svg.chart.wide {{ width: {_WIDE}px; background: var(--paper);"
+        " font-family: system-ui, sans-serif; }"
+    )
+    _, _, inside = chart.partition("<svg ")
+    head, _, body = inside.partition(">")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDE}" {head}>'
+        f"<style>{style}</style>"
+        f"{body}\n"
+    )
 
 
 def _interval(row: Row, top: float, at, signed: bool) -> str:

@@ -70,11 +70,7 @@ class TrainingSetup:
         labels = corpus.table.labels
         target = targets.of(split, labels, experiment)
         source = TrainBatches(
-            split,
-            target,
-            corpus.buckets,
-            experiment.data,
-            experiment.augment,
+            *(split, target, corpus.buckets, experiment.data, experiment.augment),
             seed=experiment.seed,
             epochs=experiment.epochs,
             share=Share.mine(),
@@ -86,10 +82,11 @@ class TrainingSetup:
         schedule = make_schedule(
             experiment.optim, epochs=experiment.epochs, steps_per_epoch=steps
         )
-        speech = _speech(corpus)
         neutral = _neutral(labels, experiment)
-        program = encoder.program if encoder else None
-        step_config = StepConfig.of(experiment, len(labels), speech, neutral, program)
+        step_config = StepConfig.of(
+            *(experiment, len(labels), _speech(corpus), neutral),
+            encoder=encoder.program if encoder else None,
+        )
         init_key, run_key = jax.random.split(jax.random.key(experiment.seed))
         fresh = init_state(
             step_config.model,

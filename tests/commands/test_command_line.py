@@ -59,6 +59,11 @@ FLAGS = {
         *(*CONFIG, "seeds", "workdir", "table", "adapt", "target_prior", *ROOTS),
     ),
     "run": (*CONFIG, "seeds", "jobs", "together", "resident", "weights", *ROOTS),
+    "ablate": (
+        *(*CONFIG, "levers", "seeds", "split", "folds", "jobs", "together", "resident"),
+        *("weights", *ROOTS),
+    ),
+    "sweep": (*(*CONFIG, "space", "trials", "holdout", "jobs", "weights", *ROOTS),),
     "submission": ("predictions", "out", "sample"),
     "convert": (*CONFIG, "checkpoint", "workdir", "out", *ROOTS),
     "bundle": (
@@ -157,6 +162,11 @@ TRAIN = ("train", "--config", "demo_logmel_words")
         (["run", *TRAIN[1:]], 1, "is one member; give two seeds or more"),
         (["stack", *TRAIN[1:]], 1, "is one member; give two seeds or more"),
         (["run", "--config=ensemble_demo", "--seeds=1,2"], 1, "is an ensemble"),
+        (["ablate", *TRAIN[1:]], 2, "--levers is needed."),
+        (["ablate", *TRAIN[1:], "--levers=x", "--seeds=a"], 1, "--seeds: a must read"),
+        (["ablate", *TRAIN[1:], "--levers=x", "--seeds=1,1"], 1, "--seeds: 1,1 must"),
+        (["sweep", *TRAIN[1:]], 2, "--space is needed."),
+        (["sweep", *TRAIN[1:], "--space=x", "--holdout=a"], 1, "--holdout: a must"),
         (["prepare", "--corpus=x", "--source=.", "--out=o"], 1, "'x' is not one of"),
         (["extract", "--table=none", "--frontend=logmel"], 1, "prepare"),
         (["predict", "--workdir=none"], 1, "none/config.json: no run there"),

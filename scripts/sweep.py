@@ -1,0 +1,8 @@
+"""`jser sweep`, from a checkout."""
+
+import sys
+
+from jser.commands import command_line
+
+if __name__ == "__main__":
+    sys.exit(command_line.run("sweep", sys.argv[1:]))
