@@ -85,8 +85,8 @@ LEVERS = (
 _KNOWN = {lever.name: lever for lever in LEVERS}
 # What an utterance must have, somewhere in the table, for a lever to do anything.
 _TOLD: dict[str, Callable[[Utterance], bool]] = {
-    "votes": lambda u: bool(u.votes),
-    "secondary emotions": lambda u: "+" in getattr(u, "ratings", ""),
+    "votes": lambda u: bool(u.votes or u.ratings),
+    "secondary emotions": lambda u: "+" in u.ratings,
     "attributes": lambda u: u.arousal is not None,
     "genders": lambda u: bool(u.gender),
 }
