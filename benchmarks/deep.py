@@ -41,7 +41,7 @@ def rows(shape: Shape, rounds: int) -> list[str]:
     frames = " + ".join(map(str, shape.frames))
     return [
         f"| {shape.batch} x {frames} | {kind} | {sizes[kind] / 1e6:.2f} |"
-        f" {operations[kind] / 1e9:.1f} | {found.seconds(kind):.2f} |"
+        f" {operations[kind] / 1e9:.3g} | {found.seconds(kind):.2f} |"
         f" **{1 if kind == 'fusion' else found.ratio('fusion'):.2f}** |"
         for kind in reversed(KINDS)
     ]
