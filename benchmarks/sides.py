@@ -54,7 +54,7 @@ class Shape:
 
 def ours(shape: Shape, dtype: str = "float32") -> tuple[Side, float]:
     """Our side and the CPU seconds it took to compile."""
-    config, state, batch, numbers = _set_up(shape, dtype)
+    config, state, batch, numbers = set_up(shape, dtype)
     return _stepping(jitted_step(config), state, batch, numbers)
 
 
@@ -62,14 +62,16 @@ def several(shape: Shape, dtype: str, members: int) -> tuple[Side, float]:
     """Our side for so many members in one step, of equal batches."""
     from jser.training import together
 
-    config, *own = _set_up(shape, dtype)
+    config, *own = set_up(shape, dtype)
     state, batch, numbers = (together.stacked(*[x] * members) for x in own)
     moves = np.ones(members, bool)
     return _stepping(together.together_step(config), state, batch, numbers, moves)
 
 
-def _set_up(shape: Shape, dtype: str) -> tuple[StepConfig, Any, Batch, Any]:
-    """A member at its first step."""
+def set_up(
+    shape: Shape, dtype: str = "float32", kind: str = "fusion"
+) -> tuple[StepConfig, Any, Batch, Any]:
+    """A member at its first step, its network of any `model.kind`."""
     names = peer.STREAMS[: len(shape.frames)]
     frames, label = shape.arrays()
     streams = {
@@ -83,7 +85,7 @@ def _set_up(shape: Shape, dtype: str) -> tuple[StepConfig, Any, Batch, Any]:
     experiment = recipes.paper(
         "race", epochs=20, soft_margin=shape.neutral, **dict.fromkeys(names, "any")
     )
-    experiment.model.hidden = shape.hidden
+    experiment.model.kind, experiment.model.hidden = kind, shape.hidden
     experiment.precision = {"bfloat16": "bf16"}.get(dtype, dtype)
     neutral = CLASSES - 1 if shape.neutral else None
     config = StepConfig.of(experiment, CLASSES, (), neutral)
@@ -100,13 +102,18 @@ def _stepping(step: Any, state: Any, *rest: Any) -> tuple[Side, float]:
     began = time.process_time()
     compiled = step.lower(state, *rest).compile()
     compiling_s = time.process_time() - began
+    return running(compiled, state, *rest), compiling_s
+
+
+def running(compiled: Any, state: Any, *rest: Any) -> Side:
+    """A side of a compiled step."""
 
     def side() -> None:
         nonlocal state
         state, metrics = compiled(state, *rest)
         jax.block_until_ready((state, metrics))
 
-    return side, compiling_s
+    return side
 
 
 def theirs(

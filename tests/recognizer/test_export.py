@@ -19,13 +19,13 @@ pytest.importorskip("flatbuffers")
 FUNCTIONALS = models.find("emodb-functionals")
 
 
-@pytest.fixture
-def over_time(rng):
+@pytest.fixture(params=["fusion", "deep"])
+def over_time(request):
     """A bundle of an untrained member that reads frames over time, and words."""
     given = bundle.load(FUNCTIONALS)
     experiment = tiny_corpus.experiment(speech="logmel", text="char_ngrams")
     # States are wider than the first program is long: no B settles which is more.
-    wide = dataclasses.replace(experiment.model, hidden=20)
+    wide = dataclasses.replace(experiment.model, kind=request.param, hidden=20)
     experiment = dataclasses.replace(experiment, model=wide)
     specs = {n: dataclasses.asdict(frontends.get(n).spec) for n in _STREAMS}
     streams = {
