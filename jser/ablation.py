@@ -19,10 +19,9 @@ from jser.ensemble import provenance
 from jser.ensemble.logits import Logits
 from jser.ensemble.out_of_fold import Run, holding_out
 from jser.levers import BASE, Lever
-from jser.report import ablation_page, comparison, subjects
+from jser.report import ablation_page, comparison, heard, subjects
 from jser.roots import HELDOUT, Roots
 from jser.statistics import paired
-from jser.statistics.paired import Measure
 
 SCHEMA = 1  # Of ablation.json.
 _TEST = "test"  # The split to score on, where there is one.
@@ -231,13 +230,15 @@ def score(ablation: Ablation, roots: Roots) -> dict[str, Any]:
     rows = {n: [x.take(np.isin(x.utt_id, common)) for x in r] for n, r in rows.items()}
     first = rows[BASE][0]
     speakers = comparison.cluster(first)
-    base = [measures(x) for x in rows[BASE]]
+    base = [measures(x, table) for x in rows[BASE]]
     found = []
     for name, (lever, experiment) in ablation.levers.items():
-        pulled = [measures(x) for x in rows[name]]
+        pulled = [measures(x, table) for x in rows[name]]
         gains = {
             s: paired.gain(
-                [m[s] for m in base], [m[s] for m in pulled], cluster=speakers
+                [m[s][1] for m in base],
+                [m[s][1] for m in pulled],
+                cluster=None if speakers is None else speakers[base[0][s][0]],
             )
             for s in base[0]
         }
@@ -269,11 +270,18 @@ def score(ablation: Ablation, roots: Roots) -> dict[str, Any]:
     }
 
 
-def measures(logits: Logits) -> dict[str, Measure]:
-    """What a run is scored by; any score does that follows from sums."""
-    predicted = logits.logits.argmax(axis=1)
+def measures(logits: Logits, table: Table) -> heard.Heard:
+    """What a run is scored by, each on the rows of which the truth is known.
+
+    Macro-F1 and UAR; the divergence from the raters' votes, if the table has them; the
+    concordance of attributes that are predicted. Any score does that follows from sums.
+    """
+    predicted, rows = logits.logits.argmax(axis=1), np.arange(len(logits))
     every = paired.confusions(logits.label, predicted, len(logits.labels))
-    return {s: every[s] for s in ("macro_f1", "uar")}
+    found = {s: (rows, every[s]) for s in ("macro_f1", "uar")}
+    divergence = heard.distribution(logits, table)
+    found |= {s: x for s, x in divergence.items() if s == "jensen_shannon"}
+    return found | heard.concordances(logits, table)
 
 
 def _notes(ablation: Ablation, left_out: int) -> list[str]:

@@ -8,7 +8,14 @@ from jser import files
 from jser.report import charts
 from jser.report.charts import Row
 
-_NAMES = {"macro_f1": "macro-F1", "uar": "UAR"}
+_NAMES = {
+    "macro_f1": "macro-F1",
+    "uar": "UAR",
+    "jensen_shannon": "divergence from the votes (less is better)",
+    "arousal": "CCC of arousal",
+    "valence": "CCC of valence",
+    "dominance": "CCC of dominance",
+}
 
 
 def write(results: Mapping[str, Any], folder: pathlib.Path) -> None:

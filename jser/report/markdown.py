@@ -34,10 +34,57 @@ def of(results: Mapping[str, Any]) -> str:
                 cells.append(bs_f1(by_split[split]))
                 lines.append(f"| {split} | {system} | {' | '.join(cells)} |")
     lines += ["", f"In brackets: {INTERVAL}. {BS_F1}.", ""]
+    lines += _heard(results, "distribution") + _heard(results, "attributes")
     lines += _combinations(results) + _seeds(results) + _comparisons(results)
     return "\n".join(
         [*lines, "To reproduce:", "", "```", *results["commands"], "```", ""]
     )
+
+
+HEARD = {
+    "distribution": (
+        "Probabilities against the raters' votes: divergences in bits, less is better;"
+        " macro-F1 of all emotions above a share of 1 / C in either"
+    ),
+    "attributes": "Attributes: concordance (CCC) with the raters' mean",
+}
+HEARD_NAMES = {
+    "jensen_shannon": "Jensen-Shannon",
+    "kullback_leibler": "Kullback-Leibler",
+    "several_f1": "several emotions",
+    **{name: name for name in ("arousal", "valence", "dominance")},
+}
+
+
+def _heard(results: Mapping[str, Any], kind: str) -> list[str]:
+    """A table of the scores against what raters said, if there are any."""
+    rows, names = [], []
+    for split in results["splits"]:
+        for system, by_split in results["systems"].items():
+            if found := by_split.get(split, {}).get(kind):
+                names = list(found)
+                cells = [value_with_interval(found[name]) for name in names]
+                rows.append(f"| {split} | {system} | {' | '.join(cells)} |")
+    if not rows:
+        return []
+    head = " | ".join(HEARD_NAMES[name] for name in names)
+    columns = "---|" * (len(names) + 2)
+    return [
+        f"{HEARD[kind]}:",
+        "",
+        f"| split | system | {head} |",
+        f"|{columns}",
+        *rows,
+        "",
+    ]
+
+
+def value_with_interval(heard: Mapping[str, Any]) -> str:
+    """A score and, in brackets, its interval, if there is one."""
+    if heard["interval"] is None:
+        return f"{heard['value']:.3f}"
+    low, high = heard["interval"]
+    return f"{heard['value']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _combinations(results: Mapping[str, Any]) -> list[str]:

@@ -48,6 +48,7 @@ def page(
         "share": _share,
         "gain": _gain,
         "p": _p,
+        "with_interval": markdown.value_with_interval,
     }
     primary, first = scores["headline"]["system"], scores["headline"]["split"]
     splits = [first, *(s for s in scores["splits"] if s != first)]
@@ -59,6 +60,9 @@ def page(
         splits=splits,
         head=scores["systems"][primary][first],
         score_names=SCORE_NAMES,
+        heard=markdown.HEARD,
+        heard_names=markdown.HEARD_NAMES,
+        heard_there=_heard(shown),
         captions=captions,
         bs_f1=markdown.BS_F1,
         verdict=verdict,
@@ -72,6 +76,12 @@ def page(
         shown_failures=_SHOWN_FAILURES,
         results_json=json.dumps(scores),
     )
+
+
+def _heard(scores: Mapping[str, Any]) -> set[str]:
+    """The kinds of scores against what raters said that some system has."""
+    every = [of for by_split in scores["systems"].values() for of in by_split.values()]
+    return {kind for kind in markdown.HEARD if any(of[kind] for of in every)}
 
 
 SCORE_NAMES = dict(zip(metrics.SCORES, ("macro-F1", "UAR", "accuracy"), strict=True))

@@ -17,7 +17,7 @@ from jser import files
 from jser.corpora import tables
 from jser.corpora.tables import Table
 from jser.ensemble.logits import Logits
-from jser.report import comparison, markdown, priors
+from jser.report import comparison, heard, markdown, priors
 from jser.statistics import bootstrap, calibration, groups, metrics
 
 SCHEMA = 1  # Of results.json.
@@ -143,6 +143,8 @@ def score_split(
             "scores": subsets.scores.tolist(),
         },
         "calibration": _calibration(split, by_split),
+        "distribution": heard.scores(heard.distribution(logits, table), speakers),
+        "attributes": heard.scores(heard.concordances(logits, table), speakers),
         "groups": _groups(logits, predicted, table),
         "made_by": sorted(set(logits.made_by.tolist())),
     }

@@ -4,6 +4,8 @@ from jaxtyping import Bool, Float
 import numpy as np
 from scipy import special
 
+from jser.statistics.paired import Measure
+
 
 def kullback_leibler(
     votes: Float[np.ndarray, "N C"], p: Float[np.ndarray, "N C"]
@@ -17,33 +19,35 @@ def jensen_shannon(
 ) -> Float[np.ndarray, " N"]:
     """Mean divergence of both from their mean, in bits: 0 if equal, at most 1."""
     middle = (votes + p) / 2
-    both = (kullback_leibler(x, middle) for x in (votes, p))
-    return sum(both, np.zeros(len(votes))) / 2
+    return (kullback_leibler(votes, middle) + kullback_leibler(p, middle)) / 2
 
 
 def several(p: Float[np.ndarray, "N C"]) -> Bool[np.ndarray, "N C"]:
     """Emotions whose share is above 1 / C: what counts as heard, of votes or of p.
 
-    The threshold by which secondary emotions are read off distributions (Chou et al.,
-    2024).
+    The threshold by which more emotions than one are read off distributions (Chou et
+    al., 2024).
     """
     return p > 1 / p.shape[1]
 
 
-def several_f1(votes: Float[np.ndarray, "N C"], p: Float[np.ndarray, "N C"]) -> float:
-    """Macro-F1 of `several`, over the emotions that the votes or p have anywhere."""
-    true, told = several(votes), several(p)
-    hits, both = (true & told).sum(axis=0), true.sum(axis=0) + told.sum(axis=0)
-    occurs = both > 0
-    return float((2 * hits[occurs] / both[occurs]).mean())
-
-
-def scores(
+def measures(
     votes: Float[np.ndarray, "N C"], p: Float[np.ndarray, "N C"]
-) -> dict[str, float]:
-    """Means over the utterances, and `several_f1`."""
+) -> dict[str, Measure]:
+    """Means of both divergences, and macro-F1 of what is heard by `several`.
+
+    The latter is over the emotions that the votes or p have anywhere.
+    """
+    true, told = several(votes), several(p)
+    hits, both = true & told, true.astype(float) + told
     return {
-        "jensen_shannon": float(jensen_shannon(votes, p).mean()),
-        "kullback_leibler": float(kullback_leibler(votes, p).mean()),
-        "several_f1": several_f1(votes, p),
+        "jensen_shannon": Measure.mean(jensen_shannon(votes, p)),
+        "kullback_leibler": Measure.mean(kullback_leibler(votes, p)),
+        "several_f1": Measure(np.concatenate([hits, both], axis=1), _macro_f1),
     }
+
+
+def _macro_f1(sums: Float[np.ndarray, "*n C2"]) -> Float[np.ndarray, "*n"]:
+    hits, both = np.split(sums, 2, axis=-1)
+    each = 2 * hits / np.maximum(both, 1)
+    return each.sum(axis=-1) / np.maximum((both > 0).sum(axis=-1), 1)

@@ -1,10 +1,12 @@
 """What one system gains over another, over several seeds of both, with an interval.
 
+And the interval of any such score of one system.
+
 A score is taken as a function of sums over utterances: macro-F1 of confusion counts, a
 mean of values and their number, a correlation of moments. No JAX here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 
 from jaxtyping import Float, Int
@@ -23,6 +25,17 @@ class Measure:
     rows: Float[np.ndarray, "N K"]
     score: Callable[[np.ndarray], np.ndarray]  # Of sums [*n, K], gives [*n].
 
+    @property
+    def value(self) -> float:
+        """Of all utterances."""
+        return float(self.score(self.rows.sum(axis=0, keepdims=True))[0])
+
+    @classmethod
+    def mean(cls, values: Float[np.ndarray, " N"]) -> "Measure":
+        """The mean of a value that each utterance has."""
+        rows = np.stack([values, np.ones_like(values)], axis=1)
+        return cls(rows, lambda sums: sums[..., 0] / sums[..., 1])
+
 
 @dataclasses.dataclass(frozen=True)
 class Gain:
@@ -33,6 +46,25 @@ class Gain:
     difference: float
     interval: tuple[float, float]  # 95 %.
     by_seed: tuple[float, ...]  # The difference of each.
+
+
+def interval(
+    measure: Measure,
+    *,
+    cluster: np.ndarray | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % percentile interval of a score, by draws of utterances or clusters.
+
+    Arguments and errors are those of `gain`.
+    """
+    unit, units = _drawn(len(measure.rows), cluster)
+    sums, drawn = _by_unit(measure, unit, units), []
+    for times in _redrawn(units, resamples, seed):
+        drawn.append(measure.score(times @ sums))
+    low, high = np.percentile(np.concatenate(drawn), _LEVEL)
+    return float(low), float(high)
 
 
 def confusions(
@@ -80,16 +112,9 @@ def gain(
     Raises:
       ValueError: if there are fewer than two clusters.
     """
-    count = len(a[0].rows)
-    names, unit = np.unique(
-        np.arange(count) if cluster is None else cluster, return_inverse=True
-    )
-    if len(names) < 2:
-        raise ValueError(
-            f"one cluster alone, {str(names[0])!r}: there is nothing to draw."
-        )
+    unit, units = _drawn(len(a[0].rows), cluster)
     pairs = [
-        ((x, _by_unit(x, unit, len(names))), (y, _by_unit(y, unit, len(names))))
+        ((x, _by_unit(x, unit, units)), (y, _by_unit(y, unit, units)))
         for x, y in zip(a, b, strict=True)
     ]
 
@@ -98,15 +123,10 @@ def gain(
         both = zip(*pairs, strict=True)
         return np.array([[x.score(times @ sums) for x, sums in one] for one in both])
 
-    observed = scores(np.ones((1, len(names))))[..., 0]
-    rng, drawn = np.random.default_rng(seed), []
-    size = max(1, _CHUNK // len(names))
-    for done in range(0, resamples, size):
-        chunk = min(size, resamples - done)
-        share = np.full(len(names), 1 / len(names))
-        of_a, of_b = scores(
-            rng.multinomial(len(names), share, size=chunk).astype(float)
-        )
+    observed = scores(np.ones((1, units)))[..., 0]
+    drawn = []
+    for times in _redrawn(units, resamples, seed):
+        of_a, of_b = scores(times)
         drawn.append((of_b - of_a).mean(axis=0))
     low, high = np.percentile(np.concatenate(drawn), _LEVEL)
     by_seed = observed[1] - observed[0]
@@ -117,6 +137,27 @@ def gain(
         interval=(float(low), float(high)),
         by_seed=tuple(by_seed.tolist()),
     )
+
+
+def _drawn(count: int, cluster: np.ndarray | None) -> tuple[np.ndarray, int]:
+    """The unit of each utterance that is drawn as a whole, and how many there are."""
+    names, unit = np.unique(
+        np.arange(count) if cluster is None else cluster, return_inverse=True
+    )
+    if len(names) < 2:
+        raise ValueError(
+            f"one cluster alone, {str(names[0])!r}: there is nothing to draw."
+        )
+    return unit, len(names)
+
+
+def _redrawn(units: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each unit is drawn, with replacement; [chunk, units] at a time."""
+    rng, size = np.random.default_rng(seed), max(1, _CHUNK // units)
+    share = np.full(units, 1 / units)
+    for done in range(0, resamples, size):
+        chunk = min(size, resamples - done)
+        yield rng.multinomial(units, share, size=chunk).astype(float)
 
 
 def _by_unit(measure: Measure, unit: np.ndarray, units: int) -> np.ndarray:
