@@ -1,10 +1,12 @@
 """What simulated raters of known skill and bias say where the truth is known."""
 
 from collections import Counter
+from collections.abc import Mapping
 import csv
 import dataclasses
 import pathlib
 import shutil
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +77,11 @@ def majority(ratings: list[Rating]) -> str:
 
 
 def rated(
-    table: tables.Table, folder: pathlib.Path, *, seed: int = 0, rare: str = ""
+    table: tables.Table,
+    folder: pathlib.Path,
+    *,
+    seed: int = 0,
+    kept: Mapping[str, float] | None = None,
 ) -> pathlib.Path:
     """Writes a CSV of the table's utterances as the raters have them.
 
@@ -83,13 +89,12 @@ def rated(
       table: Whose emotions are the truth; dev and test keep them as their labels.
       folder: Of the CSV.
       seed: Of the raters.
-      rare: An emotion of which one training utterance in five stays.
+      kept: Share of the training utterances of an emotion that stay; else all.
     """
     rng, rows = np.random.default_rng(seed), []
-    kept = 0
     for u in table.utterances:
-        kept += u.emotion == rare and u.split == "train"
-        if u.emotion == rare and u.split == "train" and kept % 5:
+        share = (kept or {}).get(u.emotion, 1.0)
+        if u.split == "train" and rng.random() >= share:
             continue
         ratings = said(u.emotion, table.labels, rng)
         label = majority(ratings) if u.split == "train" else u.emotion
@@ -115,16 +120,14 @@ def rated(
     return path
 
 
-def prepared(
-    roots: Roots, corpus: str, home: pathlib.Path, *, seed: int = 0, rare: str = ""
-) -> Roots:
+def prepared(roots: Roots, corpus: str, home: pathlib.Path, **options: Any) -> Roots:
     """A table "rated" of a corpus, with the features that the corpus has.
 
-    Arguments are those of `rated`; the roots lie below `home`.
+    The roots lie below `home`; options are those of `rated`.
     """
     table = tables.read(roots.data / corpus)
     made = Roots(data=home / "data", features=home / "features", runs=home / "runs")
-    source = rated(table, home, seed=seed, rare=rare)
+    source = rated(table, home, **options)
     prepare.prepare("csv", source, made.data / "rated", audio_root=pathlib.Path("/"))
     shutil.copytree(roots.features / corpus, made.features / "rated")
     return made
