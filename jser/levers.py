@@ -41,7 +41,11 @@ LEVERS = (
     Lever("soft_labels", (_SOFT,), _MEDUSA, "votes"),
     Lever("mentions", (_SOFT, "loss.mentions=true"), _MEDUSA, "secondary emotions"),
     Lever("annotators", (_SOFT, "augment.annotators=0.2"), _SAILER, "votes"),
-    Lever("kl", ("loss.kind=kl", _SOFT), _SAILER, "votes"),
+    Lever(
+        "kl",
+        ("loss.kind=kl", _SOFT, "loss.class_weights=false", "loss.weight_exponent=1"),
+        *(_SAILER, "votes"),
+    ),
     Lever("focal", ("loss.kind=focal",), "Lin et al., ICCV 2017"),
     Lever("half_weights", ("loss.weight_exponent=0.5",), _MEDUSA),
     Lever("no_weights", ("loss.class_weights=false", "loss.weight_exponent=1")),

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import jser
-from jser import console, recipes
+from jser import console, levers, overrides, recipes
 from jser.commands import command_line
+from jser.config import Data, Experiment
 from jser.corpora import prepare
 from jser.features.extract import extract
 from tests.helpers import tiny_checkpoints, tiny_corpus
@@ -28,7 +29,12 @@ LINKED = [*PAGES, *(ROOT / page for page in OTHERS)]
 NOT_RUN = {
     "data/msp_podcast": "needs MSP-Podcast, which is not free to copy",
     "runs/msp_logmel_words": "needs MSP-Podcast",
+    "whisper_roberta": "needs MSP-Podcast, and hours",
     "whisper_roberta_sml": "needs MSP-Podcast, and hours",
+    "whisper_roberta_deep": "needs MSP-Podcast, and hours",
+    "whisper_roberta_deep_balanced": "needs MSP-Podcast, and hours",
+    "runs/whisper_roberta_deep_balanced": "needs MSP-Podcast, and hours",
+    "wavlm_finetune": "needs MSP-Podcast, and hours",
     "runs/whisper_roberta_sml": "needs MSP-Podcast, and hours",
     "ensemble_paper": "needs MSP-Podcast, and days",
     "runs/ensemble_paper/predictions/test3.csv": "needs MSP-Podcast, and days",
@@ -102,6 +108,23 @@ def test_links_lead_somewhere(page):
 def test_verbs_exist(page):
     told = re.findall(r"`jser (\w+)", page.read_text(encoding="utf-8"))
     assert set(told) <= set(command_line.VERBS)
+
+
+def test_levers_page_has_every_lever_with_what_is_off():
+    text = (ROOT / "docs" / "levers.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:3] for line in text.splitlines() if line[:3] == "| `"]
+    names = {lever.name for lever in levers.LEVERS}
+    off = {name.strip(" `"): fields for name, fields in rows}
+    assert names <= set(off)
+    told = [f for name in names for f in re.findall(r"`([\w.]+=[^`]*)`", off[name])]
+    usual = Experiment(name="usual", data=Data(streams={"speech": "logmel"}))
+    for field in told:
+        assert overrides.apply(usual, [field]) == usual, field
+    set_by = {f.partition("=")[0] for lever in levers.LEVERS for f in lever.fields}
+    assert set_by - {f.partition("=")[0] for f in told} == {
+        "optim.lr",
+        "optim.final_lr",
+    }
 
 
 def test_citation_is_of_this_version():
