@@ -111,8 +111,9 @@ class TrainingSetup:
             fresh=dataclasses.replace(fresh, standard=standard),
             step_config=step_config,
             hyperparameters=RunHyperparameters.of(
-                *(experiment, run_key, weight_C, count_C / count_C.sum(), steps),
+                *(experiment, run_key, weight_C, steps),
                 frozen=encoder.frozen if encoder else None,
+                class_share=count_C / count_C.sum(),
             ),
             dev=corpus.split(name) if name else None,
         )

@@ -245,12 +245,14 @@ class RunHyperparameters:
         c: Experiment,
         key: jax.Array,
         class_weight: Array,
-        class_share: Array,
         steps: int,
         frozen: Any = None,
+        class_share: Array | None = None,
     ) -> "RunHyperparameters":
-        """Of a run with `steps` steps an epoch."""
+        """Of a run of `steps` steps an epoch; classes have like shares by default."""
         o = c.optim
+        if class_share is None:
+            class_share = jnp.full(len(class_weight), 1 / len(class_weight))
         return cls(
             key=key,
             class_weight=jnp.asarray(class_weight, jnp.float32),
