@@ -54,7 +54,7 @@ def test_programs_say_what_the_bundle_says_at_any_batch(over_time, tmp_path, rng
             n: [_frames(rng, t, over_time.front_ends[n]["width"]) for t in lengths[n]]
             for n in _STREAMS
         }
-        want, _ = network.logits(frames, None)
+        want, _, _ = network.logits(frames, None)
         logits = _call(tmp_path / name, frames, longest)
         assert logits.shape == want.shape
         np.testing.assert_allclose(logits, want, atol=1e-6)
@@ -65,7 +65,7 @@ def test_a_model_of_one_frame_is_one_program(tmp_path, rng):
     program, _ = export.save(model, tmp_path)
     ((name, spec),) = model.front_ends.items()
     frames = {name: [_frames(rng, 1, spec["width"]) for _ in range(3)]}
-    want, _ = Network(model).logits(frames, None)
+    want, _, _ = Network(model).logits(frames, None)
     np.testing.assert_allclose(_call(program, frames, 1), want, rtol=1e-6, atol=1e-6)
 
 

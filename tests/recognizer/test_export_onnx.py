@@ -90,7 +90,7 @@ def test_trained_models_say_what_they_say(folder, tmp_path, rng):
         padded[name] = np.zeros((3, max(lengths), *layers, spec["width"]), np.float16)
         mask[name] = np.arange(max(lengths)) < np.array(lengths)[:, None]
         padded[name][mask[name]] = np.concatenate(frames[name])
-    want, _ = Network(model).logits(frames, None)
+    want, _, _ = Network(model).logits(frames, None)
     session = runtime.InferenceSession(tmp_path / export_onnx.PROGRAM)
     np.testing.assert_allclose(_run(session, padded, mask), want, rtol=1e-6, atol=1e-5)
 
