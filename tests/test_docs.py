@@ -38,6 +38,7 @@ NOT_RUN = {
     "runs/whisper_roberta_sml": "needs MSP-Podcast, and hours",
     "ensemble_paper": "needs MSP-Podcast, and days",
     "runs/ensemble_paper/predictions/test3.csv": "needs MSP-Podcast, and days",
+    "runs/whisper_roberta_deep/logits/test3.npz": "needs MSP-Podcast, and hours",
     "data/emodb": "needs EMO-DB",
     "lora": "needs Whisper's weights",
     "peft": "needs a model whose encoder learned",

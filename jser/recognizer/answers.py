@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from jser import audio, console, files
 from jser.recognizer import formats, sound_notes
-from jser.recognizer.recognition import Recognition
+from jser.recognizer.recognition import Recognition, in_words
 from jser.recognizer.recognizer import Recognizer
 
 Answer = Recognition | audio.AudioError
@@ -193,13 +193,16 @@ def _text(name: str, answer: Recognition, *, first: bool, alone: bool) -> str:
         others = ", ".join(c for c in answer.candidates if c != answer.label)
         perhaps = f"  or {others}" if others else ""
         bar = "█" * round(10 * p)
-        return f"{answer.label:10} {p:4.2f} {bar:10} {name}{perhaps}\n"
+        rated = f"  {in_words(answer.attributes)}" if answer.attributes else ""
+        return f"{answer.label:10} {p:4.2f} {bar:10} {name}{perhaps}{rated}\n"
     width = max(map(len, answer.scores))
     lines = [f"{name}: {answer.label}, of {answer.duration_s:.1f} s"]
     for label, p in answer.scores.items():
         kept = " *" if label in answer.candidates else ""
         lines.append(f"  {label:{width}} {p:5.3f} {'█' * round(_BAR * p)}{kept}")
     lines.append(f"  * what cannot be ruled out at {answer.coverage:.0%}")
+    if answer.attributes:
+        lines.append(f"  {in_words(answer.attributes)}")
     return "\n".join(lines) + "\n"
 
 
@@ -214,12 +217,13 @@ def _csv(name: str, answer: Recognition, *, first: bool, alone: bool) -> str:
     labels = sorted(answer.scores)
     if first:
         about = ("file", "label", "candidates", "duration_s", "warnings")
-        table.writerow([*about, *(f"p_{x}" for x in labels)])
+        table.writerow([*about, *(f"p_{x}" for x in labels), *answer.attributes])
     table.writerow(
         [
             *(name, answer.label, " ".join(answer.candidates)),
             *(f"{answer.duration_s:.3f}", "; ".join(answer.warnings)),
             *(f"{answer.scores[x]:.6f}" for x in labels),
+            *(f"{x:.4f}" for x in answer.attributes.values()),
         ]
     )
     return out.getvalue()

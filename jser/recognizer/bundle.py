@@ -69,6 +69,12 @@ class Bundle:
     # By `tune.encoder` of members whose encoder learned, what it was before.
     encoders: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
+    @property
+    def attributes_of(self) -> tuple[str, ...]:
+        """The members that predict arousal, valence and dominance."""
+        members = [m.experiment for m in self.members]
+        return tuple(c.name for c in members if c.tasks.attributes)
+
     @functools.cached_property
     def digest(self) -> str:
         """16 hex digits that name networks, stacker, calibration and labels.

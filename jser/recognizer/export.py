@@ -6,12 +6,16 @@ from typing import Any
 
 import jax
 from jax import export
+import jax.numpy as jnp
 import numpy as np
 
 from jser import files
+from jser.data import targets
+from jser.ensemble.logits import ATTRIBUTES
 from jser.recognizer.bundle import Bundle
 from jser.shapes import Stream
 from jser.training.network import make_model, products
+from jser.training.step import attributes_of
 
 MANIFEST = "export.json"
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -23,7 +27,7 @@ _LOADED_BY = """\
 from jax import export
 with open("frames_{frames}.stablehlo", "rb") as f:
     network = export.deserialize(bytearray(f.read()))
-logits = network.call(frames, mask)  # Two dicts of arrays, by name of features.
+{outputs} = network.call(frames, mask)  # Two dicts of arrays, by name of features.
 """
 
 
@@ -33,7 +37,8 @@ def save(bundle: Bundle, folder: pathlib.Path) -> list[pathlib.Path]:
     A program makes the members' logits, float32 [B, M, C], of two dicts by name of
     features: frames, float16 [B, T, D] or [B, T, L, D] padded with anything finite, and
     which of them are real, bool [B, T], at least one in each row. B is free, T is the
-    program's. Front ends, stacker and temperature stay with the bundle.
+    program's. Where A members predict attributes, theirs, float32 [B, A, 3], come as
+    well. Front ends, stacker and temperature stay with the bundle.
 
     Raises:
       ImportError: if flatbuffers is not installed, which JAX writes with.
@@ -47,7 +52,8 @@ def save(bundle: Bundle, folder: pathlib.Path) -> list[pathlib.Path]:
         files.write_atomically(folder / name, _program(bundle, frames))
         programs[name] = {"frames": frames}
     made_by = {"jax": jax.__version__, "platforms": PLATFORMS}
-    loaded_by = _LOADED_BY.format(frames=lengths[-1])
+    outputs = ", ".join(output_shapes(bundle))
+    loaded_by = _LOADED_BY.format(frames=lengths[-1], outputs=outputs)
     return write_manifest(bundle, folder, made_by, programs, loaded_by)
 
 
@@ -71,6 +77,12 @@ def write_manifest(
 ) -> list[pathlib.Path]:
     """Describes the programs, by file name, that lie in a folder; all paths."""
     paths = [folder / name for name in programs]
+    outputs = {
+        name: {"shape": shape, "dtype": "float32"}
+        for name, shape in output_shapes(bundle).items()
+    }
+    about = {"names": ATTRIBUTES, "members": bundle.attributes_of}
+    rated = {name: outputs[name] | about for name in outputs if name != "logits"}
     files.write_json(
         folder / MANIFEST,
         {
@@ -86,10 +98,8 @@ def write_manifest(
                 }
                 for argument, dtype in INPUTS.items()
             },
-            "output": {
-                "shape": ["B", len(bundle.members), len(bundle.labels)],
-                "dtype": "float32",
-            },
+            "output": outputs["logits"],
+            **rated,
             "programs": {
                 path.name: {**programs[path.name], "sha256": files.file_digest(path)}
                 for path in paths
@@ -114,20 +124,34 @@ def shapes(bundle: Bundle, dtype: str) -> dict[str, tuple[int, ...]]:
     return by_name
 
 
+def output_shapes(bundle: Bundle) -> dict[str, list[str | int]]:
+    """By name, the axes of the logits and, where members predict them, attributes."""
+    found: dict[str, list[str | int]] = {
+        "logits": ["B", len(bundle.members), len(bundle.labels)]
+    }
+    if bundle.attributes_of:
+        found["attributes"] = ["B", len(bundle.attributes_of), len(ATTRIBUTES)]
+    return found
+
+
 def _program(bundle: Bundle, frames: int) -> bytes:
     """All members as one serialised program for a padded length."""
     models = [make_model(m.experiment, len(bundle.labels)) for m in bundle.members]
 
-    def logits(x: Any, mask: Any) -> jax.Array:
-        made = []
+    def said(x: Any, mask: Any) -> jax.Array | tuple[jax.Array, jax.Array]:
+        logits, attributes = [], []
         for member, model in zip(bundle.members, models, strict=True):
             names = member.experiment.data.streams
             streams = {s: Stream(x[n], mask[n]) for s, n in names.items()}
             variables = {"standard": {}, **member.variables}
             with products():
                 outputs: Any = model.apply(variables, streams, train=False)
-            made.append(outputs["emotion"])
-        return jax.numpy.stack(made, axis=1)
+            logits.append(outputs[targets.EMOTION])
+            if targets.OF_ATTRIBUTES in outputs:
+                attributes.append(attributes_of(outputs[targets.OF_ATTRIBUTES]))
+        if not attributes:
+            return jnp.stack(logits, axis=1)
+        return jnp.stack(logits, axis=1), jnp.stack(attributes, axis=1)
 
     (B,) = export.symbolic_shape("B")
     arguments = [
@@ -137,5 +161,5 @@ def _program(bundle: Bundle, frames: int) -> bytes:
         }
         for dtype in INPUTS.values()
     ]
-    made = export.export(jax.jit(logits), platforms=PLATFORMS)(*arguments)
+    made = export.export(jax.jit(said), platforms=PLATFORMS)(*arguments)
     return bytes(made.serialize())

@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper  # pyright: ignore[reportMissingImports]
 
 from jser import files
 from jser.config import Model
+from jser.data import targets
 from jser.models.fusion import MIX
 from jser.models.layers import LAYER_NORM_EPSILON
 from jser.recognizer import export
@@ -24,37 +25,44 @@ from jser.recognizer.bundle import Bundle, Member
 PROGRAM = "networks.onnx"
 _OPSET, _IR_VERSION = 17, 8  # Of 2022: runtimes read what is older than they are.
 _MASKED = np.finfo(np.float32).min  # Score of what gets no weight.
-_LOADED_BY = f"""\
+_LOADED_BY = """\
 import onnxruntime
-networks = onnxruntime.InferenceSession("{PROGRAM}")
+networks = onnxruntime.InferenceSession("{program}")
 given = {{f"frames/{{name}}": x for name, x in frames.items()}}
 given |= {{f"mask/{{name}}": x for name, x in mask.items()}}
-(logits,) = networks.run(None, given)  # Of two dicts of arrays, by name of features.
+[{outputs}] = networks.run(None, given)  # Of two dicts of arrays, by name of features.
 """
 _Params = Mapping[str, Any]  # Arrays, or further ones, by name.
 _Streams = Mapping[str, tuple[str, str]]  # Names of frames B T D and of mask B T.
+_Said = dict[str, str]  # By task of `_TASKS`, the name of what it makes, [B, _].
+_TASKS = (targets.EMOTION, targets.OF_ATTRIBUTES)
 
 
 def save(bundle: Bundle, folder: pathlib.Path) -> list[pathlib.Path]:
     """Writes one graph for any batch and any length, and a manifest, which comes last.
 
-    The graph makes the logits that `export.save` describes, of the same frames and
-    masks; they are inputs named frames/<features> and mask/<features>. T is each
-    stream's own, the real frames of a row come first, and all sums and products are in
-    float32, those of members that were trained in bfloat16, too.
+    The graph makes what `export.save` describes, as logits and attributes, of the same
+    frames and masks; they are inputs named frames/<features> and mask/<features>. T is
+    each stream's own, the real frames of a row come first, and all sums and products
+    are in float32, those of members that were trained in bfloat16, too.
     """
     export.refuse_learned(bundle)
     (folder / export.MANIFEST).unlink(missing_ok=True)
     files.write_atomically(folder / PROGRAM, _graph(bundle).SerializeToString())
     made_by = {"onnx": onnx.__version__, "opset": _OPSET}
-    return export.write_manifest(bundle, folder, made_by, {PROGRAM: {}}, _LOADED_BY)
+    outputs = ", ".join(export.output_shapes(bundle))
+    loaded_by = _LOADED_BY.format(program=PROGRAM, outputs=outputs)
+    return export.write_manifest(bundle, folder, made_by, {PROGRAM: {}}, loaded_by)
 
 
 def _graph(bundle: Bundle) -> Any:
     """The model, as onnx calls a graph with its versions and notes."""
     nodes = _Nodes()
-    logits = [nodes("Unsqueeze", _logits(nodes, m), _ints(1)) for m in bundle.members]
-    nodes("Concat", *logits, axis=1, made="logits")
+    said = [_said(nodes, m) for m in bundle.members]
+    shapes = export.output_shapes(bundle)
+    for name, task in zip(shapes, _TASKS, strict=False):
+        each = [nodes("Unsqueeze", x[task], _ints(1)) for x in said if task in x]
+        nodes("Concat", *each, axis=1, made=name)
     types = {"float16": onnx.TensorProto.FLOAT16, "bool": onnx.TensorProto.BOOL}
     inputs = [
         helper.make_tensor_value_info(
@@ -63,10 +71,12 @@ def _graph(bundle: Bundle) -> Any:
         for argument, dtype in export.INPUTS.items()
         for name, shape in export.shapes(bundle, dtype).items()
     ]
-    shape = ["B", len(bundle.members), len(bundle.labels)]
-    output = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, shape)
+    outputs = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    ]
     graph = helper.make_graph(
-        nodes.nodes, "networks", inputs, [output], initializer=nodes.constants
+        nodes.nodes, "networks", inputs, outputs, initializer=nodes.constants
     )
     opset = helper.make_opsetid("", _OPSET)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
@@ -102,11 +112,16 @@ def _ints(*of: int) -> np.ndarray:
     return np.array(of, np.int64)
 
 
-def _logits(nodes: _Nodes, member: Member) -> str:
-    """What a member says, [B, C]: `training.network.make_model`, layer by layer."""
+def _said(nodes: _Nodes, member: Member) -> _Said:
+    """What a member says: `training.network.make_model`, layer by layer."""
     model, params = member.experiment.model, member.variables["params"]
     made = {"fusion": _fusion, "pooling": _pooling, "probe": _probe, "deep": _deep}
-    return made[model.kind](nodes, model, params, _read(nodes, member))
+    said = made[model.kind](nodes, model, params, _read(nodes, member))
+    if targets.OF_ATTRIBUTES in said:  # `training.step.attributes_of`.
+        share = nodes("Sigmoid", said[targets.OF_ATTRIBUTES])
+        scaled = nodes("Mul", share, np.float32(6))
+        said[targets.OF_ATTRIBUTES] = nodes("Add", scaled, np.float32(1))
+    return said
 
 
 def _read(nodes: _Nodes, member: Member) -> _Streams:
@@ -131,7 +146,7 @@ def _read(nodes: _Nodes, member: Member) -> _Streams:
     return streams
 
 
-def _fusion(nodes: _Nodes, model: Model, params: _Params, streams: _Streams) -> str:
+def _fusion(nodes: _Nodes, model: Model, params: _Params, streams: _Streams) -> _Said:
     """`fusion.FusionClassifier`."""
     encoded = {}
     for s, (x, mask) in streams.items():
@@ -148,11 +163,14 @@ def _fusion(nodes: _Nodes, model: Model, params: _Params, streams: _Streams) -> 
         score_BT1 = _linear(nodes, x, params[f"{s}_pool"]["score"])
         pooled.append(_weighted_sum(nodes, _over_time(nodes, score_BT1, mask), x))
     h = _norm(nodes, nodes("Concat", *pooled, axis=-1), params["norm"])
-    h = nodes("Relu", _linear(nodes, h, params["emotion"]["hidden"]))
-    return _linear(nodes, h, params["emotion"]["logits"])
+    said = {}
+    for task in (t for t in _TASKS if t in params):
+        own = nodes("Relu", _linear(nodes, h, params[task]["hidden"]))
+        said[task] = _linear(nodes, own, params[task]["logits"])
+    return said
 
 
-def _pooling(nodes: _Nodes, _: Model, params: _Params, streams: _Streams) -> str:
+def _pooling(nodes: _Nodes, _: Model, params: _Params, streams: _Streams) -> _Said:
     """`baseline.PoolingClassifier`."""
     pooled = []
     for s, (x, mask) in streams.items():
@@ -166,16 +184,17 @@ def _pooling(nodes: _Nodes, _: Model, params: _Params, streams: _Streams) -> str
         pooled += [mean, nodes("Sqrt", nodes("Max", variance, np.float32(1e-5)))]
     h = _linear(nodes, nodes("Concat", *pooled, axis=-1), params["hidden"])
     h = nodes("Relu", _norm(nodes, h, params["norm"]))
-    return _linear(nodes, h, params["logits"])
+    return _linear_heads(nodes, h, params, "logits")
 
 
-def _probe(nodes: _Nodes, _: Model, params: _Params, streams: _Streams) -> str:
+def _probe(nodes: _Nodes, _: Model, params: _Params, streams: _Streams) -> _Said:
     """`probe.LinearProbe`."""
     pooled = [_mean(nodes, x, mask) for x, mask in streams.values()]
-    return _linear(nodes, nodes("Concat", *pooled, axis=-1), params["logits"])
+    h = nodes("Concat", *pooled, axis=-1)
+    return _linear_heads(nodes, h, params, "logits")
 
 
-def _deep(nodes: _Nodes, _: Model, params: _Params, streams: _Streams) -> str:
+def _deep(nodes: _Nodes, _: Model, params: _Params, streams: _Streams) -> _Said:
     """`deep.DeepClassifier`; padding may stay where it lies, as nothing is dropped."""
     after_first, after_second, masks = [], [], []
     for s, (x, mask) in streams.items():
@@ -191,7 +210,13 @@ def _deep(nodes: _Nodes, _: Model, params: _Params, streams: _Streams) -> str:
     after_second[-1] = _leg(nodes, x, masks[-1], params["second_fusion"])[1]
     means = [_mean(nodes, *of) for of in zip(after_second, masks, strict=True)]
     joint = _linear(nodes, nodes("Concat", *means, axis=-1), params["joint"])
-    return _linear(nodes, nodes("Relu", joint), params["emotion"])
+    return _linear_heads(nodes, nodes("Relu", joint), params, targets.EMOTION)
+
+
+def _linear_heads(nodes: _Nodes, h: str, params: _Params, emotion: str) -> _Said:
+    """A layer for each task; the emotion's parameters have a name of their own."""
+    names = {t: emotion if t == targets.EMOTION else t for t in _TASKS}
+    return {t: _linear(nodes, h, params[n]) for t, n in names.items() if n in params}
 
 
 def _leg(nodes: _Nodes, x: str, mask: str, params: _Params) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import math
 import pathlib
 
 from jser import files
-from jser.recognizer.recognition import Segment
+from jser.recognizer.recognition import Segment, in_words
 
 OF_ONE = frozenset({"srt", "textgrid", "audacity"})  # A file holds one recording.
 # Types of lines that say nothing of who speaks when.
@@ -126,7 +126,8 @@ def _text(segments: Sequence[Segment], file: str, duration_s: float) -> str:
     for s in segments:
         who = f"  {_line(s.speaker)}" if s.speaker else ""
         span = f"{_clock(s.start_s, '.')} - {_clock(s.end_s, '.')}"
-        lines.append(f"{span}  {s.label:{width}} {_score(s)}{who}\n")
+        rated = f"  {in_words(s.attributes)}" if s.attributes else ""
+        lines.append(f"{span}  {s.label:{width}} {_score(s)}{who}{rated}\n")
     return "".join(lines)
 
 
@@ -145,11 +146,13 @@ def _csv(segments: Sequence[Segment], file: str, duration_s: float) -> str:
     table = csv.writer(out, lineterminator="\n")
     labels = sorted({label for s in segments for label in s.scores})
     about = ("file", "start_s", "end_s", "speaker", "label")
-    table.writerow([*about, *(f"p_{label}" for label in labels)])
+    rated = list(segments[0].attributes) if segments else []
+    table.writerow([*about, *(f"p_{label}" for label in labels), *rated])
     for s in segments:
         scores = (f"{s.scores[x]:.6f}" if x in s.scores else "" for x in labels)
         times = (f"{s.start_s:.3f}", f"{s.end_s:.3f}")
-        table.writerow([file, *times, s.speaker, s.label, *scores])
+        attributes = (f"{s.attributes[x]:.4f}" for x in rated)
+        table.writerow([file, *times, s.speaker, s.label, *scores, *attributes])
     return out.getvalue()
 
 
@@ -177,7 +180,9 @@ def _srt(segments: Sequence[Segment], file: str, duration_s: float) -> str:
     for number, s in enumerate(segments, 1):
         who = f"{_line(s.speaker)}: " if s.speaker else ""
         span = f"{_clock(s.start_s, ',')} --> {_clock(s.end_s, ',')}"
-        blocks.append(f"{number}\n{span}\n{who}{_line(s.label)} ({_score(s)})\n")
+        rated = f"{in_words(s.attributes)}\n" if s.attributes else ""
+        said = f"{who}{_line(s.label)} ({_score(s)})\n{rated}"
+        blocks.append(f"{number}\n{span}\n{said}")
     return "\n".join(blocks)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jser.recognizer import sound_notes
 from jser.recognizer.bundle import Bundle
 from jser.recognizer.profiles import Profile
-from jser.recognizer.recognition import UNKNOWN, Recognition
+from jser.recognizer.recognition import UNKNOWN, Recognition, by_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +30,15 @@ class Judge:
     def __call__(
         self,
         sound: sound_notes.Read,
-        p: np.ndarray,
+        row: np.ndarray,
         vector: np.ndarray,
         transcript: str | None,
         *,
         far: bool,
     ) -> Recognition:
-        """What is said of one sound by its probabilities [C]."""
+        """What is said of one sound by its row, `network.Network`."""
         model, fitted = self.model, self.model.calibration
+        p, attributes = np.split(row, [len(model.labels)])
         order = np.argsort(-p, kind="stable")
         limit = fitted.candidates[str(self.coverage)]
         candidates = [i for i in order if 1 - p[i] <= limit] or [order[0]]
@@ -53,6 +54,7 @@ class Judge:
             coverage=self.coverage,
             duration_s=sound.duration_s,
             embedding=vector,
+            attributes=by_name(attributes),
             transcript=transcript,
             warnings=(*sound.notes, *notes, *cautions(model, by)),
             model=about | ({"profile": by.name} if by else {}),

@@ -10,6 +10,7 @@ from jser.front_end_table import PRETRAINED
 from jser.recognizer.bundle import Bundle
 
 UNKNOWN_LICENSE = "unknown"
+_ATTRIBUTES = "arousal, valence and dominance"
 _LIMITS = """\
 Emotion here is what listeners said, or actors were asked to play, in the corpus above:
 not what a person feels. The model may be wrong for any one recording, and is wrong more
@@ -27,7 +28,7 @@ def of(model: Bundle) -> str:
     parts = [
         _head(model),
         f"# {model.name}\n",
-        f"Recognises {', '.join(model.labels)} in speech.\n",
+        f"Recognises {', '.join(model.labels)} in speech{_rates(model)}.\n",
         f"```\n{example(model, model.name)}\n```\n",
     ]
     if caution := about.get("caution"):
@@ -38,6 +39,10 @@ def of(model: Bundle) -> str:
         parts.append(f"{more}\n")
     parts += ["## What is inside\n", _inside(model)]
     return "\n".join(parts)
+
+
+def _rates(model: Bundle) -> str:
+    return f", and predicts {_ATTRIBUTES}" if model.attributes_of else ""
 
 
 def example(model: Bundle, where: str) -> str:
@@ -142,7 +147,19 @@ def _figures(model: Bundle) -> str:
         + ".",
         "",
     ]
+    for split, figures in model.about["figures"].items():
+        if rated := figures.get("attributes"):
+            lines += [_concordance(split, rated), ""]
     return "\n".join(lines)
+
+
+def _concordance(split: str, rated: Mapping[str, Any]) -> str:
+    """A line about attributes: how well they agree with what raters said."""
+    cells = []
+    for name, score in rated.items():
+        low, high = score["interval"]
+        cells.append(f"{name} {score['value']:.3f} [{low:.3f}, {high:.3f}]")
+    return f"Concordance (CCC) with the raters, {split}: {', '.join(cells)}."
 
 
 def _inside(model: Bundle) -> str:
@@ -152,6 +169,7 @@ def _inside(model: Bundle) -> str:
         f"* {console.counted(len(model.members), 'network')}:"
         f" {', '.join(m.experiment.name for m in model.members)}; combined by"
         f" {model.stacker.kind if model.stacker else 'average'}.",
+        *_raters(model),
         f"* Temperature {model.calibration.temperature:.2f}; below a confidence of"
         f" {model.calibration.unknown_below:.2f} the label is unknown: of the right"
         " answers about speakers that were not heard, 5 % are withheld by it.",
@@ -159,6 +177,17 @@ def _inside(model: Bundle) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _raters(model: Bundle) -> list[str]:
+    """A line about who predicts attributes, if anyone does."""
+    if not model.attributes_of:
+        return []
+    return [
+        f"* {_ATTRIBUTES.capitalize()} are the mean of what"
+        f" {', '.join(model.attributes_of)} say, on the scale of"
+        f" {model.about['corpus']}, between 1 and 7."
+    ]
 
 
 def _learned(model: Bundle) -> list[str]:

@@ -1,19 +1,21 @@
-"""The networks of a bundle: from frames to calibrated probabilities."""
+"""The networks of a bundle: from frames to calibrated probabilities and attributes."""
 
 from collections.abc import Mapping, Sequence
 import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
 from jser import audio, files
 from jser.config_rules import NONE, SOUND, is_sound
+from jser.data import targets
 from jser.data.collation import collate
 from jser.data.padding import LengthBuckets
 from jser.ensemble import stacking
-from jser.ensemble.logits import Logits
+from jser.ensemble.logits import ATTRIBUTES, Logits
 from jser.recognizer.bundle import AGAIN, Bundle, Member
 from jser.recognizer.frames import Weights, refuse_other_encoder, refuse_unread
 from jser.recognizer.profiles import Profile
@@ -21,6 +23,7 @@ from jser.shapes import Stream
 from jser.statistics import calibration
 from jser.training import tuned
 from jser.training.network import AnyNetwork, make_model, products
+from jser.training.step import attributes_of
 from jser.training.tuned import FROZEN
 
 _BATCH = 32
@@ -47,6 +50,7 @@ class Network:
         self._members = [_opened(bundle, m, weights or {}) for m in bundle.members]
         self._labels, self._stacker = bundle.labels, bundle.stacker
         self._temperature = bundle.calibration.temperature
+        self._attributes_of, self._far = bundle.attributes_of, bundle.far
         for member, program, variables in self._members:
             names = member.experiment.data.streams
             streams = {s: _frame(bundle.front_ends[n]) for s, n in names.items()}
@@ -56,24 +60,30 @@ class Network:
     def __call__(
         self, frames: Mapping[str, Sequence[np.ndarray]], profile: Profile | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities [N, C], and what the first member classifies [N, F].
+        """Rows [N, C] or [N, C + 3], and what the first member classifies [N, F].
 
-        Arguments as `logits`.
+        A row has probabilities and, where members predict attributes, the mean of
+        theirs. Arguments as `logits`.
         """
-        logits, vectors = self.logits(frames, profile)
+        logits, attributes, vectors = self.logits(frames, profile)
         names = tuple(m.experiment.name for m, _, _ in self._members)
-        joined = stacking.Joined(_unlabelled(logits, self._labels), names, logits, [])
+        first = _unlabelled(logits, attributes, self._labels)
+        joined = stacking.Joined(first, names, logits, [], attributes)
         combined = (
             stacking.apply(self._stacker, joined)
             if self._stacker
             else stacking.average(joined)
         )
-        return calibrated(combined.logits, self._temperature), vectors
+        p = calibrated(combined.logits, self._temperature)
+        return np.concatenate([p, combined.attributes], axis=1), vectors
 
     def logits(
         self, frames: Mapping[str, Sequence[np.ndarray]], profile: Profile | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Logits [N, M, C], and the vectors that the first member classifies [N, F].
+    ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+        """What the members say, and the vectors that the first of them classifies.
+
+        These are logits [N, M, C], attributes [N, 3] by member that predicts them, in
+        the order of the members, and vectors [N, F].
 
         An utterance's depend neither on the others nor on their number, but for the
         rounding of float32.
@@ -83,7 +93,9 @@ class Network:
           profile: Whose statistics scale them; None for the training set's.
         """
         count = len(next(iter(frames.values())))
-        logits = np.zeros((count, len(self._members), len(self._labels)), np.float32)
+        C, made_of = len(self._labels), (count, len(ATTRIBUTES))
+        logits = np.zeros((count, len(self._members), C), np.float32)
+        attributes = {n: np.zeros(made_of, np.float32) for n in self._attributes_of}
         vectors: list[Any] = [None] * count
         for m, (member, program, variables) in enumerate(self._members):
             names = member.experiment.data.streams
@@ -98,29 +110,32 @@ class Network:
                 batch = collate(of_rows, nothing, buckets, size)
                 scaled = _scaled(variables, member, profile)
                 made, joint = jax.device_get(program(scaled, batch.streams))
-                logits[rows, m] = made[: len(rows)]
+                logits[rows, m] = made[: len(rows), :C]
+                if member.experiment.name in attributes:
+                    attributes[member.experiment.name][rows] = made[: len(rows), C:]
                 if m == 0:
                     for i, vector in zip(rows, joint, strict=False):
                         vectors[i] = vector
-        return logits, np.stack(vectors).astype(np.float32)
+        return logits, attributes, np.stack(vectors).astype(np.float32)
 
-    def distance(
+    def is_far(
         self, frames: Mapping[str, Sequence[np.ndarray]], profile: Profile | None
-    ) -> dict[str, np.ndarray]:
-        """How far utterances lie from what the model was trained on, [N] by features.
+    ) -> np.ndarray:
+        """Whether utterances lie far from what the model was trained on, [N].
 
-        The mean over all columns of how many standard deviations off they are, 5 at
-        most, as the network reads them. Of features that it does not scale there is
-        none.
+        Far is a `distance`, of any features, that few of those lay at. Features that
+        the network does not scale say nothing.
         """
-        far: dict[str, np.ndarray] = {}
+        away: dict[str, np.ndarray] = {}
         for member, _, variables in self._members:
             scaled = _scaled(variables, member, profile).get("standard", {})
             for stream, name in scaled_streams(member):
-                if name not in far:
+                if name not in away:
                     by = jax.device_get(scaled[f"{stream}_input"])
-                    far[name] = np.array([distance(x, **by) for x in frames[name]])
-        return far
+                    away[name] = np.array([distance(x, **by) for x in frames[name]])
+        far = [x > self._far.get(n, np.inf) for n, x in away.items()]
+        count = len(next(iter(frames.values())))
+        return np.any([np.zeros(count, bool), *far], axis=0)
 
     def heard_s(self, frames: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
         """Up to which second utterances were heard, [N]; infinite where to the end."""
@@ -172,14 +187,21 @@ def _most(member: Member, name: str) -> int | None:
 
 
 def distance(frames: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> float:
-    """Of one utterance, as `Network.distance`."""
+    """How far an utterance lies from what a network was trained on.
+
+    The mean over all columns of how many standard deviations off they are, 5 at most,
+    as the network reads them.
+    """
     z = np.abs(frames.astype(np.float32) - mean) / deviation
     return float(np.minimum(z, 5.0).mean())
 
 
 @functools.lru_cache
 def _program(model: AnyNetwork) -> Any:
-    """The jitted function from variables and streams to logits and joint vectors."""
+    """The jitted function from variables and streams to rows and joint vectors.
+
+    A row has the logits and, of a network that predicts them, attributes.
+    """
 
     def run(variables, streams):
         joint = []
@@ -190,7 +212,10 @@ def _program(model: AnyNetwork) -> Any:
 
         with products():
             made: Any = model.apply(variables, streams, train=False, on_joint=keep)
-        return made["emotion"], joint[0]
+        said = [made[targets.EMOTION]]
+        if targets.OF_ATTRIBUTES in made:
+            said.append(attributes_of(made[targets.OF_ATTRIBUTES]))
+        return jnp.concatenate(said, axis=-1), joint[0]
 
     return jax.jit(run)
 
@@ -237,9 +262,12 @@ def calibrated(log_p: np.ndarray, temperature: float) -> np.ndarray:
     return special.softmax(scaled, axis=-1)
 
 
-def _unlabelled(logits: np.ndarray, labels: Sequence[str]) -> Logits:
+def _unlabelled(
+    logits: np.ndarray, attributes: Mapping[str, np.ndarray], labels: Sequence[str]
+) -> Logits:
     """Rows that nothing is known of, for the stacker to speak of."""
     N, nothing = len(logits), np.zeros(len(logits), bool)
+    rated = [*attributes.values()]
     return Logits(
         utt_id=np.array([str(i) for i in range(N)]),
         logits=logits[:, 0],
@@ -251,4 +279,5 @@ def _unlabelled(logits: np.ndarray, labels: Sequence[str]) -> Logits:
         labels=np.array(labels),
         made_by=np.array([], str),
         adapt=NONE,
+        attributes=np.mean(rated, axis=0) if rated else np.zeros((N, 0), np.float32),
     )

@@ -1,11 +1,12 @@
 """Sounds as a recognizer takes them: files, their bytes, samples."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import contextlib
 import io
 import os
 import pathlib
 
+from absl import logging
 import numpy as np
 import soxr
 
@@ -14,6 +15,7 @@ from jser.corpora.draft import sound_files
 from jser.recognizer import sound_notes
 
 Sound = os.PathLike | str | bytes | tuple[np.ndarray, int] | audio.Stream
+AT_ONCE = 64  # Sounds that are in memory at a time.
 
 
 def listed(sounds: Sequence[Sound] | pathlib.Path) -> Sequence[Sound]:
@@ -33,6 +35,22 @@ def read_or_why(sound: Sound) -> sound_notes.Read | audio.AudioError:
         return read(sound)
     except audio.AudioError as e:
         return e
+
+
+def usable(sounds: Sequence[Sound], what_for: str) -> Iterator[list[np.ndarray]]:
+    """The samples of those that can be used, `AT_ONCE` at most at a time.
+
+    The others are left out, with a warning that says why, and `what_for`.
+    """
+    for start in range(0, len(sounds), AT_ONCE):
+        samples = []
+        for sound in map(read_or_why, sounds[start : start + AT_ONCE]):
+            if isinstance(sound, audio.AudioError):
+                logging.warning("%s: left out: %s", what_for, sound)
+            else:
+                samples.append(sound.samples)
+        if samples:
+            yield samples
 
 
 def read(sound: Sound) -> sound_notes.Read:

@@ -31,7 +31,6 @@ from jser.recognizer.recognition import Recognition, Segment
 from jser.training import compilation
 
 COVERAGE = 0.9
-_AT_ONCE = 64  # Sounds that are in memory at a time.
 
 
 class Recognizer:
@@ -160,8 +159,8 @@ class Recognizer:
         """
         sounds = reading.listed(sounds)
         texts = transcribing.of_each(transcripts, len(sounds))
-        for start in range(0, len(sounds), _AT_ONCE):
-            chunk = slice(start, start + _AT_ONCE)
+        for start in range(0, len(sounds), reading.AT_ONCE):
+            chunk = slice(start, start + reading.AT_ONCE)
             read = [reading.read_or_why(sound) for sound in sounds[chunk]]
             good = [i for i, x in enumerate(read) if isinstance(x, sound_notes.Read)]
             made = iter(
@@ -203,6 +202,17 @@ class Recognizer:
         Raises:
           ValueError: if a transcript lacks, or there is no such profile.
         """
+        rows = self._rows(samples, transcripts=transcripts, profile=profile)
+        return rows[:, : len(self.labels)]
+
+    def _rows(
+        self,
+        samples: Sequence[np.ndarray],
+        *,
+        transcripts: Sequence[str | None] | None = None,
+        profile: str | None = None,
+    ) -> np.ndarray:
+        """`probabilities`, with attributes beside where the model predicts them."""
         made = self._frames(samples, self._texts(samples, transcripts))
         return self._network(made, self._profile(profile))[0]
 
@@ -236,7 +246,7 @@ class Recognizer:
             raise ValueError(
                 f"segments {segments!r}: give 'pauses', or a list of them."
             )
-        model = functools.partial(self.probabilities, profile=profile), self.labels
+        model = functools.partial(self._rows, profile=profile), self.labels
         sure = self._bundle.calibration.unknown_below
         with reading.opened(sound) as blocks:
             if segments == "pauses":
@@ -259,7 +269,7 @@ class Recognizer:
         """A segment for each hop of a sound, as it is being made (`live.stream`)."""
         return live.stream(
             chunks,
-            functools.partial(self.probabilities, profile=profile),
+            functools.partial(self._rows, profile=profile),
             self.labels,
             sample_rate_hz=sample_rate_hz,
             window_s=window_s,
@@ -302,7 +312,7 @@ class Recognizer:
             be used; those that cannot are left out, with a warning.
         """
         frames = self._heard(sounds, name)
-        alone, _ = self._network(frames, None)
+        alone = self._network(frames, None)[0][:, : len(self.labels)]
         label, count = np.unique(alone.argmax(axis=1), return_counts=True)
         most = self.labels[label[count.argmax()]], count.max() / count.sum()
         learned = Profile.of(name, self.digest, frames)
@@ -324,15 +334,7 @@ class Recognizer:
         if not sounds:
             raise ValueError(f"profile {name!r}: no sounds to learn from.")
         frames: dict[str, list[np.ndarray]] = {n: [] for n in self._frames.names}
-        for start in range(0, len(sounds), _AT_ONCE):
-            read = []
-            for sound in map(reading.read_or_why, sounds[start : start + _AT_ONCE]):
-                if isinstance(sound, audio.AudioError):
-                    logging.warning("profile %r: left out: %s", name, sound)
-                else:
-                    read.append(sound.samples)
-            if not read:
-                continue
+        for read in reading.usable(sounds, f"profile {name!r}"):
             for n, x in self._frames(read, self._texts(read)).items():
                 frames[n] += x
         if not all(frames.values()):
@@ -386,15 +388,10 @@ class Recognizer:
             return []
         transcripts = self._texts(samples, transcripts)
         made = self._frames(samples, transcripts)
-        probabilities, vectors = self._network(made, by)
-        distance = self._network.distance(made, by)
-        far = np.any(
-            [x > self._bundle.far.get(n, np.inf) for n, x in distance.items()], axis=0
-        )
-        far = np.broadcast_to(far, len(sounds))
-        heard = self._network.heard_s(made)
+        rows, vectors = self._network(made, by)
+        far, heard = self._network.is_far(made, by), self._network.heard_s(made)
         sounds = [x.heard(s) for x, s in zip(sounds, heard, strict=True)]
-        rows = zip(sounds, probabilities, vectors, transcripts, far, strict=True)
+        each = zip(sounds, rows, vectors, transcripts, far, strict=True)
         return [
-            judge(x, p, vector, text, far=bool(f)) for x, p, vector, text, f in rows
+            judge(x, row, vector, text, far=bool(f)) for x, row, vector, text, f in each
         ]

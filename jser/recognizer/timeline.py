@@ -14,9 +14,10 @@ import numpy as np
 
 from jser.audio import MIN_SAMPLES, SAMPLE_RATE_HZ
 from jser.recognizer import activity
-from jser.recognizer.recognition import UNKNOWN, Segment
+from jser.recognizer.recognition import UNKNOWN, Segment, by_name
 
-# Of sounds of 25 ms or more, float32 at 16 kHz: float [N, C].
+# Of sounds of 25 ms or more, float32 at 16 kHz: float [N, C], or [N, C + 3] with
+# attributes beside; whatever is averaged here, they are in the same way.
 Probabilities = Callable[[Sequence[np.ndarray]], np.ndarray]
 Span = tuple[int, int]  # samples[start:stop].
 
@@ -169,7 +170,7 @@ def classify(
       probabilities: Of a batch of sounds.
 
     Returns:
-      Float [N, C], in the order of the spans.
+      Float [N, C] or [N, C + 3], in the order of the spans.
     """
     order = sorted(range(len(spans)), key=spans.__getitem__)
     parts, rows = _cut(blocks, [spans[i] for i in order]), []
@@ -185,21 +186,24 @@ def segment(
     threshold: float = 0.0,
     speaker: str = "",
 ) -> Segment:
-    """Samples and their probabilities [C], under the name of these."""
+    """Samples and their row of `Probabilities`, under the name of these."""
     start, stop = span
-    likeliest: list[int] = np.argsort(-row, kind="stable").tolist()
+    p, attributes = np.split(row, [len(labels)])
+    likeliest: list[int] = np.argsort(-p, kind="stable").tolist()
     return Segment(
         start_s=start / SAMPLE_RATE_HZ,
         end_s=stop / SAMPLE_RATE_HZ,
         label=name(row, labels, threshold),
-        scores={labels[i]: float(row[i]) for i in likeliest},
+        scores={labels[i]: float(p[i]) for i in likeliest},
         speaker=speaker,
+        attributes=by_name(attributes),
     )
 
 
 def name(row: np.ndarray, labels: Sequence[str], threshold: float) -> str:
     """The likeliest label, or `UNKNOWN` where its probability is below."""
-    return labels[int(row.argmax())] if row.max() >= threshold else UNKNOWN
+    p = row[: len(labels)]
+    return labels[int(p.argmax())] if p.max() >= threshold else UNKNOWN
 
 
 def window_and_hop(window_s: float, hop_s: float) -> Span:
@@ -252,7 +256,7 @@ def _alike(spans: Sequence[Span], names: Sequence[str]) -> Iterator[tuple[int, i
 
 
 def _mean(rows: Sequence[np.ndarray] | np.ndarray, spans: Sequence[Span]) -> np.ndarray:
-    """Of the probabilities of parts, each by its length."""
+    """Of the rows of parts, each by its length."""
     return np.average(rows, axis=0, weights=[stop - start for start, stop in spans])
 
 

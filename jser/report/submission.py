@@ -9,8 +9,10 @@ import pathlib
 from jser import emotions, files
 from jser.corpora import csv_rows
 from jser.ensemble import provenance
+from jser.ensemble.logits import ATTRIBUTES
 
 COLUMNS = ("FileName", "EmoClass")
+ATTRIBUTE_COLUMNS = ("FileName", "EmoAct", "EmoVal", "EmoDom")  # As `ATTRIBUTES`.
 _LETTER = {emotion: letter for letter, emotion in emotions.MSP_PODCAST.items()}
 _NAMED = 3  # Names that an error gives of many.
 
@@ -38,13 +40,29 @@ def write(
             f"the challenge has no letter for {', '.join(strange)}; its emotions are"
             f" {', '.join(_LETTER)}."
         )
-    rows = sorted((f"{name}.wav", _LETTER[e]) for name, e in predicted.items())
-    if sample:
-        _refuse_others([name for name, _ in rows], sample)
-    lines = io.StringIO()
-    csv.writer(lines, lineterminator="\n").writerows([COLUMNS, *rows])
-    files.write_atomically(out, lines.getvalue())
-    return len(rows)
+    cells = {name: (_LETTER[e],) for name, e in predicted.items()}
+    return _write(cells, COLUMNS, out, sample)
+
+
+def write_attributes(
+    predicted: Mapping[str, Sequence[float]],
+    out: pathlib.Path,
+    *,
+    sample: pathlib.Path | None = None,
+) -> int:
+    """Writes `FileName,EmoAct,EmoVal,EmoDom`, as `write` does emotions.
+
+    Args:
+      predicted: Arousal, valence and dominance by utt_id, as `read_attributes` gives
+        them.
+      out: As `write`.
+      sample: As `write`; of the organisers' task of attributes.
+
+    Raises:
+      ValueError: if the files are not the sample's, naming those that differ.
+    """
+    cells = {name: [f"{x:.4f}" for x in row] for name, row in predicted.items()}
+    return _write(cells, ATTRIBUTE_COLUMNS, out, sample)
 
 
 def read(path: pathlib.Path) -> dict[str, str]:
@@ -70,8 +88,47 @@ def read(path: pathlib.Path) -> dict[str, str]:
     return predicted
 
 
-def _refuse_others(names: Sequence[str], sample: pathlib.Path) -> None:
-    wanted = [r["FileName"] for r in csv_rows.read_csv(sample, required=COLUMNS)]
+def read_attributes(path: pathlib.Path) -> dict[str, list[float]]:
+    """Arousal, valence and dominance by utt_id, from logits (.npz).
+
+    Raises:
+      FileNotFoundError: if there is no file.
+      ValueError: if it is none, or of members that predict no attributes.
+    """
+    if path.suffix != ".npz":
+        raise ValueError(
+            f"{path}: no logits (.npz), which alone hold attributes:"
+            " runs/<name>/logits/<split>.npz of a run,"
+            " runs/<ensemble>/logits/<stacker>/<split>.npz of an ensemble."
+        )
+    logits = provenance.load(path)
+    if not logits.attributes.shape[1]:
+        raise ValueError(
+            f"{path}: its members predict no {', '.join(ATTRIBUTES)}. Train with"
+            " --config.tasks.attributes=0.4, and run jser predict again."
+        )
+    return dict(zip(logits.utt_id.tolist(), logits.attributes.tolist(), strict=True))
+
+
+def _write(
+    cells: Mapping[str, Sequence[str]],
+    columns: Sequence[str],
+    out: pathlib.Path,
+    sample: pathlib.Path | None,
+) -> int:
+    rows = sorted((f"{name}.wav", *row) for name, row in cells.items())
+    if sample:
+        _refuse_others([name for name, *_ in rows], columns, sample)
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows([columns, *rows])
+    files.write_atomically(out, lines.getvalue())
+    return len(rows)
+
+
+def _refuse_others(
+    names: Sequence[str], columns: Sequence[str], sample: pathlib.Path
+) -> None:
+    wanted = [r["FileName"] for r in csv_rows.read_csv(sample, required=columns)]
     missing, extra = set(wanted) - set(names), set(names) - set(wanted)
     if missing or extra or len(wanted) != len(set(wanted)):
         faults = [f"{len(names)} files, and the sample has {len(wanted)} rows"]

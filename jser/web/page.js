@@ -162,6 +162,9 @@ function showAnswer(answer, samples) {
     row.append(name, cell, element("td", percent(p)));
     return row;
   }));
+  const rated = Object.entries(answer.attributes ?? {}).map(([name, x]) => `${name} ${x.toFixed(1)}`);
+  $("attributes").hidden = !rated.length;
+  $("attributes").textContent = rated.join(", ");
   $("transcript").hidden = !answer.transcript;
   $("transcript").textContent = `“${answer.transcript}”`;
   $("end").textContent = (answer.duration_s < 1 ? tenths : clock)(answer.duration_s);

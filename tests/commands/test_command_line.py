@@ -64,7 +64,7 @@ FLAGS = {
         *("weights", *ROOTS),
     ),
     "sweep": (*(*CONFIG, "space", "trials", "holdout", "jobs", "weights", *ROOTS),),
-    "submission": ("predictions", "out", "sample"),
+    "submission": ("predictions", "out", "task", "sample"),
     "convert": (*CONFIG, "checkpoint", "workdir", "out", *ROOTS),
     "bundle": (
         *(*CONFIG, "seeds", "workdir", "out", "weights", "license", "language"),

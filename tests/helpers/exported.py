@@ -6,7 +6,7 @@ import numpy as np
 
 
 def run_as_told(manifest: dict[str, Any], **sizes: int) -> None:
-    """On ones of the shapes that it names, in the working folder; checks the result's.
+    """On ones of the shapes that it names, in the working folder; checks the results'.
 
     `sizes` are B and T.
     """
@@ -17,3 +17,5 @@ def run_as_told(manifest: dict[str, Any], **sizes: int) -> None:
     }
     exec("\n".join(manifest["loaded_by"]), given)
     assert list(given["logits"].shape) == shape(manifest["output"])
+    if "attributes" in manifest:
+        assert list(given["attributes"].shape) == shape(manifest["attributes"])

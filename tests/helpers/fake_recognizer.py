@@ -1,6 +1,6 @@
 """A Recognizer without weights: what it says depends on how loud a sound is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 
 import numpy as np
@@ -37,15 +37,22 @@ jser recognize my.wav --model fake-loudness --format json --out answers --covera
 
 
 class FakeRecognizer(Recognizer):
-    """Loud is angry, soft is sad; `before` is run first, in the model's thread."""
+    """Loud is angry, soft is sad; `before` is run first, in the model's thread.
+
+    `attributes` it has of every sound.
+    """
 
     def __init__(
-        self, before: Callable[[], object] = lambda: None, *, reads_text: bool = False
+        self,
+        before: Callable[[], object] = lambda: None,
+        *,
+        reads_text: bool = False,
+        attributes: Mapping[str, float] | None = None,
     ):
         self.name, self.labels, self.card = "fake-loudness", LABELS, CARD
         self.about = {"license": "cc0-1.0"}
         self.coverages, self.reads_text = making.COVERAGES, reads_text
-        self._before = before
+        self._before, self._attributes = before, attributes or {}
 
     def __call__(self, sound, *, transcript=None, coverage=0.9, **_) -> Recognition:
         given = reading.read(sound)
@@ -63,6 +70,7 @@ class FakeRecognizer(Recognizer):
             transcript=transcript,
             warnings=(*given.notes, "it was trained on nothing"),
             model={"name": self.name, "digest": "00"},
+            attributes=self._attributes,
         )
 
     def timeline(self, sound, *, window_s=4.0, hop_s=1.0, **_) -> list[Segment]:
@@ -79,8 +87,13 @@ class FakeRecognizer(Recognizer):
                 segments[-1] = dataclasses.replace(segments[-1], end_s=end_s)
                 continue
             start_s = start / rate_hz
-            segment = Segment(start_s=start_s, end_s=end_s, label=label, scores=scores)
-            segments.append(segment)
+            segments.append(
+                Segment(
+                    **{"start_s": start_s, "end_s": end_s, "label": label},
+                    scores=scores,
+                    attributes=self._attributes,
+                )
+            )
         return segments
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jser import files
-from jser.config import Model
+from jser.config import Model, Tasks
 from jser.features import frontends
 from jser.recognizer import bundle, export, models
 from jser.recognizer.bundle import Member
@@ -31,6 +31,7 @@ MODELS = {
     "deep": Model(kind="deep", hidden=6),
     "unmasked": Model(hidden=6, mask_padding=False, layers="beside"),
 }
+UNRATED = "unmasked"  # The one kind here that predicts no attributes.
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,8 @@ def every_kind() -> bundle.Bundle:
     specs = {n: dataclasses.asdict(frontends.get(n).spec) for n in STREAMS.values()}
     specs["logmel"]["layers"] = 2
     members = [
-        _member(model, specs, number) for number, model in enumerate(MODELS.values())
+        _member(kind, specs, number, attributes=kind != UNRATED)
+        for number, kind in enumerate(MODELS)
     ]
     return dataclasses.replace(given, front_ends=specs, members=tuple(members))
 
@@ -62,7 +64,8 @@ def test_every_network_at_any_batch_and_length(every_kind, session, lengths, rng
         shape = (len(real), T, *layers, spec["width"])
         frames[name] = rng.standard_normal(shape).astype(np.float16)
         mask[name] = np.arange(T) < np.array(real)[:, None]
-    said = _run(session, frames, mask)
+    said, attributes = _run(session, frames, mask)
+    rated = iter(np.moveaxis(attributes, 1, 0))
     for number, (kind, member) in enumerate(
         zip(MODELS, every_kind.members, strict=True)
     ):
@@ -70,8 +73,13 @@ def test_every_network_at_any_batch_and_length(every_kind, session, lengths, rng
         streams = {s: Stream(frames[n], mask[n]) for s, n in names.items()}
         model = make_model(member.experiment, len(every_kind.labels))
         apply = jax.jit(functools.partial(model.apply, train=False))
-        want = apply(member.variables, streams)["emotion"]
-        np.testing.assert_allclose(said[:, number], want, 1e-6, 1e-5, err_msg=kind)
+        want = apply(member.variables, streams)
+        named = {"rtol": 1e-6, "atol": 1e-5, "err_msg": kind}
+        np.testing.assert_allclose(said[:, number], want["emotion"], **named)
+        if kind != UNRATED:
+            by_hand = 1 + 6 / (1 + np.exp(-np.asarray(want["attributes"])))
+            np.testing.assert_allclose(next(rated), by_hand, **named)
+    assert next(rated, None) is None
 
 
 @pytest.mark.parametrize(
@@ -90,24 +98,35 @@ def test_trained_models_say_what_they_say(folder, tmp_path, rng):
         padded[name] = np.zeros((3, max(lengths), *layers, spec["width"]), np.float16)
         mask[name] = np.arange(max(lengths)) < np.array(lengths)[:, None]
         padded[name][mask[name]] = np.concatenate(frames[name])
-    want, _ = Network(model).logits(frames, None)
+    want, _, _ = Network(model).logits(frames, None)
     session = runtime.InferenceSession(tmp_path / export_onnx.PROGRAM)
-    np.testing.assert_allclose(_run(session, padded, mask), want, rtol=1e-6, atol=1e-5)
+    (said,) = _run(session, padded, mask)
+    np.testing.assert_allclose(said, want, rtol=1e-6, atol=1e-5)
 
 
 def test_the_manifest_says_how_the_graph_is_loaded(every_kind, tmp_path, monkeypatch):
     export_onnx.save(every_kind, tmp_path)
     manifest = files.read_json(tmp_path / export.MANIFEST)
     assert manifest["programs"].keys() == {export_onnx.PROGRAM}
+    assert manifest["attributes"] == {
+        "shape": ["B", 4, 3],
+        "dtype": "float32",
+        "names": ["arousal", "valence", "dominance"],
+        "members": list(every_kind.attributes_of),
+    }
     monkeypatch.chdir(tmp_path)
     exported.run_as_told(manifest, B=2, T=5)
 
 
-def _member(model: Model, specs, seed: int) -> Member:
+def _member(kind: str, specs, seed: int, *, attributes: bool) -> Member:
     """Of random parameters, with statistics of random frames."""
     experiment = tiny_corpus.experiment(**STREAMS)
     data = dataclasses.replace(experiment.data, standardize=("speech", "text"))
-    experiment = dataclasses.replace(experiment, model=model, data=data)
+    experiment = dataclasses.replace(
+        experiment,
+        **{"name": kind, "model": MODELS[kind], "data": data},
+        tasks=Tasks(attributes=float(attributes)),
+    )
     streams = {}
     for s, name in STREAMS.items():
         layers = () if specs[name]["layers"] == 1 else (specs[name]["layers"],)
@@ -125,8 +144,7 @@ def _noise(rng, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float16)
 
 
-def _run(session, frames, mask) -> np.ndarray:
+def _run(session, frames, mask) -> list[np.ndarray]:
     given = {f"frames/{name}": x for name, x in frames.items()}
     given |= {f"mask/{name}": x for name, x in mask.items()}
-    (logits,) = session.run(None, given)
-    return logits
+    return session.run(None, given)

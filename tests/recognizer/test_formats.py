@@ -1,6 +1,7 @@
 """Timelines for other programs, read back by readers of our own."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -49,6 +50,27 @@ def test_csv():
         for label, p in s.scores.items():
             assert float(row[f"p_{label}"]) == pytest.approx(p)
     assert list(rows[0])[5:] == sorted(f"p_{label}" for label in LABELS)
+
+
+RATED = dataclasses.replace(
+    TALK[0], attributes={"arousal": 5.26, "valence": 2.0, "dominance": 4.44}
+)
+
+
+def test_attributes_are_where_a_format_has_place():
+    rows = list(csv.reader(io.StringIO(written("csv", [RATED, RATED]))))
+    assert rows[0][-3:] == ["arousal", "valence", "dominance"]
+    assert [r[-3:] for r in rows[1:]] == [["5.2600", "2.0000", "4.4400"]] * 2
+    (read,) = json.loads(written("json", [RATED]))["segments"]
+    assert Segment(**read) == RATED
+    line = "arousal 5.3, valence 2.0, dominance 4.4"
+    for how, said in (("text", f"sad 0.75  {line}\n"), ("srt", f"(0.75)\n{line}\n")):
+        assert written(how, [RATED]).endswith(said)
+    for how in ("rttm", "textgrid", "audacity"):
+        assert written(how, [RATED]) == written(how, TALK[:1])
+    for how in formats.FORMATS:
+        assert "arousal" not in written(how)
+        assert "attributes" not in written(how)
 
 
 def test_text():

@@ -44,6 +44,20 @@ def test_scores_are_all_of_them_likeliest_first_and_sum_to_one():
         assert s.speaker == ""
 
 
+def test_attributes_are_averaged_as_the_scores_and_name_nothing():
+    """By hand: two windows of one emotion; attributes are larger than its share."""
+    noise = np.random.default_rng(0).uniform(-1, 1, 24_000).astype(np.float32)
+    model = lambda xs: np.array([[0.2, 0.5, 0.3, 3 + x[0], 5.0, 7.0] for x in xs])
+    (whole,) = windows(noise, model, window_s=1.0, hop_s=1.0)
+    means = [3 + noise[0], 3 + noise[8_000]]  # The last window ends with the sound.
+    want = (16_000 * means[0] + 8_000 * means[1]) / 24_000
+    assert whole.attributes["arousal"] == pytest.approx(want, abs=1e-6)
+    assert (whole.attributes["valence"], whole.attributes["dominance"]) == (5, 7)
+    assert (whole.label, set(whole.scores)) == (LABELS[1], set(LABELS))
+    (unsure,) = windows(noise, model, window_s=1.0, hop_s=1.0, threshold=0.6)
+    assert unsure.label == "unknown"
+
+
 @hypothesis.given(
     samples=strategies.integers(400, 12_000),
     hop=strategies.integers(400, 4_000),

@@ -70,6 +70,19 @@ def test_what_is_to_be_said_of_the_file_is_said(api, channels, note):
     assert api.post("/timeline", content=sent).json()["warnings"] == [note]
 
 
+def test_attributes_are_said_of_a_model_that_has_some(api):
+    rated = {"arousal": 5.25, "valence": 2.0, "dominance": 4.5}
+    asked = client(FakeRecognizer(attributes=rated))
+    assert asked.post("/recognize", content=TONES).json()["attributes"] == rated
+    parts = asked.post("/timeline", content=TONES).json()["segments"]
+    assert [part["attributes"] for part in parts] == [rated] * len(parts)
+    assert "attributes" not in api.post("/recognize", content=TONES).json()
+    told = api.get("/openapi.json").json()["components"]["schemas"]
+    for name in ("Recognition", "Segment"):
+        assert "attributes" in told[name]["properties"]
+        assert "attributes" not in told[name]["required"]
+
+
 def test_what_is_asked_of_the_model_is_asked(api):
     about = api.get("/model").json()
     assert about["name"] == "fake-loudness"

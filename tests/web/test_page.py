@@ -215,6 +215,20 @@ def test_a_model_that_reads_words_is_given_them(browser):
         page.close()
 
 
+def test_attributes_are_a_line_where_there_are_some(browser, opened):
+    rated = {"arousal": 5.25, "valence": 2.0, "dominance": 4.5}
+    with served(FakeRecognizer(attributes=rated)) as port:
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.set_input_files("#file", AT_ONCE)
+        page.get_by_text("arousal 5.3, valence 2.0, dominance 4.5").wait_for()
+        page.close()
+    page = opened()
+    page.set_input_files("#file", AT_ONCE)
+    parts(page)
+    assert page.locator("#attributes").is_hidden()
+
+
 def test_without_a_microphone_it_says_so(opened):
     page = opened()
     page.evaluate(
