@@ -13,18 +13,18 @@ from jser.config import Ensemble, Experiment
 from jser.config_rules import NONE, is_sound
 from jser.corpora import tables
 from jser.corpora.tables import Table
-from jser.data import targets
 from jser.data.corpus import open_corpus
 from jser.ensemble import combined_logits, run_config, stacking
-from jser.ensemble.logits import ATTRIBUTES, Logits
+from jser.ensemble.logits import Logits
 from jser.ensemble.member_logits import MemberLogits
 from jser.ensemble.out_of_fold import is_cross_validated
 from jser.recognizer import frames, model_card
 from jser.recognizer.bundle import Bundle, Calibration, Member
 from jser.recognizer.frames import Weights
 from jser.recognizer.network import calibrated, distance
+from jser.report import heard
 from jser.roots import Roots
-from jser.statistics import attributes, bootstrap, conformal, metrics
+from jser.statistics import bootstrap, conformal, metrics
 from jser.statistics.calibration import fit_temperature
 from jser.training import train, tuned
 from jser.training.checkpoints import Checkpoints
@@ -221,24 +221,18 @@ def _figures(logits: Logits, fitted: Calibration) -> dict[str, Any]:
 
 def _concordances(logits: Logits, table: Table) -> dict[str, Any]:
     """Of predicted attributes, their concordance with the raters'; none of others."""
-    if not logits.attributes.shape[1]:
-        return {}
-    by_id = {u.utt_id: u for u in table.utterances}
-    true = targets.attributes([by_id[str(u)] for u in logits.utt_id])
-    speaker, scores = _speakers(logits), {}
     several = len(set(logits.speaker.tolist()) - {""}) >= 5
-    for name, a, b in zip(ATTRIBUTES, logits.attributes.T, true.T, strict=True):
-        known = np.isfinite(b)
-        if not known.any():
-            continue
-        by = attributes.interval(
-            a[known], b[known], cluster=speaker[known] if several else None
-        )
-        scores[name] = {
-            "value": round(attributes.concordance(a[known], b[known]), 4),
-            "interval": [round(x, 4) for x in by],
+    found = heard.scores(
+        heard.concordances(logits, table), _speakers(logits) if several else None
+    )
+    scores = {
+        name: {
+            "value": round(x["value"], 4),
+            "interval": [round(end, 4) for end in x["interval"] or ()],
         }
-    return {"attributes": scores}
+        for name, x in found.items()
+    }
+    return {"attributes": scores} if scores else {}
 
 
 def _trained(member: Experiment, roots: Roots) -> Member:

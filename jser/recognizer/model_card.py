@@ -157,8 +157,8 @@ def _concordance(split: str, rated: Mapping[str, Any]) -> str:
     """A line about attributes: how well they agree with what raters said."""
     cells = []
     for name, score in rated.items():
-        low, high = score["interval"]
-        cells.append(f"{name} {score['value']:.3f} [{low:.3f}, {high:.3f}]")
+        ends = ", ".join(f"{end:.3f}" for end in score["interval"])
+        cells.append(f"{name} {score['value']:.3f}{f' [{ends}]' if ends else ''}")
     return f"Concordance (CCC) with the raters, {split}: {', '.join(cells)}."
 
 
