@@ -155,10 +155,14 @@ MODES = {
     ),
     "ccc": a_run(tasks={"attributes": 1.0, "attribute_loss": "ccc"}),
     "undersampled": a_run(loss=SOFT, data={"sampler": "undersampled"}),
+    "deep": a_run(model={"kind": "deep"}, tasks={"attributes": 0.4}),
 }
+SLOW = ("deep",)  # It compiles for long.
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [pytest.param(m, marks=[pytest.mark.slow] * (m in SLOW)) for m in MODES]
+)
 def test_a_cut_run_is_the_same_bit_for_bit(rated, tmp_path, mode):
     c = dataclasses.replace(MODES[mode], name=mode)
     whole, cut = (tiny_corpus.elsewhere(rated, tmp_path / n) for n in ("a", "b"))
@@ -195,6 +199,9 @@ def test_a_second_stage_begins_where_the_first_was_best(rated, tmp_path):
         np.testing.assert_allclose(ends[name], x, atol=1e-8)
     count = [x for x in jax.tree.leaves(state.opt_state) if np.asarray(x).ndim == 0]
     assert int(count[0]) == int(state.step)  # The moments are its own.
+    cut = dataclasses.replace(second, name="cut")
+    train.train(cut, roots, stop_after=2)
+    jax.tree.map(np.testing.assert_array_equal, train.train(cut, roots), state)
 
 
 def test_levers_are_off_in_the_papers_twelve():
