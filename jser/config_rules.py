@@ -101,12 +101,12 @@ def check(c: Any, usual: Any) -> None:
     o = c.optim
     need("optim.lr", o.lr, o.lr > 0, "above 0")
     need("optim.final_lr", o.final_lr, 0 <= o.final_lr <= o.lr, "in [0, optim.lr]")
+    if c.model.kind != "fusion":
+        _check_without_fusion(c, usual)
     _check_streams(c)
     if c.model.layers == "beside":
         allowed = "1 with model.layers 'beside', which learns no weights of layers"
         need("optim.mix_rate", o.mix_rate, o.mix_rate == 1, allowed)
-    if c.model.kind != "fusion":
-        _check_without_fusion(c, usual)
     _check_sound(c, usual)
     _check_levers(c, usual)
 
@@ -212,7 +212,7 @@ def _check_levers(c: Any, usual: Any) -> None:
         fields = ("tasks.attribute_loss",)
         _need_defaults(c, usual, fields, "without tasks.attributes")
     if c.init_from:
-        check_name(c.init_from)
+        check_name(c.init_from, "init_from")
         need("init_from", c.init_from, c.init_from != c.name, "another run's name")
 
 
@@ -233,10 +233,10 @@ def value(experiment: Any, field: str) -> Any:
     return functools.reduce(getattr, field.split("."), experiment)
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, field: str = "name") -> None:
     """A name is a folder below runs/, and stays there."""
     fits = re.fullmatch(r"\w[\w.+-]*", name) is not None
-    need("name", name, fits, "letters, digits, _, - or dots, and begin with no dot")
+    need(field, name, fits, "letters, digits, _, - or dots, and begin with no dot")
 
 
 def refuse_non_finite(fields: Mapping[str, Any], prefix: str = "") -> None:

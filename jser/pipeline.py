@@ -3,7 +3,7 @@
 Every stage leaves what it made on disk, and does nothing where that is done already.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import concurrent.futures
 import contextlib
 import functools
@@ -98,13 +98,23 @@ def train_all(
 ) -> None:
     """Trains and predicts each run, `jobs` runs or, `at_once`, groups at a time."""
     # One that starts with another's network waits for all of those.
+    _refuse_circles({r.experiment.name: r.experiment.init_from for r in runs})
     while runs:
         names = {r.experiment.name for r in runs}
         ready = [r for r in runs if r.experiment.init_from not in names]
-        if not ready:
-            raise ValueError(f"init_from: {min(names)!r} waits for itself.")
         _train_wave(ready, roots, jobs, at_once=at_once, resident=resident)
         runs = [r for r in runs if r.experiment.init_from in names]
+
+
+def _refuse_circles(source: Mapping[str, str]) -> None:
+    """Raises ValueError if runs, by name, begin with each other in a circle."""
+    for name in source:
+        chain = [name]
+        while (before := source.get(chain[-1], "")) in source:
+            chain.append(before)
+            if chain.count(before) > 1:
+                told = ", which begins with ".join(map(repr, chain[1:]))
+                raise ValueError(f"init_from: {name!r} begins with {told}.")
 
 
 def _train_wave(

@@ -110,30 +110,44 @@ class Sweep:
           ValueError: if the one that is there is of another config, space or folds.
         """
         path = self.folder / "sweep.db"
+        now = {
+            "config": self.base.to_dict(),
+            "space": spaces.source(self.space),
+            "inner": list(self.inner),
+            "table": self.fingerprint,
+        }
+        now = json.loads(json.dumps(now))  # As it is read back.
         with _turn(self.folder):
-            optuna.logging.set_verbosity(optuna.logging.WARNING)
-            study = optuna.create_study(
-                storage=f"sqlite:///{path}",
-                study_name=self.base.name,
-                direction="maximize",
-                load_if_exists=True,
-            )
-            now = {
-                "config": self.base.to_dict(),
-                "space": spaces.source(self.space),
-                "inner": list(self.inner),
-                "table": self.fingerprint,
-            }
-            then = study.user_attrs.get(_ABOUT)
+            study, then = self._opened(path)
+            if then not in (None, now) and not self._is_begun(study):
+                # One that was stopped before anything was trained binds nobody.
+                path.unlink()
+                study, then = self._opened(path)
             if then is None:
                 study.set_user_attr(_ABOUT, now)
-        if then is not None and then != json.loads(json.dumps(now)):
+        if then not in (None, now):
             differ = ", ".join(k for k in now if then.get(k) != now[k])
             raise ValueError(
                 f"{path}: this sweep was another one, by its {differ}. Give it another"
                 f" --config.name, or remove {path} and {self.folder}/trial*."
             )
         return study
+
+    def _is_begun(self, study: optuna.Study) -> bool:
+        """Whether a trial has come to an end, or left something."""
+        ended = any(t.state.is_finished() for t in study.get_trials(deepcopy=False))
+        return ended or any(self.folder.glob("trial*/**/config.json"))
+
+    def _opened(self, path: pathlib.Path) -> tuple[optuna.Study, Any]:
+        """The study on disk, and what it is of; None of a new one."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(
+            storage=f"sqlite:///{path}",
+            study_name=self.base.name,
+            direction="maximize",
+            load_if_exists=True,
+        )
+        return study, study.user_attrs.get(_ABOUT)
 
 
 def run(sweep: Sweep, *, jobs: int = 1, arguments: Sequence[str] = ()) -> pathlib.Path:

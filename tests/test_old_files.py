@@ -102,6 +102,8 @@ def test_the_same_combination_and_results(old):
     now = json.loads(json.dumps(results.score(subjects.of_ensemble(config, old))))
     for field in ("schema", "commands"):  # New, and told by the command line today.
         now.pop(field), before.pop(field, None)
+    for of in (of for by_split in now["systems"].values() for of in by_split.values()):
+        assert of.pop("distribution") == of.pop("attributes") == {}  # Nobody's said.
     assert now == before
 
 

@@ -13,7 +13,7 @@ from jser.corpora import prepare, tables
 from jser.ensemble import combiners, stacker_store
 from jser.ensemble.combine import combine
 from jser.ensemble.logits import Logits
-from jser.ensemble.out_of_fold import plan
+from jser.ensemble.out_of_fold import Run, plan
 from jser.features.extract import extract
 from jser.roots import Roots
 from tests.helpers import finished_runs, tiny_corpus
@@ -214,3 +214,13 @@ def test_failures_are_told_in_the_report(tmp_path):
     assert any("2 utterances are left out" in note for note in results["notes"])
     # The member that reads words alone knows them, and is scored like the others.
     assert {x["test"]["utterances"] for x in results["systems"].values()} == {11}
+
+
+def test_runs_that_begin_with_each_other_are_refused_before_any_is_trained(corpus):
+    a, b, c = (dataclasses.replace(tiny_corpus.experiment(), name=n) for n in "abc")
+    a.init_from, b.init_from, c.init_from = "b", "a", "b"
+    runs = [Run(e, ("dev",)) for e in (tiny_corpus.experiment(), c, a, b)]
+    match = r"init_from: 'c' begins with 'b', which begins with 'a', which begins"
+    with pytest.raises(ValueError, match=match):
+        pipeline.train_all(runs, corpus, 1)
+    assert not corpus.workdir(tiny_corpus.experiment()).exists()

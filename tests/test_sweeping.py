@@ -66,6 +66,7 @@ def test_there_are_as_many_trials_as_asked_for(sweep, scores):
     assert "Scored on dev, which also chose each run's epoch" in shown
 
 
+@pytest.mark.slow
 def test_one_process_proposes_the_same_again(corpus, tmp_path, scores):
     def proposed(runs: str, seed: int = 7) -> list[dict]:
         roots = tiny_corpus.elsewhere(corpus, tmp_path / runs)
@@ -135,6 +136,13 @@ def test_another_sweep_in_its_place_is_refused(sweep, corpus, scores):
         other.study()
     more = Sweep.of(config_of_words(), SPACE, 9, sweep.roots)
     assert len(more.study().trials) == 1
+
+
+def test_one_that_was_stopped_before_it_trained_binds_nobody(sweep, scores):
+    slip = Sweep.of(config_of_words(), "loss.kind=focal|crossentropy", 3, sweep.roots)
+    slip.study().ask()
+    assert sweeping.one_trial(sweep).startswith("trial 0:")
+    assert states(sweep) == [TrialState.COMPLETE]
 
 
 def test_fields_that_do_not_go_together_are_told(sweep, scores):

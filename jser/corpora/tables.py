@@ -151,7 +151,8 @@ def faults(table: Table) -> list[Fault]:
     refuse(
         [u for u in rows if _is_bare(u) and not u.split.startswith("test")],
         "unlabelled utterances outside the test splits",
-        "Label them, or move them to a split whose name starts with 'test'.",
+        "Label them, give them votes or ratings, or move them to a split whose name"
+        " starts with 'test'.",
     )
     refuse([u for u in rows if not _votes_ok(u, table)], "bad votes", VOTES_FORMAT)
     refuse(

@@ -156,7 +156,8 @@ class TrainBatches:
           dropout: Which raters each step leaves out; nobody by default.
 
         Raises:
-          ValueError: if the sampler tells neutral from expressive, and one is absent.
+          ValueError: if the sampler tells neutral from expressive, and one is absent;
+            if it goes by emotions, and there is none.
         """
         self.split, self.buckets, self.batch_size = split, buckets, data.batch_size
         self._target, self._data, self._dropout = target, data, dropout
@@ -169,6 +170,11 @@ class TrainBatches:
             raise ValueError(
                 f"data.sampler: {data.sampler!r} needs utterances that are"
                 f" {NEUTRAL!r} and others; {data.train_split!r} has only one kind."
+            )
+        if data.sampler == "undersampled" and self._unsure.all():
+            raise ValueError(
+                f"data.sampler: {data.sampler!r} goes by emotions, and no utterance of"
+                f" {data.train_split!r} has one. Take 'shuffle'."
             )
         self._changes = SpeechChanges(augment or Augment(), split, seed)
         self._seed, self._epochs, self._share = seed, epochs, share

@@ -66,7 +66,8 @@ def rows_of(table: Table, c: Data, name: str) -> list[Utterance]:
     Those without a majority, which no class can be scored by, are not among them.
 
     Raises:
-      ValueError: if there is no such split, or nothing was held out.
+      ValueError: if there is no such split, nothing was held out, or none of it can be
+        scored.
     """
     if name == ALL and all(u.split != ALL for u in table.utterances):
         rows = list(table.utterances)
@@ -76,7 +77,14 @@ def rows_of(table: Table, c: Data, name: str) -> list[Utterance]:
         raise ValueError("data.holdout is empty, so no utterances were held out.")
     else:
         rows = [u for u in _train_split(table, c) if u.fold in c.holdout]
-    return [u for u in rows if not tables.without_majority(u)]
+    scored = [u for u in rows if not tables.without_majority(u)]
+    if not scored:
+        raise ValueError(
+            f"{table.folder}: no utterance of {name!r} has an emotion: raters agreed on"
+            " none, and nothing can be scored there. Name another split; without one to"
+            " choose the epoch by, data.dev_split is empty."
+        )
+    return scored
 
 
 def _train_split(table: Table, c: Data) -> list[Utterance]:

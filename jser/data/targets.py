@@ -7,6 +7,7 @@ over the emotions, and of each further task its values, NaN where they are not k
 from collections.abc import Sequence
 import dataclasses
 
+from absl import logging
 from jaxtyping import Float
 import numpy as np
 
@@ -18,7 +19,8 @@ from jser.data.split import Split
 ATTRIBUTES = ("arousal", "valence", "dominance")
 EMOTION, SECONDARY, GENDER = "emotion", "secondary", "gender"
 OF_ATTRIBUTES = "attributes"
-_GENDERS = {"female": 1.0, "male": 0.0}
+_GENDERS = {"female": 1.0, "f": 1.0, "male": 0.0, "m": 0.0}
+_SCALE = (1, 7)  # Of the attributes.
 _VOTES = 4  # Stream of random numbers; others are the batches' and `speech_changes`'.
 
 
@@ -56,14 +58,15 @@ def of(split: Split, labels: Sequence[str], c: Experiment) -> Float[np.ndarray, 
     if c.tasks.secondary:
         parts[SECONDARY] = secondary(split.utterances, labels)
     if c.tasks.gender:
-        genders = [[_GENDERS.get(u.gender, np.nan)] for u in split.utterances]
-        parts[GENDER] = np.array(genders, np.float32)
+        parts[GENDER] = genders(split.utterances)
     for task, values in parts.items():
         if np.isnan(values).all():
             raise ValueError(
                 f"tasks.{task}: not known of any utterance of {c.data.train_split!r}."
                 " Set it to 0, or prepare a table that has it: docs/table.md."
             )
+    if c.tasks.attributes:
+        _warn_off_scale(split.utterances)
     return np.concatenate([parts[task] for task in columns(c.tasks, len(labels))], 1)
 
 
@@ -118,6 +121,30 @@ def attributes(utterances: Sequence[Utterance]) -> Float[np.ndarray, "N 3"]:
     """Arousal, valence and dominance as the table has them; NaN where it does not."""
     known = [[getattr(u, name) for name in ATTRIBUTES] for u in utterances]
     return np.array(known, np.float32).reshape(-1, len(ATTRIBUTES))
+
+
+def _warn_off_scale(utterances: Sequence[Utterance]) -> None:
+    low, high = _SCALE
+    values = attributes(utterances)
+    off = np.flatnonzero(((values < low) | (values > high)).any(axis=1))
+    if len(off):
+        logging.warning(
+            "tasks.attributes: of %d utterances, e.g. %r, an attribute is not from %d"
+            " to %d, and no network can say so. Scale them before jser prepare.",
+            *(len(off), utterances[off[0]].utt_id, low, high),
+        )
+
+
+def genders(utterances: Sequence[Utterance]) -> Float[np.ndarray, "N 1"]:
+    """1 for female, 0 for male, else NaN; the log names spellings it does not know."""
+    words = [u.gender.lower() for u in utterances]
+    if odd := sorted({word for word in words if word and word not in _GENDERS}):
+        logging.warning(
+            "tasks.gender: %s: not learned; known are %s.",
+            ", ".join(map(repr, odd[:5])),
+            ", ".join(_GENDERS),
+        )
+    return np.array([[_GENDERS.get(word, np.nan)] for word in words], np.float32)
 
 
 def secondary(

@@ -164,7 +164,7 @@ def refuse_other_network(
         )
     if differ:
         raise ValueError(
-            f"--init_from={source}: a run starts from one of the same network that"
+            f"init_from: {source}: a run starts from one of the same network that"
             f" learned from none but its own utterances: {'; '.join(differ)}."
         )
 

@@ -28,7 +28,8 @@ def class_weights(
             f"no utterance to train on of {', '.join(absent)} in split"
             f" {experiment.data.train_split!r} without the folds"
             f" {experiment.data.holdout}. Leave such classes out with"
-            " jser prepare --keep, or hold out fewer folds."
+            " jser prepare --keep, or hold out fewer folds; what raters said is learned"
+            " with loss.soft_labels."
         )
     if not experiment.loss.class_weights:
         return np.ones(len(labels), np.float32)

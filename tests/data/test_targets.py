@@ -192,3 +192,49 @@ def test_without_it_the_table_prepared_is_of_everyone(corpus):
     table = tables.read(corpus.data / "small")
     assert not any(tables.without_majority(u) or u.ratings for u in table.utterances)
     assert "ratings" not in prepare.describe(table)
+
+
+def undecided(roots, home, split: str):
+    """Roots of a table in which no utterance of a split has an emotion."""
+    made = dataclasses.replace(roots, data=home / "data")
+    table = tables.read(roots.data / "rated")
+    rows = [
+        dataclasses.replace(u, emotion="" if u.split == split else u.emotion)
+        for u in table.utterances
+    ]
+    tables.write(
+        dataclasses.replace(table, utterances=tuple(rows), audio_root="/"),
+        made.data / "rated",
+    )
+    return made
+
+
+def test_a_split_without_an_emotion_is_refused_by_name(rated, experiment, tmp_path):
+    opened = open_corpus(undecided(rated, tmp_path, "dev"), experiment.data)
+    with pytest.raises(ValueError, match=r"no utterance of 'dev' has an emotion"):
+        opened.split("dev")
+
+
+def test_undersampling_goes_by_emotions(rated, experiment, tmp_path):
+    opened = open_corpus(undecided(rated, tmp_path, "train"), experiment.data)
+    split, c = opened.train(soft=True), experiment
+    c.data.sampler = "undersampled"
+    target = targets.of(split, LABELS, c)
+    with pytest.raises(ValueError, match=r"data\.sampler: 'undersampled' goes by emo"):
+        batches.TrainBatches(split, target, opened.buckets, c.data, seed=1, epochs=1)
+
+
+def test_genders_in_other_spellings_are_told(caplog):
+    spelled = ["M", "Female", "f", "male", "weiblich", ""]
+    found = targets.genders([utterance(gender=g) for g in spelled])
+    np.testing.assert_array_equal(found[:, 0], [0, 1, 1, 0, np.nan, np.nan])
+    assert "tasks.gender: 'weiblich': not learned" in caplog.text
+
+
+def test_attributes_off_the_scale_are_told(rated, experiment, caplog):
+    experiment.tasks.attributes = 1.0
+    split = open_corpus(rated, experiment.data).train()
+    odd = dataclasses.replace(split.utterances[3], valence=-3.0)
+    rows = [*split.utterances[:3], odd, *split.utterances[4:]]
+    targets.of(dataclasses.replace(split, utterances=rows), LABELS, experiment)
+    assert f"of 1 utterances, e.g. {odd.utt_id!r}, an attribute is not" in caplog.text

@@ -86,7 +86,7 @@ def test_other_networks_and_lessons_are_refused(source, tmp_path, change, told):
     roots, folder = source
     other = experiment()
     change(other)
-    with pytest.raises(ValueError, match=rf"--init_from=.*small: .*{told}"):
+    with pytest.raises(ValueError, match=rf"init_from: .*small: .*{told}"):
         train.train(other, roots, tmp_path / "other", init_from=folder)
     assert not (tmp_path / "other").exists()
 

@@ -157,7 +157,7 @@ MODES = {
     "undersampled": a_run(loss=SOFT, data={"sampler": "undersampled"}),
     "deep": a_run(model={"kind": "deep"}, tasks={"attributes": 0.4}),
 }
-SLOW = ("deep",)  # It compiles for long.
+SLOW = ("mentions", "vs", "mixed", "ccc", "deep")  # Each compiles a step of its own.
 
 
 @pytest.mark.parametrize(
