@@ -54,6 +54,7 @@ class Augment:
     room: float = 0.0  # Share heard in a room that reverberates for 0.1 to 0.6 s.
     band: float = 0.0  # Share cut to a band, as by a telephone or a small speaker.
     codec: float = 0.0  # Share through a lossy codec.
+    second_clip: float = 0.0  # Share with another utterance as loud; targets are means.
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)

@@ -74,7 +74,7 @@ _NOT_NEGATIVE = (
     *("optim.encoder_rate", "optim.clip_norm", "tune.frozen_epochs"),
 )
 # Of utterances that are disturbed; all of them may be.
-SOUND_SHARES = ("background", "other_voice", "room", "band", "codec")
+SOUND_SHARES = ("background", "other_voice", "room", "band", "codec", "second_clip")
 # What the loader does to sound or to frames as they are read.
 SOUND_AUGMENTS = ("speed", "crop_s", *SOUND_SHARES)
 _UP_TO_ONE = (

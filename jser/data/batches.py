@@ -230,6 +230,9 @@ class TrainBatches:
         target = self._target[rows[chosen]]
         if self._dropout:
             target = self._dropout(int(index), rows, chosen, target)
+        second = self._changes.second(index, len(rows))[chosen]
+        two = second >= 0
+        target[two] = (target[two] + self._target[second[two]]) / 2
         return changed, target
 
     def _length(self, index: int) -> dict[str, np.ndarray]:

@@ -85,11 +85,20 @@ def disturbed(
 def _with_voice(
     x: np.ndarray, other: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Interfering speech: another utterance beneath, from a random place, repeated."""
-    n, m = len(x), len(other)
+    """Interfering speech: another utterance beneath."""
+    return _mixed(x, _part(other, len(x), rng), rng.uniform(*_VOICE_SNR_DB))
+
+
+def together(x: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Two utterances at once, as loud as each other; of the length of the first."""
+    return _mixed(x, _part(other, len(x), rng), 0.0)
+
+
+def _part(other: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Float64 [n] of an utterance from a random place, repeated if it is shorter."""
+    m = len(other)
     start = rng.integers(m - n + 1 if m > n else m)
-    beneath = other.astype(np.float64).take(np.arange(start, start + n), mode="wrap")
-    return _mixed(x, beneath, rng.uniform(*_VOICE_SNR_DB))
+    return other.astype(np.float64).take(np.arange(start, start + n), mode="wrap")
 
 
 def _in_noise(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:

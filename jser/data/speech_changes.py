@@ -11,7 +11,8 @@ from jser.config_rules import SOUND, SOUND_SHARES
 from jser.data import augment, sound
 from jser.data.split import Split
 
-_STRETCH, _SOUND = 1, 3  # Streams of random numbers; 0 and 2 are the batches' own.
+# Streams of random numbers; 0 and 2 are the batches' own, 4 is the raters'.
+_STRETCH, _SOUND, _SECOND = 1, 3, 5
 
 
 class SpeechChanges:
@@ -81,12 +82,26 @@ class SpeechChanges:
                 pairs = zip(frames[s], factors, strict=True)
                 changed[s] = [augment.resample(x, f) for x, f in pairs]
         if self._crop or self._c.speed or self._is_disturbed:
+            second = self.second(index, rows)
             for s in self._sound:
                 changed[s] = [
-                    self._of_sound(s, x, (index, int(place)), factor)
+                    self._of_sound(
+                        *(s, x, (index, int(place)), factor), second=int(second[place])
+                    )
                     for x, place, factor in zip(frames[s], places, factors, strict=True)
                 ]
         return changed
+
+    def second(self, index: int, rows: int) -> np.ndarray:
+        """Int [rows]: by place in a batch, the utterance that is heard besides, or -1.
+
+        Args:
+          index: Of the batch.
+          rows: Utterances of the whole batch.
+        """
+        rng = np.random.default_rng((self._seed, _SECOND, int(index)))
+        is_heard = rng.random(rows) < self._c.second_clip
+        return np.where(is_heard, rng.integers(len(self._split), size=rows), -1)
 
     def _factors(self, index: int, rows: int) -> np.ndarray:
         """By which a batch is stretched."""
@@ -94,7 +109,13 @@ class SpeechChanges:
         return rng.uniform(1 - self._c.speed, 1 + self._c.speed, rows)
 
     def _of_sound(
-        self, stream: str, x: np.ndarray, at: tuple[int, int], factor: float
+        self,
+        stream: str,
+        x: np.ndarray,
+        at: tuple[int, int],
+        factor: float,
+        *,
+        second: int,
     ) -> np.ndarray:
         """A sound [n, 1] as it is trained on, at a batch's number and a place in it."""
         rng = np.random.default_rng((self._seed, _SOUND, *at))
@@ -104,6 +125,9 @@ class SpeechChanges:
         if self._c.speed:
             count = int(_resampled(len(samples), factor))
             samples = np.asarray(signal.resample(samples, count))
+        if second >= 0:
+            own = np.random.default_rng((self._seed, _SECOND, *at))
+            samples = sound.together(samples, self._samples(stream, second), own)
         if self._is_disturbed:
             other = lambda: self._samples(stream, row)
             samples = sound.disturbed(samples, other, self._c, rng)

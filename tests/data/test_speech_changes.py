@@ -114,3 +114,42 @@ def test_speed_changes_sound_and_frames_alike(roots):
     assert ratio["speech"].std() > 0.02
     np.testing.assert_allclose(ratio["speech"], ratio["frames"], atol=0.05)
     np.testing.assert_array_equal(ratio["text"], 1)
+
+
+def test_a_second_clip_is_heard_and_its_target_counts_as_much(roots):
+    plain, mixed = opened(roots), opened(roots, second_clip=0.5)
+    changed = 0
+    for index in range(3):
+        one, two = plain[index], mixed[index]
+        np.testing.assert_array_equal(lengths(one), lengths(two))
+        np.testing.assert_array_equal(one.streams["frames"].x, two.streams["frames"].x)
+        rows = mixed.rows(index)
+        second = mixed._changes.second(index, len(rows))
+        for place, other in enumerate(second):
+            n = lengths(one)[place]
+            a, b = (np.asarray(x.streams["speech"].x)[place, :n] for x in (one, two))
+            own = np.eye(3)[mixed.split.label[rows[place]]]
+            if other < 0:
+                np.testing.assert_array_equal(a, b)
+                np.testing.assert_array_equal(two.target[place], own)
+                continue
+            changed += 1
+            theirs = np.eye(3)[mixed.split.label[other]]
+            np.testing.assert_allclose(two.target[place], (own + theirs) / 2)
+            rest = b.astype(float) - a
+            assert np.mean(rest**2) == pytest.approx(
+                np.mean(a.astype(float) ** 2), rel=0.02
+            )
+    assert 10 < changed < 30
+
+
+def test_who_is_mixed_depends_on_step_and_place_alone(roots):
+    whole = opened(roots, second_clip=0.5)[1]
+    for k in range(2):
+        share = opened(roots, share=Share(k, 2), second_clip=0.5)[1]
+        half = slice(8 * k, 8 * k + 8)
+        np.testing.assert_array_equal(share.target, whole.target[half])
+        n = share.streams["speech"].x.shape[1]
+        np.testing.assert_array_equal(
+            share.streams["speech"].x, whole.streams["speech"].x[half, :n]
+        )
