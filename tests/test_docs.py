@@ -44,6 +44,7 @@ NOT_RUN = {
     "peft": "needs a model whose encoder learned",
     "ensemble_emodb": "needs EMO-DB, and 220 trainings",
     "ensemble_emodb_whisper": "needs EMO-DB, and Whisper base",
+    "emodb_whisper_fusion": "needs EMO-DB, and Whisper base",
     "data/urdu": "needs URDU",
     "roberta_large": "needs a checkpoint of the hub",
     "serve": "goes on until it is ended",

@@ -239,7 +239,7 @@ def test_a_network_starts_from_stored_frames_of_its_encoder(roots, tmp_path):
     c.init_from = "absent"
     with pytest.raises(FileNotFoundError, match=r"absent: no run there, and init_from"):
         train.train(c.check(), there)
-    with pytest.raises(ValueError, match="--init_from: the config names a run"):
+    with pytest.raises(ValueError, match="--init_from: the config names another"):
         train.train(c, there, init_from=there.runs / "frozen")
     c.init_from, c.optim.encoder_rate, c.epochs = "frozen", 0.0, 1
     c.optim.lr = c.optim.final_lr = 1e-12
