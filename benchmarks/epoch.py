@@ -32,7 +32,8 @@ import torch
 from benchmarks import msp_podcast, pages, peer
 from jser import devices, recipes
 from jser.corpora import tables
-from jser.corpora.tables import Table, Utterance
+from jser.corpora.tables import Table
+from jser.corpora.utterances import Utterance
 from jser.data import batches
 from jser.data.corpus import Corpus
 from jser.data.members import MemberBatches

@@ -8,7 +8,8 @@ import numpy as np
 
 from jser import files
 from jser.corpora import tables
-from jser.corpora.tables import Table, Utterance
+from jser.corpora.tables import Table
+from jser.corpora.utterances import Utterance
 from jser.emotions import MSP_PODCAST
 from jser.features import shards, store, writer
 from jser.features.spec import Spec

@@ -13,8 +13,8 @@ if typing.TYPE_CHECKING:
     from jser.config import Experiment as Experiment
     from jser.corpora.prepare import prepare as prepare
     from jser.corpora.tables import Table as Table
-    from jser.corpora.tables import Utterance as Utterance
     from jser.corpora.tables import read as read_table
+    from jser.corpora.utterances import Utterance as Utterance
     from jser.encoders import load as load_encoder
     from jser.ensemble.logits import Logits as Logits
     from jser.features.extract import extract as extract
@@ -37,7 +37,7 @@ _PUBLIC = {
     "Recognizer": "jser.recognizer.recognizer:Recognizer",
     "Roots": "jser.roots:Roots",
     "Table": "jser.corpora.tables:Table",
-    "Utterance": "jser.corpora.tables:Utterance",
+    "Utterance": "jser.corpora.utterances:Utterance",
     "extract": "jser.features.extract:extract",
     "load_config": "jser.recipes:load",
     "load_encoder": "jser.encoders:load",

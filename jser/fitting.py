@@ -14,8 +14,9 @@ from absl import logging
 from jser import overrides, recipes
 from jser.config import Ensemble
 from jser.corpora import prepare, spelling, splits, tables
-from jser.corpora.tables import Table, Utterance
+from jser.corpora.tables import Table
 from jser.corpora.transcript_csv import add_transcripts
+from jser.corpora.utterances import Utterance
 from jser.encoders import hub
 from jser.feature_names import FeatureName
 from jser.features import frontends

@@ -1,6 +1,6 @@
 """Levers: named changes of a config, one at a time, and which of them apply to a table.
 
-`LEVERS` are those of published systems. docs/sweep.md has them in words.
+`LEVERS` are those of published systems. docs/levers.md has them in words.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +9,8 @@ import pathlib
 
 from jser import config_files, config_rules, overrides, recipes
 from jser.config import Experiment
-from jser.corpora.tables import Table, Utterance
+from jser.corpora.tables import Table
+from jser.corpora.utterances import Utterance
 
 ALL = "all"
 BASE = "base"  # The config without a lever; as `init_from` its run of the same seed.

@@ -77,4 +77,4 @@ def _of_file(path: pathlib.Path) -> Proposal:
 
 def source(space: str) -> str:
     """The space in words that change as it changes."""
-    return pathlib.Path(space).read_text() if space.endswith(".py") else space
+    return files.read_text(pathlib.Path(space)) if space.endswith(".py") else space

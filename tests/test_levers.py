@@ -7,7 +7,6 @@ import pytest
 from jser import levers
 from jser.corpora import tables
 from tests.helpers import tiny_corpus
-from tests.helpers.paths import ROOT
 
 
 @pytest.fixture
@@ -90,13 +89,6 @@ def test_every_known_lever_fits_a_plain_config_and_a_table_that_tells_all(table)
 def test_a_slip_is_told(table, text, message):
     with pytest.raises(ValueError, match=message):
         pulled(text, table)
-
-
-def test_the_page_has_every_lever():
-    text = (ROOT / "docs" / "sweep.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[1] for line in text.splitlines() if line[:3] == "| `"]
-    told = {name.strip(" `") for row in rows for name in row.split(",")}
-    assert {lever.name for lever in levers.LEVERS} <= told
 
 
 def test_a_missing_file_is_told():

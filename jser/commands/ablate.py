@@ -9,7 +9,7 @@ and the fields it sets. What is trained already is not trained again.
 
 import shlex
 
-from jser.commands.shared_flags import ConfigFlags, RootFlags, numbers
+from jser.commands.shared_flags import ConfigFlags, RootFlags, TrainingsFlags, numbers
 from jser.commands.verb_flags import VerbFlags
 
 FLAGS = VerbFlags()
@@ -24,13 +24,7 @@ _SPLIT = FLAGS.string(
     "split", "", "To score on. Default: test where its labels are known, else dev."
 )
 _FOLDS = FLAGS.strings("folds", "Of a cross-validated table. Default: all.")
-_JOBS = FLAGS.integer("jobs", 1, "Trainings at a time.", lower_bound=1)
-_TOGETHER = FLAGS.switch(
-    "together", "Train runs of like shapes in one step; for accelerators."
-)
-_RESIDENT = FLAGS.switch(
-    "resident", "Keep all frames on the devices; for accelerators where they fit."
-)
+_TRAININGS = TrainingsFlags(FLAGS)
 _ROOTS = RootFlags(FLAGS, weights=True)
 
 
@@ -52,9 +46,7 @@ def main() -> None:
     folder = ablation.run(
         asked,
         roots,
-        jobs=_JOBS.value,
-        at_once=_TOGETHER.value,
-        resident=_RESIDENT.value,
+        **_TRAININGS.options,
         command=shlex.join(["jser", "ablate", *FLAGS.given()]),
     )
     print((folder / "ablation.md").read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import pathlib
+from typing import Any
 
 from absl.flags import FlagHolder
 
@@ -99,6 +100,33 @@ def adapt_flag(where: VerbFlags) -> FlagHolder[str | None]:
         " predicted; speaker, of runs trained with data.adapt=speaker. Default: as the"
         " run was trained.",
     )
+
+
+def resident_flag(where: VerbFlags) -> FlagHolder[bool]:
+    """`--resident`: frames are kept on the devices."""
+    return where.switch(
+        "resident", "Keep all frames on the devices; for accelerators where they fit."
+    )
+
+
+class TrainingsFlags:
+    """`--jobs`, `--together` and `--resident`: how many trainings are done."""
+
+    def __init__(self, where: VerbFlags):
+        self._jobs = where.integer("jobs", 1, "Trainings at a time.", lower_bound=1)
+        self._together = where.switch(
+            "together", "Train runs of like shapes in one step; for accelerators."
+        )
+        self._resident = resident_flag(where)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The same as `pipeline.train_all` takes them."""
+        return {
+            "jobs": self._jobs.value,
+            "at_once": self._together.value,
+            "resident": self._resident.value,
+        }
 
 
 class RootFlags:

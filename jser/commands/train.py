@@ -8,7 +8,7 @@ Rerun it to resume. Any field can be set: --config.optim.lr=3e-4 --config.seed=1
 import json
 import pathlib
 
-from jser.commands.shared_flags import ConfigFlags, RootFlags
+from jser.commands.shared_flags import ConfigFlags, RootFlags, resident_flag
 from jser.commands.verb_flags import VerbFlags
 
 FLAGS = VerbFlags()
@@ -22,9 +22,7 @@ _COORDINATOR = FLAGS.optional(
 )
 _PROCESSES = FLAGS.integer("processes", 0, "How many; not with auto.")
 _PROCESS_ID = FLAGS.integer("process_id", 0, "Of this one, from 0; not with auto.")
-_RESIDENT = FLAGS.switch(
-    "resident", "Keep all frames on the devices; for accelerators where they fit."
-)
+_RESIDENT = resident_flag(FLAGS)
 _ROOTS = RootFlags(FLAGS, weights=True)
 
 

@@ -7,7 +7,7 @@ from jser import emotions
 from jser.corpora import csv_rows, ratings
 from jser.corpora.draft import Draft, sound_files
 from jser.corpora.ratings import Rating
-from jser.corpora.tables import Utterance
+from jser.corpora.utterances import Utterance
 
 _NAME = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_[A-Z]{1,2}")
 _SENTENCES = {

@@ -9,7 +9,7 @@ from absl import logging
 
 from jser.corpora import csv_rows, tables, utterances
 from jser.corpora.draft import Draft
-from jser.corpora.tables import Utterance
+from jser.corpora.utterances import Utterance
 
 
 def read(source: pathlib.Path) -> Draft:

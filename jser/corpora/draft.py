@@ -9,7 +9,7 @@ import pathlib
 from absl import logging
 
 from jser import containers
-from jser.corpora.tables import Utterance
+from jser.corpora.utterances import Utterance
 
 NO_VOTE = ", and no vote for an emotion"  # Added to why a clip is left out.
 

@@ -5,7 +5,7 @@ import re
 
 from jser import emotions
 from jser.corpora.draft import Draft, sound_files
-from jser.corpora.tables import Utterance
+from jser.corpora.utterances import Utterance
 
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[A-Z])[a-z]")
 _MALE = ("03", "10", "11", "12", "15")

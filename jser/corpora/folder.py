@@ -5,7 +5,7 @@ import pathlib
 from absl import logging
 
 from jser.corpora.draft import Draft, is_hidden, sound_files
-from jser.corpora.tables import Utterance
+from jser.corpora.utterances import Utterance
 
 
 def read(source: pathlib.Path) -> Draft:

@@ -11,7 +11,7 @@ from jser import emotions
 from jser.corpora import ratings, tables
 from jser.corpora.draft import NO_VOTE, Draft
 from jser.corpora.ratings import Rating
-from jser.corpora.tables import Utterance
+from jser.corpora.utterances import Utterance
 
 # [6.2901 - 8.2357]	Ses01F_impro01_F000	neu	[2.5000, 2.5000, 2.5000]
 _TURN = re.compile(

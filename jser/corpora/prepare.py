@@ -26,8 +26,9 @@ from jser.corpora import (
     tables,
 )
 from jser.corpora.draft import NO_VOTE, Draft
-from jser.corpora.tables import Fault, Table, Utterance
+from jser.corpora.tables import Fault, Table
 from jser.corpora.transcript_csv import add_transcripts
+from jser.corpora.utterances import Utterance
 
 IMPORTERS: dict[str, Callable[[pathlib.Path], Draft]] = {
     "msp_podcast": msp_podcast.read,

@@ -6,7 +6,7 @@ import re
 
 from jser import emotions
 from jser.corpora.draft import Draft, sound_files
-from jser.corpora.tables import Utterance
+from jser.corpora.utterances import Utterance
 
 _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
 _STATEMENTS = {

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from jser import audio, files
 from jser.corpora import problems
-from jser.corpora.tables import Fault, Table, Utterance
+from jser.corpora.tables import Fault, Table
+from jser.corpora.utterances import Utterance
 
 _EMPTY = hashlib.sha256(b"").hexdigest()[:16]  # The digest of a file of 0 bytes.
 

@@ -8,7 +8,7 @@ from absl import logging
 import numpy as np
 
 from jser.corpora import tables
-from jser.corpora.tables import Utterance
+from jser.corpora.utterances import Utterance
 
 POLICIES = ("given", "speakers", "kfold", "loso", "utterances", "stratified")
 _SHARES = {"train": 0.7, "dev": 0.15, "test": 0.15}

@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 
 from jser.corpora import csv_rows
-from jser.corpora.tables import Utterance
+from jser.corpora.utterances import Utterance
 
 
 def add_transcripts(

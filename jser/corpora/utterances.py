@@ -4,6 +4,8 @@ from collections.abc import Callable
 import dataclasses
 import math
 
+ATTRIBUTES = ("arousal", "valence", "dominance")  # Columns; from 1 to 7 in MSP-Podcast.
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Utterance:
@@ -65,8 +67,6 @@ def _whole(text: str) -> int:
 
 
 _NUMBERS: dict[str, tuple[Callable[[str], float], str]] = {
-    **dict.fromkeys(
-        ("seconds", "arousal", "valence", "dominance"), (_finite, "no number")
-    ),
+    **dict.fromkeys(("seconds", *ATTRIBUTES), (_finite, "no number")),
     "fold": (_whole, "no whole number"),
 }

@@ -9,7 +9,8 @@ import numpy as np
 from jser.config import Data
 from jser.config_rules import SPEAKER
 from jser.corpora import tables
-from jser.corpora.tables import Table, Utterance
+from jser.corpora.tables import Table
+from jser.corpora.utterances import Utterance
 from jser.data.padding import LengthBuckets
 from jser.data.split import Split
 from jser.features import store
@@ -35,16 +36,20 @@ class Corpus:
         """The utterances to train on: the train split less the folds held out.
 
         With `soft` also those without a majority, whose target is the raters' votes.
+
+        Raises:
+          ValueError: if none is left.
         """
-        rows = _train_split(self.table, self.config)
-        return self._join(
-            [
-                u
-                for u in rows
-                if u.fold not in self.config.holdout
-                and (soft or not tables.without_majority(u))
-            ]
-        )
+        c = self.config
+        rows = [u for u in _train_split(self.table, c) if u.fold not in c.holdout]
+        learned = [u for u in rows if soft or not tables.without_majority(u)]
+        if rows and not learned:
+            raise ValueError(
+                f"{self.table.folder}: raters agreed on no emotion of any utterance of"
+                f" {c.train_split!r}. What they said is learned with"
+                " --config.loss.soft_labels=true."
+            )
+        return self._join(learned)
 
     def split(self, name: str) -> Split:
         """The utterances of a split of the table, those held out (`HELDOUT`), or all.

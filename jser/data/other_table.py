@@ -8,7 +8,8 @@ from absl import logging
 
 from jser.config import Data
 from jser.corpora import spelling, tables
-from jser.corpora.tables import Table, Utterance
+from jser.corpora.tables import Table
+from jser.corpora.utterances import Utterance
 from jser.roots import Roots
 
 # Importers of any corpus: tables of the same one may name other people alike.

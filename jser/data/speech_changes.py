@@ -99,6 +99,8 @@ class SpeechChanges:
           index: Of the batch.
           rows: Utterances of the whole batch.
         """
+        if not self._c.second_clip:
+            return np.full(rows, -1)
         rng = np.random.default_rng((self._seed, _SECOND, int(index)))
         is_heard = rng.random(rows) < self._c.second_clip
         return np.where(is_heard, rng.integers(len(self._split), size=rows), -1)

@@ -9,7 +9,8 @@ from absl import logging
 import numpy as np
 
 from jser.config_rules import SPEAKER
-from jser.corpora.tables import Table, Utterance
+from jser.corpora.tables import Table
+from jser.corpora.utterances import Utterance
 from jser.data import speakers
 from jser.data.speakers import Scaling
 from jser.features import store

@@ -13,10 +13,9 @@ import numpy as np
 
 from jser.config import Experiment, Loss, Tasks
 from jser.corpora import ratings, tables
-from jser.corpora.utterances import Utterance
+from jser.corpora.utterances import ATTRIBUTES, Utterance
 from jser.data.split import Split
 
-ATTRIBUTES = ("arousal", "valence", "dominance")
 EMOTION, SECONDARY, GENDER = "emotion", "secondary", "gender"
 OF_ATTRIBUTES = "attributes"
 _GENDERS = {"female": 1.0, "f": 1.0, "male": 0.0, "m": 0.0}
@@ -157,11 +156,6 @@ def secondary(
             named = [name for rating in said for name in set(rating.secondary)]
             row[:] = [named.count(name) / len(said) for name in labels]
     return shares_NC
-
-
-def dominant(emotions_NC: Float[np.ndarray, "N C"]) -> np.ndarray:
-    """The class of the largest share, the first of equals; of a label that class."""
-    return emotions_NC.argmax(axis=1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 
 from jser import archives, files
 from jser.config_rules import NONE, TARGET
+from jser.corpora.utterances import ATTRIBUTES
 
 SCHEMA = 3
-ATTRIBUTES = ("arousal", "valence", "dominance")  # From 1 to 7.
 
 
 class OutdatedError(ValueError):

@@ -8,7 +8,8 @@ import pathlib
 
 from jser.config import Experiment
 from jser.config_rules import NONE, TARGET
-from jser.corpora.tables import Table, Utterance
+from jser.corpora.tables import Table
+from jser.corpora.utterances import Utterance
 from jser.data import other_table
 from jser.data.corpus import rows_of
 from jser.ensemble import checkpoint_metrics, run_config

@@ -10,6 +10,8 @@ from jser import files
 from jser.config import Experiment
 from jser.corpora import tables
 from jser.corpora.tables import Table
+from jser.corpora.utterances import ATTRIBUTES
+from jser.data import targets
 from jser.data.corpus import Corpus
 
 _HARMLESS = ("log_every", "checkpoint_every")  # They change no number of a run.
@@ -114,7 +116,7 @@ def learned_from(
     known = ("utt_id", "emotion", "votes", "speaker", "split", "fold")
     known += ("ratings",) if soft or experiment.tasks.secondary else ()
     known += ("gender",) if experiment.tasks.gender else ()
-    known += ("arousal", "valence", "dominance") if experiment.tasks.attributes else ()
+    known += ATTRIBUTES if experiment.tasks.attributes else ()
     lines = [
         [getattr(u, column) for column in known]
         + [tables.input_digest(u, kind) for kind in kinds]
@@ -178,9 +180,7 @@ def _network(c: Experiment) -> dict[str, Any]:
         "data.adapt": c.data.adapt,
         "tune": c.to_dict()["tune"],
         "a neutral head": c.loss.neutral_weight > 0,
-        "further heads": [
-            t for t in ("attributes", "secondary", "gender") if getattr(c.tasks, t)
-        ],
+        "tasks": list(targets.columns(c.tasks, 1)),
     }
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import jser
 from jser import files
 from jser.config_rules import CHOSEN
+from jser.corpora.utterances import ATTRIBUTES
 from jser.ensemble import combiners
-from jser.ensemble.logits import ATTRIBUTES
 from jser.ensemble.stacking import Stacker
 
 # Of stack.json, where schema 2 began to keep what has no model.

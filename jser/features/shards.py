@@ -10,7 +10,8 @@ import numpy as np
 
 from jser import archives, audio, files
 from jser.corpora import tables
-from jser.corpora.tables import Table, Utterance
+from jser.corpora.tables import Table
+from jser.corpora.utterances import Utterance
 from jser.features import trimming
 from jser.features.frontends import Encoder, Spec
 

@@ -17,7 +17,8 @@ import numpy as np
 from jser import archives, audio, files
 from jser.config_rules import is_sound
 from jser.corpora import tables
-from jser.corpora.tables import Table, Utterance
+from jser.corpora.tables import Table
+from jser.corpora.utterances import Utterance
 from jser.feature_names import FeatureName
 from jser.features import frontends, shards
 from jser.features.records import decode

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from jser import audio, files
 from jser.corpora import tables
-from jser.corpora.tables import Table, Utterance
+from jser.corpora.tables import Table
+from jser.corpora.utterances import Utterance
 from jser.encoders import transcriber, whisper
 from jser.encoders.transcriber import Transcriber, Transcript, Window
 from jser.features import frontends, shards, store, workers, writer

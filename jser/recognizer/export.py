@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jser import files
+from jser.corpora.utterances import ATTRIBUTES
 from jser.data import targets
-from jser.ensemble.logits import ATTRIBUTES
 from jser.recognizer.bundle import Bundle
 from jser.shapes import Stream
 from jser.training.network import make_model, products

@@ -22,7 +22,7 @@ from jser.recognizer import frames, model_card
 from jser.recognizer.bundle import Bundle, Calibration, Member
 from jser.recognizer.frames import Weights
 from jser.recognizer.network import calibrated, distance
-from jser.report import heard
+from jser.report import comparison, heard
 from jser.roots import Roots
 from jser.statistics import bootstrap, conformal, metrics
 from jser.statistics.calibration import fit_temperature
@@ -221,10 +221,7 @@ def _figures(logits: Logits, fitted: Calibration) -> dict[str, Any]:
 
 def _concordances(logits: Logits, table: Table) -> dict[str, Any]:
     """Of predicted attributes, their concordance with the raters'; none of others."""
-    several = len(set(logits.speaker.tolist()) - {""}) >= 5
-    found = heard.scores(
-        heard.concordances(logits, table), _speakers(logits) if several else None
-    )
+    found = heard.scores(heard.concordances(logits, table), comparison.cluster(logits))
     scores = {
         name: {
             "value": round(x["value"], 4),

@@ -11,11 +11,12 @@ from scipy import special
 
 from jser import audio, files
 from jser.config_rules import NONE, SOUND, is_sound
+from jser.corpora.utterances import ATTRIBUTES
 from jser.data import targets
 from jser.data.collation import collate
 from jser.data.padding import LengthBuckets
 from jser.ensemble import stacking
-from jser.ensemble.logits import ATTRIBUTES, Logits
+from jser.ensemble.logits import Logits
 from jser.recognizer.bundle import AGAIN, Bundle, Member
 from jser.recognizer.frames import Weights, refuse_other_encoder, refuse_unread
 from jser.recognizer.profiles import Profile

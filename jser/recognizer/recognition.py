@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jser.ensemble.logits import ATTRIBUTES
+from jser.corpora.utterances import ATTRIBUTES
 
 UNKNOWN = "unknown"  # The label where no emotion is likely enough.
 

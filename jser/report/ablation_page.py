@@ -5,16 +5,16 @@ import pathlib
 from typing import Any
 
 from jser import files
+from jser.corpora.utterances import ATTRIBUTES
 from jser.report import charts
 from jser.report.charts import Row
 
+_DIVERGENCE = "jensen_shannon"  # The one of which less is better.
 _NAMES = {
     "macro_f1": "macro-F1",
     "uar": "UAR",
-    "jensen_shannon": "divergence from the votes (less is better)",
-    "arousal": "CCC of arousal",
-    "valence": "CCC of valence",
-    "dominance": "CCC of dominance",
+    _DIVERGENCE: "divergence from the votes",
+    **{name: f"CCC of {name}" for name in ATTRIBUTES},
 }
 
 
@@ -30,7 +30,7 @@ def table(results: Mapping[str, Any]) -> str:
     scores = list(results["levers"][0]["scores"])
     first = results["levers"][0]["scores"]
     told = ", ".join(f"{_named(s)} {first[s]['a']:.3f}" for s in scores)
-    gained = "".join(f" {_named(s)} gained |" for s in scores)
+    gained = "".join(f" {_gained(s)} |" for s in scores)
     lines = [
         f"# Levers of {results['name']}",
         "",
@@ -96,6 +96,12 @@ def _scored_on(results: Mapping[str, Any]) -> str:
 def _gain(gain: Mapping[str, Any]) -> str:
     low, high = gain["interval"]
     return f"{gain['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _gained(score: str) -> str:
+    if score == _DIVERGENCE:
+        return f"{_named(score)} added (below 0 is better)"
+    return f"{_named(score)} gained"
 
 
 def _named(score: str) -> str:

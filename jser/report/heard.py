@@ -6,12 +6,15 @@ import numpy as np
 from scipy import special
 
 from jser.corpora.tables import Table
+from jser.corpora.utterances import ATTRIBUTES
 from jser.data import targets
-from jser.ensemble.logits import ATTRIBUTES, Logits
+from jser.ensemble.logits import Logits
 from jser.statistics import attributes, distributions, paired
 from jser.statistics.paired import Measure
 
-Heard = dict[str, tuple[np.ndarray, Measure]]  # Which rows are scored, and by what.
+# By name the rows that are scored, and by what; names of one system.
+Heard = dict[str, tuple[np.ndarray, Measure]]
+_RESAMPLES = 2_000  # Utterances cannot be told by cells, as those of confusions.
 
 
 def distribution(logits: Logits, table: Table) -> Heard:
@@ -59,21 +62,25 @@ def scores(heard: Heard, speakers: np.ndarray | None) -> dict[str, Any]:
       heard: Of one system.
       speakers: Of all its rows, drawn as a whole; None draws utterances.
     """
-    return {
-        name: {
-            "value": measure.value,
-            "interval": _interval(
-                measure, None if speakers is None else speakers[rows]
-            ),
-            "utterances": len(rows),
-        }
-        for name, (rows, measure) in heard.items()
-    }
+    alike: dict[bytes, list[str]] = {}
+    for name, (rows, _) in heard.items():
+        alike.setdefault(rows.tobytes(), []).append(name)
+    found = {}
+    for names in alike.values():
+        rows, _ = heard[names[0]]
+        measures = {name: heard[name][1] for name in names}
+        cluster = None if speakers is None else speakers[rows]
+        intervals = _intervals(measures, rows if cluster is None else cluster)
+        for name, measure in measures.items():
+            about = {"interval": intervals.get(name), "utterances": len(rows)}
+            found[name] = {"value": measure.value, **about}
+    return {name: found[name] for name in heard}
 
 
-def _interval(measure: Measure, cluster: np.ndarray | None) -> list[float] | None:
-    """None where there are not two to draw."""
-    units = measure.rows if cluster is None else set(cluster.tolist())
-    if len(units) < 2:
-        return None
-    return list(paired.interval(measure, cluster=cluster))
+def _intervals(
+    measures: dict[str, Measure], cluster: np.ndarray
+) -> dict[str, tuple[float, float]]:
+    """Nothing where there are not two to draw."""
+    if len(np.unique(cluster)) < 2:
+        return {}
+    return paired.intervals(measures, cluster=cluster, resamples=_RESAMPLES)

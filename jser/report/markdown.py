@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jser.corpora.utterances import ATTRIBUTES
 from jser.report import captions
 from jser.statistics import metrics
 
@@ -52,7 +53,7 @@ HEARD_NAMES = {
     "jensen_shannon": "Jensen-Shannon",
     "kullback_leibler": "Kullback-Leibler",
     "several_f1": "several emotions",
-    **{name: name for name in ("arousal", "valence", "dominance")},
+    **{name: name for name in ATTRIBUTES},
 }
 
 

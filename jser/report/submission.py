@@ -8,8 +8,8 @@ import pathlib
 
 from jser import emotions, files
 from jser.corpora import csv_rows
+from jser.corpora.utterances import ATTRIBUTES
 from jser.ensemble import provenance
-from jser.ensemble.logits import ATTRIBUTES
 
 COLUMNS = ("FileName", "EmoClass")
 ATTRIBUTE_COLUMNS = ("FileName", "EmoAct", "EmoVal", "EmoDom")  # As `ATTRIBUTES`.

@@ -6,7 +6,7 @@ A score is taken as a function of sums over utterances: macro-F1 of confusion co
 mean of values and their number, a correlation of moments. No JAX here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 
 from jaxtyping import Float, Int
@@ -48,23 +48,29 @@ class Gain:
     by_seed: tuple[float, ...]  # The difference of each.
 
 
-def interval(
-    measure: Measure,
+def intervals(
+    measures: Mapping[str, Measure],
     *,
     cluster: np.ndarray | None = None,
     resamples: int = 10_000,
     seed: int = 0,
-) -> tuple[float, float]:
-    """95 % percentile interval of a score, by draws of utterances or clusters.
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile intervals of scores of the same utterances, by the same draws.
 
     Arguments and errors are those of `gain`.
     """
-    unit, units = _drawn(len(measure.rows), cluster)
-    sums, drawn = _by_unit(measure, unit, units), []
+    count = len(next(iter(measures.values())).rows)
+    unit, units = _drawn(count, cluster)
+    sums = {name: _by_unit(m, unit, units) for name, m in measures.items()}
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in measures}
     for times in _redrawn(units, resamples, seed):
-        drawn.append(measure.score(times @ sums))
-    low, high = np.percentile(np.concatenate(drawn), _LEVEL)
-    return float(low), float(high)
+        for name, measure in measures.items():
+            drawn[name].append(measure.score(times @ sums[name]))
+    found = {}
+    for name, scores in drawn.items():
+        low, high = np.percentile(np.concatenate(scores), _LEVEL)
+        found[name] = float(low), float(high)
+    return found
 
 
 def confusions(

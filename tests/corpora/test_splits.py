@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 import pytest
 
 from jser.corpora import splits
-from jser.corpora.tables import Utterance
+from jser.corpora.utterances import Utterance
 
 
 def rows(counts: list[int], emotions: int = 3) -> list[Utterance]:

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 import pytest
 
 from jser.corpora import csv_rows, tables, utterances
-from jser.corpora.tables import Table, Utterance
+from jser.corpora.tables import Table
+from jser.corpora.utterances import Utterance
 
 LABELS = ("angry", "sad")
 

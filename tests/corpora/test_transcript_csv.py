@@ -2,8 +2,8 @@ import pathlib
 
 import pytest
 
-from jser.corpora.tables import Utterance
 from jser.corpora.transcript_csv import add_transcripts
+from jser.corpora.utterances import Utterance
 
 SPEAKERS = ("anna", "bert")
 

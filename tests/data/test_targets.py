@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jser.config import Loss, Tasks
-from jser.corpora import prepare, tables
-from jser.corpora.tables import Utterance
+from jser.corpora import tables
+from jser.corpora.utterances import Utterance
 from jser.data import batches, targets
 from jser.data.corpus import open_corpus
 from jser.roots import ALL
@@ -191,7 +191,8 @@ def test_an_undersampled_epoch_is_as_long_as_all(rated, experiment):
 def test_without_it_the_table_prepared_is_of_everyone(corpus):
     table = tables.read(corpus.data / "small")
     assert not any(tables.without_majority(u) or u.ratings for u in table.utterances)
-    assert "ratings" not in prepare.describe(table)
+    header = (table.folder / "table.csv").read_text().partition("\n")[0]
+    assert "ratings" not in header.split(",")
 
 
 def undecided(roots, home, split: str):
@@ -217,6 +218,8 @@ def test_a_split_without_an_emotion_is_refused_by_name(rated, experiment, tmp_pa
 
 def test_undersampling_goes_by_emotions(rated, experiment, tmp_path):
     opened = open_corpus(undecided(rated, tmp_path, "train"), experiment.data)
+    with pytest.raises(ValueError, match=r"no emotion of any .*soft_labels=true"):
+        opened.train()
     split, c = opened.train(soft=True), experiment
     c.data.sampler = "undersampled"
     target = targets.of(split, LABELS, c)

@@ -12,7 +12,7 @@ import numpy as np
 
 from jser.corpora import prepare, tables
 from jser.corpora.ratings import Rating, text
-from jser.data.targets import ATTRIBUTES
+from jser.corpora.utterances import ATTRIBUTES
 from jser.roots import Roots
 
 

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from jser.corpora import tables
-from jser.corpora.tables import Utterance
+from jser.corpora.utterances import Utterance
 from jser.ensemble.logits import Logits
 from jser.report import results
 

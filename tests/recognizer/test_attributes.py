@@ -8,9 +8,10 @@ import pytest
 from jser import audio
 from jser.config import Ensemble, Experiment, Model, Tasks
 from jser.corpora import tables
+from jser.corpora.utterances import ATTRIBUTES
 from jser.data import targets
 from jser.ensemble import stacking
-from jser.ensemble.logits import ATTRIBUTES, Logits
+from jser.ensemble.logits import Logits
 from jser.recognizer import answers, bundle, making
 from jser.recognizer.network import calibrated
 from jser.recognizer.recognition import Recognition

@@ -9,7 +9,8 @@ import pytest
 from jser import emotions
 from jser.config import Tasks
 from jser.corpora import prepare, tables
-from jser.ensemble.logits import ATTRIBUTES, Logits
+from jser.corpora.utterances import ATTRIBUTES
+from jser.ensemble.logits import Logits
 from jser.report import submission
 from jser.training import predict, train
 from tests.commands.test_scripts import run

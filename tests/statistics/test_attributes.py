@@ -24,7 +24,7 @@ def test_interval_holds_the_value_and_speakers_widen_it(rng):
     speakers = np.repeat(np.arange(6), 50)
     said = true + rng.standard_normal(300) + 1.5 * speakers
     measure = attributes.measure(said, true)
-    alone = paired.interval(measure)
+    alone = paired.intervals({"it": measure})["it"]
     assert alone[0] < measure.value < alone[1]
-    together = paired.interval(measure, cluster=speakers)
+    together = paired.intervals({"it": measure}, cluster=speakers)["it"]
     assert together[1] - together[0] > alone[1] - alone[0]

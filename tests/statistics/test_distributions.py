@@ -32,14 +32,24 @@ def test_an_emotion_that_nobody_names_does_not_count():
     assert distributions.measures(votes, votes)["several_f1"].value == 1
 
 
+def interval(measure, **options) -> tuple[float, float]:
+    return paired.intervals({"it": measure}, **options)["it"]
+
+
 def test_interval_of_a_mean_is_that_of_its_draws(rng):
     values = rng.standard_normal(400)
-    low, high = paired.interval(paired.Measure.mean(values))
+    low, high = interval(paired.Measure.mean(values))
     assert low < values.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.05)
     speakers = np.repeat(np.arange(4), 100)
     shifted = values + speakers
-    wide = paired.interval(paired.Measure.mean(shifted), cluster=speakers)
+    wide = interval(paired.Measure.mean(shifted), cluster=speakers)
     assert wide[1] - wide[0] > 5 * (high - low)
     with pytest.raises(ValueError, match="one cluster alone"):
-        paired.interval(paired.Measure.mean(values), cluster=np.zeros(400))
+        interval(paired.Measure.mean(values), cluster=np.zeros(400))
+
+
+def test_scores_of_the_same_rows_share_their_draws(rng):
+    a, b = (paired.Measure.mean(rng.standard_normal(50)) for _ in range(2))
+    both = paired.intervals({"a": a, "b": b})
+    assert both == {"a": interval(a), "b": interval(b)}
